@@ -1,0 +1,114 @@
+//! What an engine answers when it cannot.
+
+use boxherd_model::{BoxId, Capability};
+
+/// An operation that needs a capability this engine has not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{op}` needs `{capability}`, which this engine does not have: {reason}")]
+pub struct Unsupported {
+    /// The operation or the field of the spec, as the user wrote it.
+    pub op: &'static str,
+    /// What is missing.
+    pub capability: Capability,
+    /// Why it is missing and how to get it.
+    pub reason: String,
+}
+
+/// Why an engine call failed: a variant per thing a caller can do something about.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine has no such box.
+    #[error("the engine has no box {0}")]
+    NoSuchBox(BoxId),
+    /// The box exists and is in the wrong state for the call.
+    #[error("the box is {found}, which does not allow `{op}`")]
+    WrongState {
+        /// The call.
+        op: &'static str,
+        /// The state that was found.
+        found: &'static str,
+    },
+    /// The engine cannot do this.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// The image is not there or cannot be used.
+    #[error("image `{image}`: {reason}")]
+    Image {
+        /// The reference as it was asked for.
+        image: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do, when there is something.
+        hint: Option<String>,
+    },
+    /// The host is out of something: space, processes, addresses.
+    #[error("the host has no {resource} left")]
+    Exhausted {
+        /// What ran out, such as `disk space`.
+        resource: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The kernel or a service refused a step.
+    #[error("{step} failed")]
+    Refused {
+        /// The step, such as `mount overlay on /`.
+        step: String,
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// The way out, when it is known.
+        hint: Option<String>,
+    },
+    /// The agent did not answer within `after`.
+    #[error("the agent of {id} did not answer within {after:?}")]
+    AgentSilent {
+        /// Whose agent.
+        id: BoxId,
+        /// How long was waited.
+        after: std::time::Duration,
+    },
+    /// The engine itself cannot be reached; boxes keep their last known state.
+    #[error("the engine cannot be reached")]
+    Unreachable {
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl EngineError {
+    /// A refused step without a known way out.
+    pub fn refused(
+        step: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Refused { step: step.into(), source: source.into(), hint: None }
+    }
+
+    /// A stable code for scripts and wires.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchBox(_) => "no-such-box",
+            Self::WrongState { .. } => "wrong-state",
+            Self::Unsupported(_) => "unsupported",
+            Self::Image { .. } => "image",
+            Self::Exhausted { .. } => "exhausted",
+            Self::Refused { .. } => "refused",
+            Self::AgentSilent { .. } => "agent-silent",
+            Self::Unreachable { .. } => "unreachable",
+        }
+    }
+
+    /// What to do, when it is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Image { hint, .. } | Self::Refused { hint, .. } => hint.as_deref(),
+            Self::Unsupported(_) => Some("`boxherd doctor` says what this host can do"),
+            _ => None,
+        }
+    }
+}

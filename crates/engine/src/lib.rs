@@ -1,0 +1,142 @@
+//! What an engine is: something that makes boxes and gives a byte stream to the agent in each.
+//!
+//! Everything a user does *in* a box goes over that stream (crate `boxherd-link`) and is written
+//! once, so an engine is only lifecycle. This crate holds the [`Engine`] trait with the contract of
+//! each method, [`EngineError`], the [`Undo`] stack, and, behind the feature `conformance`, the
+//! suite that every engine passes. It knows no concrete engine and no store.
+//!
+//! Start reading at [`Engine`].
+
+mod check;
+mod error;
+pub mod fault;
+mod images;
+mod snapshots;
+mod truth;
+mod undo;
+
+pub use check::{Check, Verdict};
+pub use error::{EngineError, Unsupported};
+pub use images::{ImageInfo, Images, Progress, ProgressEvent, SilentProgress};
+pub use snapshots::Snapshots;
+pub use truth::{ConsoleChunk, Made, Running, Truth, TruthState, Usage};
+pub use undo::Undo;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A byte stream to the agent of one box.
+pub trait LinkStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> LinkStream for S {}
+
+/// One copy that [`Engine::fork`] makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// The id of the copy.
+    pub id: BoxId,
+    /// The spec of the copy: the source's, with the copy's own name.
+    pub spec: BoxSpec,
+}
+
+/// Makes and drives boxes.
+///
+/// For every method:
+///
+/// * **Who calls.** The herd, which serialises mutations of one box: no two calls that name the
+///   same id run at once, except `inspect`, `connect` and `console`. Calls for different boxes run
+///   at once.
+/// * **Cancellation.** Dropping the future may leave the work half done; the herd then calls
+///   [`delete`](Self::delete) (after `create` or `fork`) or [`inspect`](Self::inspect) (after
+///   anything else) and believes what it finds. No method may rely on being polled to the end to
+///   keep other boxes whole.
+/// * **Crash.** The same holds when the process dies: whatever `create` and `fork` had made by
+///   then, `delete` of that id removes.
+/// * **Refusal.** What an engine cannot do is [`EngineError::Unsupported`]; nothing is ignored.
+#[async_trait]
+pub trait Engine: fmt::Debug + Send + Sync {
+    /// The name of this instance, such as `local`.
+    fn name(&self) -> &EngineName;
+
+    /// What this instance can do, probed once when it was opened.
+    fn capabilities(&self) -> &CapabilitySet;
+
+    /// Why a capability is missing and how to get it; one sentence each, for errors and `doctor`.
+    fn why_not(&self, capability: Capability) -> String;
+
+    /// Looks at what this engine needs and says what works. Called by `doctor` only; may take
+    /// seconds; changes nothing.
+    async fn checks(&self) -> Vec<Check>;
+
+    /// Makes the disk and the configuration of a box; starts nothing. Called once per id. The
+    /// caller has checked [`BoxSpec::needs`] against [`capabilities`](Self::capabilities).
+    async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError>;
+
+    /// Starts a box that has no process and returns when its agent accepts a link. Succeeds and
+    /// changes nothing when it runs already.
+    async fn start(&self, id: BoxId) -> Result<Running, EngineError>;
+
+    /// Ends every process of a box and keeps its disk: asks the agent, and after `grace` kills.
+    /// Works on a suspended box too. Succeeds when there is no process.
+    async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError>;
+
+    /// Freezes a running box with its memory in place. Idempotent.
+    async fn suspend(&self, id: BoxId) -> Result<(), EngineError>;
+
+    /// Thaws a suspended box, or brings a hibernated one back. Idempotent.
+    async fn resume(&self, id: BoxId) -> Result<(), EngineError>;
+
+    /// Saves memory to disk and ends every process.
+    async fn hibernate(&self, id: BoxId) -> Result<(), EngineError> {
+        let _ = id;
+        Err(self.unsupported("hibernate", Capability::Hibernate))
+    }
+
+    /// Makes copies of the disk of `source`, running or not, and starts none of them. The source
+    /// stands still for as short as the engine can. Either all copies are made or none is left.
+    async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError>;
+
+    /// Removes everything the engine has of `id`. Works in every state, on half-made boxes, and
+    /// when there is nothing (success). May be called again after it failed.
+    async fn delete(&self, id: BoxId) -> Result<(), EngineError>;
+
+    /// What is true of `id` now; `None` when the engine has nothing of it.
+    async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError>;
+
+    /// What is true of every box that this installation made here. One call, not one per box.
+    async fn list(&self) -> Result<Vec<Truth>, EngineError>;
+
+    /// A new byte stream to the agent. Any number may be open at once. Fails at once when the box
+    /// does not run; on a suspended box the stream opens and stays silent.
+    async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError>;
+
+    /// Changes the name by which the box knows itself. The box may run.
+    async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError>;
+
+    /// What the box wrote to its console from byte `from` on, at most 256 KiB of it. Works on a
+    /// stopped box.
+    async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError>;
+
+    /// What the box uses now, as the engine measures it.
+    async fn usage(&self, id: BoxId) -> Result<Usage, EngineError>;
+
+    /// Saved disks; `None` without [`Capability::Snapshot`].
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// The image store; `None` without [`Capability::Images`].
+    fn images(&self) -> Option<&dyn Images> {
+        None
+    }
+
+    /// The error for an operation that lacks `capability`.
+    fn unsupported(&self, op: &'static str, capability: Capability) -> EngineError {
+        let reason = self.why_not(capability);
+        EngineError::Unsupported(Unsupported { op, capability, reason })
+    }
+}

@@ -1,0 +1,87 @@
+//! What engines report: facts, not intents.
+
+use std::net::IpAddr;
+
+use boxherd_model::{BoxId, BoxName, StopReason, Timings};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A box was made, and nothing of it runs yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Made {
+    /// The digest of its image; `None` for `host`, which has none.
+    pub image_digest: Option<String>,
+    /// What could not be had and was not insisted on, one sentence each.
+    pub notes: Vec<String>,
+    /// How long the phases took.
+    pub timings: Timings,
+}
+
+/// A box runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Its addresses on its network.
+    pub addresses: Vec<IpAddr>,
+    /// What could not be had and was not insisted on, one sentence each.
+    pub notes: Vec<String>,
+    /// How long the phases took.
+    pub timings: Timings,
+}
+
+/// What is true of one box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truth {
+    /// Which box.
+    pub id: BoxId,
+    /// The name the engine knows it by.
+    pub name: BoxName,
+    /// Where it stands.
+    pub state: TruthState,
+    /// Its addresses on its network.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Where a box stands, as the engine sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TruthState {
+    /// Half made: a `create` or `fork` did not end.
+    Partial,
+    /// It has processes.
+    Running,
+    /// Frozen, memory in place.
+    Suspended,
+    /// Memory on disk.
+    Hibernated,
+    /// No process.
+    Stopped(StopReason),
+}
+
+/// What a box uses, measured from outside it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Memory of processes and caches, in bytes.
+    pub memory: Option<u64>,
+    /// Processor time since it was started, in microseconds.
+    pub cpu_micros: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// The writable layer, in bytes.
+    pub disk: Option<u64>,
+}
+
+/// A piece of a console.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsoleChunk {
+    /// The offset of the first byte of `data`. Later than asked for when the ring has moved on.
+    pub start: u64,
+    /// What was written there.
+    pub data: Bytes,
+}
+
+impl ConsoleChunk {
+    /// Where to go on reading, in bytes since the box was made.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.start + self.data.len() as u64
+    }
+}

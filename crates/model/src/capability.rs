@@ -1,0 +1,105 @@
+//! What an engine can do, as data.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that some engines can do and others cannot. The text form is stable: it appears in
+/// errors, in `doctor` and on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Capability {
+    /// Freeze and thaw a box with its memory in place.
+    Suspend,
+    /// Copy a box's disk while it runs.
+    Fork,
+    /// Copy a box's memory too.
+    LiveFork,
+    /// Save memory to disk and bring it back.
+    Hibernate,
+    /// Keep a box's disk under a name and go back to it.
+    Snapshot,
+    /// Limit memory.
+    MemoryLimit,
+    /// Limit the number of processes.
+    PidsLimit,
+    /// Limit processor time.
+    CpuLimit,
+    /// Limit the size of the writable layer.
+    DiskLimit,
+    /// A bridge with addresses, NAT and names between boxes.
+    Network,
+    /// Default-deny with an allow-list of hosts.
+    Egress,
+    /// More than one user id inside the box.
+    Uids,
+    /// User namespaces and mounts inside the box.
+    Nesting,
+    /// The gVisor kernel between the box and the host's.
+    Gvisor,
+    /// Images other than the host's own files.
+    Images,
+}
+
+impl Capability {
+    /// The stable text form.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspend => "suspend",
+            Self::Fork => "fork",
+            Self::LiveFork => "live-fork",
+            Self::Hibernate => "hibernate",
+            Self::Snapshot => "snapshot",
+            Self::MemoryLimit => "memory-limit",
+            Self::PidsLimit => "pids-limit",
+            Self::CpuLimit => "cpu-limit",
+            Self::DiskLimit => "disk-limit",
+            Self::Network => "network",
+            Self::Egress => "egress",
+            Self::Uids => "uids",
+            Self::Nesting => "nesting",
+            Self::Gvisor => "gvisor",
+            Self::Images => "images",
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The capabilities of one engine instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CapabilitySet(BTreeSet<Capability>);
+
+impl CapabilitySet {
+    /// Whether `capability` is in the set.
+    #[must_use]
+    pub fn has(&self, capability: Capability) -> bool {
+        self.0.contains(&capability)
+    }
+
+    /// In a stable order.
+    pub fn iter(&self) -> impl Iterator<Item = Capability> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// The set without `capability`.
+    #[must_use]
+    pub fn without(mut self, capability: Capability) -> Self {
+        self.0.remove(&capability);
+        self
+    }
+}
+
+impl FromIterator<Capability> for CapabilitySet {
+    fn from_iter<I: IntoIterator<Item = Capability>>(iter: I) -> Self {
+        Self(iter.into_iter().collect())
+    }
+}

@@ -1,0 +1,34 @@
+//! The words of Boxherd as types: names, ids, sizes, what a user asks for ([`BoxSpec`]), what is
+//! true ([`BoxStatus`]), and the pure rules that say what may happen next ([`policy`]).
+//!
+//! This crate performs no I/O and reads no clock; everything else depends on it, and it depends on
+//! nothing of ours. Every newtype validates in its constructor, so a value that exists is valid.
+//!
+//! Start reading in [`state`], then [`policy`], then [`spec`].
+
+mod address;
+mod capability;
+mod id;
+mod image;
+mod name;
+mod network;
+pub mod policy;
+mod size;
+pub mod spec;
+pub mod state;
+mod status;
+mod text;
+mod time;
+
+pub use address::{Address, AddressError, Target};
+pub use capability::{Capability, CapabilitySet};
+pub use id::{BoxId, OperationId, ParseIdError, SnapshotId};
+pub use image::{ImageRef, ImageRefError, ImageSource};
+pub use name::{BoxName, EngineName, NameError, NetworkName, SnapshotName};
+pub use network::{Cidr, EgressHost, EgressRule, EgressRuleError, NetworkSpec};
+pub use policy::{Refusal, Request};
+pub use size::{ByteSize, SizeError};
+pub use spec::{BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError};
+pub use state::{BoxState, StopReason};
+pub use status::{BoxStatus, Phase, SnapshotInfo, Timings};
+pub use time::Timestamp;

@@ -1,0 +1,270 @@
+//! What a user asks for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::serde_as_text;
+use crate::{BoxName, ByteSize, Capability, ImageRef, NetworkSpec};
+
+/// Labels of a box: short texts that selectors match. Keys and values are free text without
+/// newlines; the front doors bound their length.
+pub type Labels = BTreeMap<String, String>;
+
+/// Everything that is fixed when a box is made. An engine that cannot honour a field refuses the
+/// spec and names the [`Capability`]; see [`BoxSpec::needs`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoxSpec {
+    /// What the box is called, which is also its host name.
+    pub name: BoxName,
+    /// What it boots from.
+    #[serde(default = "ImageRef::host")]
+    pub image: ImageRef,
+    /// The main program, as argv; the box idles when it is empty.
+    #[serde(default)]
+    pub cmd: Vec<String>,
+    /// The environment of `cmd` and of every exec.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The working directory of `cmd` and of every exec; the image's own, else `/`.
+    #[serde(default)]
+    pub workdir: Option<String>,
+    /// Whom `cmd` and every exec run as: a name or a number inside the box; the image's own, else
+    /// root.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// What the box may use of the host.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What it may reach.
+    #[serde(default)]
+    pub network: NetworkSpec,
+    /// How it is held apart from the host's kernel.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// User namespaces and mounts inside the box, for Docker, bubblewrap or systemd in it.
+    #[serde(default)]
+    pub nesting: bool,
+    /// What happens when `cmd` ends.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// Free text that selectors match.
+    #[serde(default)]
+    pub labels: Labels,
+    /// The box is deleted when its maker is done with it, or dies.
+    #[serde(default)]
+    pub ephemeral: bool,
+}
+
+impl BoxSpec {
+    /// A box of that name with every default.
+    #[must_use]
+    pub fn new(name: BoxName) -> Self {
+        Self {
+            name,
+            image: ImageRef::host(),
+            cmd: Vec::new(),
+            env: BTreeMap::new(),
+            workdir: None,
+            user: None,
+            limits: Limits::default(),
+            network: NetworkSpec::default(),
+            isolation: Isolation::default(),
+            nesting: false,
+            restart: RestartPolicy::default(),
+            labels: Labels::new(),
+            ephemeral: false,
+        }
+    }
+
+    /// The capabilities without which the spec cannot be honoured. A default that the user did
+    /// not write (the default network, the default limits) is a wish and needs none.
+    #[must_use]
+    pub fn needs(&self) -> Vec<Capability> {
+        let custom_egress = matches!(&self.network, NetworkSpec::Bridge { egress: Some(_), .. });
+        let wanted = [
+            (self.image != ImageRef::host(), Capability::Images),
+            (self.limits.memory.is_some(), Capability::MemoryLimit),
+            (self.limits.pids.is_some(), Capability::PidsLimit),
+            (self.limits.cpus.is_some(), Capability::CpuLimit),
+            (self.limits.disk.is_some(), Capability::DiskLimit),
+            (custom_egress, Capability::Egress),
+            (
+                self.network != NetworkSpec::None && self.network != NetworkSpec::default(),
+                Capability::Network,
+            ),
+            (self.isolation == Isolation::Gvisor, Capability::Gvisor),
+            (self.nesting, Capability::Nesting),
+        ];
+        wanted.iter().filter(|(asked, _)| *asked).map(|(_, capability)| *capability).collect()
+    }
+}
+
+/// What a box may use. `None` leaves the engine's default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Memory of all its processes and caches. Beyond it every process of the box is killed.
+    #[serde(default)]
+    pub memory: Option<ByteSize>,
+    /// Processor time per second of wall time.
+    #[serde(default)]
+    pub cpus: Option<CpuLimit>,
+    /// Processes and threads at once.
+    #[serde(default)]
+    pub pids: Option<u32>,
+    /// The writable layer.
+    #[serde(default)]
+    pub disk: Option<ByteSize>,
+}
+
+/// Processors, in thousandths; written `2`, `0.5` or `1.25`. At least 0.01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CpuLimit(u32);
+
+/// The text is not a number of processors.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a number of processors, use 0.01 to 4096 with at most three decimals")]
+pub struct CpuLimitError(String);
+
+impl CpuLimit {
+    /// Thousandths of a processor.
+    #[must_use]
+    pub const fn millis(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for CpuLimit {
+    type Err = CpuLimitError;
+
+    fn from_str(text: &str) -> Result<Self, CpuLimitError> {
+        let refused = || CpuLimitError(text.to_owned());
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole) || !digits(fraction) || fraction.len() > 3 {
+            return Err(refused());
+        }
+        let whole: u32 = whole.parse().map_err(|_| refused())?;
+        let fraction: u32 = format!("{fraction:0<3}").parse().map_err(|_| refused())?;
+        let millis = whole.checked_mul(1000).and_then(|w| w.checked_add(fraction));
+        millis.filter(|m| (10..=4_096_000).contains(m)).map(Self).ok_or_else(refused)
+    }
+}
+
+impl fmt::Display for CpuLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, fraction) = (self.0 / 1000, self.0 % 1000);
+        if fraction == 0 {
+            return f.pad(&whole.to_string());
+        }
+        f.pad(format!("{whole}.{fraction:03}").trim_end_matches('0'))
+    }
+}
+
+serde_as_text!(CpuLimit);
+
+/// How a box is held apart from the host's kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Namespaces, an own uid range, seccomp and cgroups.
+    #[default]
+    Namespaces,
+    /// The gVisor kernel (`runsc`).
+    Gvisor,
+}
+
+/// What happens when `cmd` ends. The agent restarts it with a growing pause.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// The box stops. After a reboot of the host it stays stopped.
+    #[default]
+    Never,
+    /// `cmd` starts again if it failed, at most `max_retries` times in a row; then the box stops.
+    OnFailure {
+        /// How often in a row.
+        max_retries: u32,
+    },
+    /// `cmd` starts again whatever it returned, and the box starts again after a reboot.
+    Always,
+}
+
+impl fmt::Display for RestartPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.pad("never"),
+            Self::OnFailure { max_retries } => f.pad(&format!("on-failure:{max_retries}")),
+            Self::Always => f.pad("always"),
+        }
+    }
+}
+
+/// The text is none of the restart policies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no restart policy, use `never`, `on-failure`, `on-failure:N` or `always`")]
+pub struct RestartPolicyError(String);
+
+impl FromStr for RestartPolicy {
+    type Err = RestartPolicyError;
+
+    fn from_str(text: &str) -> Result<Self, RestartPolicyError> {
+        let refused = || RestartPolicyError(text.to_owned());
+        match text.split_once(':') {
+            None if text == "never" => Ok(Self::Never),
+            None if text == "always" => Ok(Self::Always),
+            None if text == "on-failure" => Ok(Self::OnFailure { max_retries: u32::MAX }),
+            Some(("on-failure", count)) => {
+                count.parse().map(|n| Self::OnFailure { max_retries: n }).map_err(|_| refused())
+            }
+            _ => Err(refused()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_spec_with_defaults_needs_nothing() {
+        assert!(BoxSpec::new("a".parse().unwrap()).needs().is_empty());
+    }
+
+    #[test]
+    fn what_is_asked_for_is_needed() {
+        let mut spec = BoxSpec::new("a".parse().unwrap());
+        spec.limits.disk = Some(ByteSize::from_mib(1));
+        spec.nesting = true;
+        assert_eq!(spec.needs(), [Capability::DiskLimit, Capability::Nesting]);
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let refused = serde_json::from_str::<BoxSpec>(r#"{"name":"a","memroy":"1G"}"#).unwrap_err();
+        assert!(refused.to_string().contains("memroy"), "{refused}");
+    }
+
+    #[test]
+    fn processors_have_edges() {
+        assert_eq!("0.5".parse::<CpuLimit>().unwrap().millis(), 500);
+        assert_eq!("2".parse::<CpuLimit>().unwrap().to_string(), "2");
+        assert_eq!("1.25".parse::<CpuLimit>().unwrap().to_string(), "1.25");
+        for text in ["", "0", "0.001", "-1", "1.", ".5", "1e3", "4097", "1.2345", "99999999999"] {
+            assert!(text.parse::<CpuLimit>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn processors_print_as_they_parse(millis in 10u32..=4_096_000) {
+            prop_assert_eq!(CpuLimit(millis).to_string().parse(), Ok(CpuLimit(millis)));
+        }
+    }
+}

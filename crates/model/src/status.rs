@@ -1,0 +1,81 @@
+//! What is true of a box.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BoxId, BoxSpec, BoxState, EngineName, OperationId, SnapshotId, SnapshotName, StopReason,
+    Timestamp,
+};
+
+/// Everything the herd knows of a box, for `show`, `ls` and the wires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxStatus {
+    /// For ever.
+    pub id: BoxId,
+    /// What was asked for, with the current name and labels.
+    pub spec: BoxSpec,
+    /// The engine that has it.
+    pub engine: EngineName,
+    /// Where it stands.
+    pub state: BoxState,
+    /// Why it is stopped.
+    pub reason: Option<StopReason>,
+    /// Why it failed, for people.
+    pub failure: Option<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The digest of its image; `None` for `host`, which has none.
+    pub image_digest: Option<String>,
+    /// Its addresses on its network.
+    pub addresses: Vec<IpAddr>,
+    /// What could not be had and was not insisted on, one sentence each.
+    pub notes: Vec<String>,
+    /// The operation that made it or last changed it.
+    pub last_operation: Option<OperationId>,
+    /// How long the phases of that operation took.
+    pub timings: Timings,
+}
+
+/// The phases of an operation in the order they happened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timings(pub Vec<Phase>);
+
+/// One phase of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phase {
+    /// Such as `image`, `rootfs`, `clone`, `agent`.
+    pub name: String,
+    /// How long it took, in microseconds.
+    pub micros: u64,
+}
+
+impl Timings {
+    /// Adds a phase.
+    pub fn push(&mut self, name: &str, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.0.push(Phase { name: name.to_owned(), micros });
+    }
+
+    /// The sum of all phases.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_micros(self.0.iter().map(|phase| phase.micros).sum())
+    }
+}
+
+/// A saved disk of a box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotInfo {
+    /// For ever.
+    pub id: SnapshotId,
+    /// Unique within the box.
+    pub name: SnapshotName,
+    /// Whose disk it is.
+    pub box_id: BoxId,
+    /// When it was taken.
+    pub created: Timestamp,
+}

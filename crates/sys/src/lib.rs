@@ -1,0 +1,5 @@
+//! The only crate with `unsafe`: the Linux calls that no safe library offers, each wrapped so that
+//! its callers need no `unsafe` of their own.
+//!
+//! It knows the kernel and nothing of boxes, engines or links. One file per family of calls; every
+//! `unsafe` block says why it is sound.
