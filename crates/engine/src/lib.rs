@@ -17,7 +17,7 @@ mod undo;
 
 pub use check::{Check, Verdict};
 pub use error::{EngineError, Unsupported};
-pub use images::{ImageInfo, Images, Progress, ProgressEvent, SilentProgress};
+pub use images::Images;
 pub use snapshots::Snapshots;
 pub use truth::{ConsoleChunk, Made, Running, Truth, TruthState, Usage};
 pub use undo::Undo;

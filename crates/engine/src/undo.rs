@@ -57,7 +57,10 @@ mod tests {
 
     use super::*;
 
-    fn recording(log: &Arc<Mutex<Vec<u8>>>, entry: u8) -> impl FnOnce() -> std::io::Result<()> + use<> {
+    fn recording(
+        log: &Arc<Mutex<Vec<u8>>>,
+        entry: u8,
+    ) -> impl FnOnce() -> std::io::Result<()> + use<> {
         let log = Arc::clone(log);
         move || {
             log.lock().unwrap().push(entry);

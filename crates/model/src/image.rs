@@ -2,12 +2,28 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
 use crate::text::text_newtype;
 
 /// The image of a box, as the user wrote it: `host`, `debian:bookworm`, an OCI reference such as
 /// `localhost:5000/team/app:1@sha256:…`, or the name an import was given.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageRef(String);
+
+/// One image of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageInfo {
+    /// What it is called here.
+    pub name: ImageRef,
+    /// `sha256:…` of its manifest, or of its tar stream when it has none.
+    pub digest: String,
+    /// Bytes of its layers as they lie on disk.
+    pub size: u64,
+    /// When it was pulled, imported or built.
+    pub created: Timestamp,
+}
 
 /// Where an [`ImageRef`] points, read from its form alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

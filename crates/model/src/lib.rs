@@ -13,6 +13,7 @@ mod image;
 mod name;
 mod network;
 pub mod policy;
+mod progress;
 mod size;
 pub mod spec;
 pub mod state;
@@ -23,12 +24,15 @@ mod time;
 pub use address::{Address, AddressError, Target};
 pub use capability::{Capability, CapabilitySet};
 pub use id::{BoxId, OperationId, ParseIdError, SnapshotId};
-pub use image::{ImageRef, ImageRefError, ImageSource};
+pub use image::{ImageInfo, ImageRef, ImageRefError, ImageSource};
 pub use name::{BoxName, EngineName, NameError, NetworkName, SnapshotName};
 pub use network::{Cidr, EgressHost, EgressRule, EgressRuleError, NetworkSpec};
 pub use policy::{Refusal, Request};
+pub use progress::{Progress, ProgressEvent, Silent};
 pub use size::{ByteSize, SizeError};
-pub use spec::{BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError};
+pub use spec::{
+    BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError,
+};
 pub use state::{BoxState, StopReason};
 pub use status::{BoxStatus, Phase, SnapshotInfo, Timings};
 pub use time::Timestamp;

@@ -17,7 +17,9 @@ pub enum SizeError {
     #[error("`{0}` does not begin with a whole number")]
     NoNumber(String),
     /// The suffix is not one of the known units.
-    #[error("`{0}` is not a unit, use `K`, `M`, `G`, `T`, `KiB`, `MiB`, `GiB`, `TiB`, `kB`, `MB`, `GB` or `TB`")]
+    #[error(
+        "`{0}` is not a unit, use `K`, `M`, `G`, `T`, `KiB`, `MiB`, `GiB`, `TiB`, `kB`, `MB`, `GB` or `TB`"
+    )]
     UnknownUnit(String),
     /// More than `u64::MAX` bytes.
     #[error("`{0}` is more than 16 EiB")]
