@@ -1,2 +1,30 @@
-//! stub
-fn main() {}
+//! Chores of this repository: `cargo xtask test` runs every test, and installs what they need.
+
+mod packages;
+mod test;
+
+#[cfg(test)]
+mod rooms;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  test [-- NEXTEST ARGS]   install what the tests need, then run every test
+  packages                 install what the tests need, or say what is missing";
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    match args.next().as_deref() {
+        Some("test") => test::run(args.skip_while(|arg| arg == "--").collect()),
+        Some("packages") => {
+            packages::provide()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}

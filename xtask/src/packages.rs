@@ -1,0 +1,80 @@
+//! The Debian packages that tests need, and what goes untested without each.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+/// A program that tests run, the Debian package that has it, and the tests that need it.
+struct Needed {
+    program: &'static str,
+    package: &'static str,
+    tests: &'static str,
+}
+
+const NEEDED: &[Needed] = &[
+    Needed { program: "mkfs.btrfs", package: "btrfs-progs", tests: "disk limits and fast forks" },
+    Needed { program: "nft", package: "nftables", tests: "networks of boxes" },
+    Needed { program: "ip", package: "iproute2", tests: "networks of boxes" },
+    Needed { program: "newuidmap", package: "uidmap", tests: "rootless boxes with subuid ranges" },
+    Needed { program: "mmdebstrap", package: "mmdebstrap", tests: "`debian:CODENAME` images" },
+    Needed { program: "docker-registry", package: "docker-registry", tests: "image pulls" },
+    Needed { program: "skopeo", package: "skopeo", tests: "image pulls" },
+    Needed { program: "umoci", package: "umoci", tests: "image pulls" },
+    Needed { program: "tmux", package: "tmux", tests: "terminals" },
+    Needed { program: "setpriv", package: "util-linux", tests: "rootless boxes" },
+    Needed { program: "useradd", package: "passwd", tests: "rootless boxes" },
+    Needed { program: "ping", package: "iputils-ping", tests: "networks of boxes" },
+];
+
+/// Where Debian keeps programs; `PATH` of an ordinary user lacks the `sbin` ones.
+const FOLDERS: &[&str] =
+    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+fn installed(program: &str) -> bool {
+    FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn missing() -> Vec<&'static Needed> {
+    NEEDED.iter().filter(|needed| !installed(needed.program)).collect()
+}
+
+/// Installs what is missing when it can, and says which tests will be skipped when it cannot.
+pub(crate) fn provide() -> anyhow::Result<()> {
+    let wanted = missing();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    if installed("apt-get") && is_root()? {
+        let mut packages: Vec<_> = wanted.iter().map(|needed| needed.package).collect();
+        packages.dedup();
+        println!("installing {}", packages.join(" "));
+        apt_get(&["update", "-q"])?;
+        apt_get(&[&["install", "-q", "-y", "--no-install-recommends"], &packages[..]].concat())?;
+    }
+    for needed in missing() {
+        println!(
+            "SKIPPED: {} (`{}` is missing, Debian package `{}`)",
+            needed.tests, needed.program, needed.package
+        );
+    }
+    Ok(())
+}
+
+fn is_root() -> anyhow::Result<bool> {
+    let output = Command::new("id").arg("-u").output().context("cannot run `id -u`")?;
+    Ok(output.stdout.trim_ascii() == b"0")
+}
+
+fn apt_get(args: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new("apt-get")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(std::process::Stdio::null())
+        .status()
+        .context("cannot run `apt-get`")?;
+    if !status.success() {
+        bail!("`apt-get {}` failed: {status}", args.join(" "));
+    }
+    Ok(())
+}

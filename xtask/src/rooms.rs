@@ -1,0 +1,75 @@
+//! Holds the walls between the rooms: which crate may depend on which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Every room and the rooms it may know. Tests may know more (`dev-dependencies` are not looked at).
+const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("sys", &[]),
+    ("agent-blob", &[]),
+    ("testkit", &[]),
+    ("link", &["model"]),
+    ("agent", &["link", "model", "sys"]),
+    ("engine", &["model", "link"]),
+    ("image", &["model", "sys"]),
+    ("net", &["model", "sys"]),
+    ("store", &["model"]),
+    ("herd", &["engine", "link", "model", "store"]),
+    ("engine-fake", &["agent", "engine", "link", "model", "sys"]),
+    ("engine-local", &["agent-blob", "engine", "image", "link", "model", "net", "sys"]),
+    ("bench", &["engine", "herd", "link", "model", "sys"]),
+    (
+        "cli",
+        &[
+            "bench",
+            "engine",
+            "engine-fake",
+            "engine-local",
+            "herd",
+            "link",
+            "model",
+            "net",
+            "store",
+            "sys",
+        ],
+    ),
+];
+
+const PREFIX: &str = "boxherd-";
+
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--locked"])
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("metadata is JSON");
+    let packages = metadata["packages"].as_array().expect("metadata lists packages");
+    packages.iter().filter_map(room).collect()
+}
+
+fn room(package: &Value) -> Option<(String, BTreeSet<String>)> {
+    let name = package["name"].as_str()?.strip_prefix(PREFIX)?.to_owned();
+    let known = package["dependencies"]
+        .as_array()?
+        .iter()
+        .filter(|dependency| dependency["kind"].is_null())
+        .filter_map(|dependency| dependency["name"].as_str()?.strip_prefix(PREFIX))
+        .map(str::to_owned)
+        .collect();
+    Some((name, known))
+}
+
+#[test]
+fn every_room_knows_only_whom_it_may() {
+    let allowed: BTreeMap<_, _> = MAY_KNOW.iter().copied().collect();
+    for (room, known) in dependencies() {
+        let may =
+            allowed.get(room.as_str()).unwrap_or_else(|| panic!("`{room}` is not in the plan"));
+        for other in known {
+            assert!(may.contains(&other.as_str()), "`{room}` must not know `{other}`");
+        }
+    }
+}
