@@ -1,0 +1,309 @@
+//! The engine itself: each method of the trait, step by step.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use boxherd_engine::{
+    Check, Child, ConsoleChunk, Engine, EngineError, LinkStream, Made, Running, Snapshots, Truth,
+    TruthState, Usage, Verdict,
+};
+use boxherd_model::{
+    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, NetworkSpec, StopReason,
+    Timings,
+};
+
+use crate::guest::Guest;
+use crate::world::{World, blocking};
+use crate::{FaultPlan, disk};
+
+/// What the fake can do. It has no kernel to hold limits, networks or user ids with.
+pub const CAPABILITIES: [Capability; 3] =
+    [Capability::Suspend, Capability::Fork, Capability::Snapshot];
+
+/// One handle on a fake engine, as one process would have it.
+#[derive(Debug)]
+pub struct FakeEngine {
+    name: EngineName,
+    capabilities: CapabilitySet,
+    faults: FaultPlan,
+    pub(crate) world: Arc<World>,
+}
+
+impl FakeEngine {
+    /// A fake engine of that name without boxes.
+    ///
+    /// # Errors
+    ///
+    /// When no temporary folder can be made.
+    pub fn new(name: EngineName) -> io::Result<Self> {
+        let capabilities = CAPABILITIES.into_iter().collect();
+        Ok(Self {
+            name,
+            capabilities,
+            faults: FaultPlan::default(),
+            world: Arc::new(World::new()?),
+        })
+    }
+
+    /// The same without `capability`, to test what is refused.
+    #[must_use]
+    pub fn without(mut self, capability: Capability) -> Self {
+        self.capabilities = self.capabilities.without(capability);
+        self
+    }
+
+    /// Another handle on the same boxes, as the next process would open it. Its faults are its own.
+    #[must_use]
+    pub fn reopened(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            capabilities: self.capabilities.clone(),
+            faults: FaultPlan::default(),
+            world: Arc::clone(&self.world),
+        }
+    }
+
+    /// What goes wrong on purpose.
+    #[must_use]
+    pub fn faults(&self) -> &FaultPlan {
+        &self.faults
+    }
+
+    /// The folder that is the disk of `id`.
+    #[must_use]
+    pub fn disk(&self, id: BoxId) -> PathBuf {
+        self.world.disk(id)
+    }
+
+    /// The processes of a running box end although nobody asked.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NoSuchBox`].
+    pub fn crash(&self, id: BoxId, reason: StopReason) -> Result<(), EngineError> {
+        let mut entry = self.world.entry(id)?;
+        entry.guest = None;
+        entry.state = TruthState::Stopped(reason);
+        Ok(())
+    }
+
+    /// A box is gone although nobody asked.
+    ///
+    /// # Errors
+    ///
+    /// When its folder cannot be removed.
+    pub fn vanish(&self, id: BoxId) -> io::Result<()> {
+        self.world.forget(id);
+        disk::remove(&self.world.home(id))
+    }
+
+    /// The host restarts: nothing runs any more, disks are as they were.
+    pub fn reboot(&self) {
+        for id in self.world.ids() {
+            let Ok(mut entry) = self.world.entry(id) else { continue };
+            entry.guest = None;
+            if matches!(entry.state, TruthState::Running | TruthState::Suspended) {
+                entry.state = TruthState::Stopped(StopReason::HostReboot);
+            }
+        }
+    }
+
+    /// Makes a half-made box whole.
+    fn finish(&self, id: BoxId, since: Instant) -> Result<Made, EngineError> {
+        let mut entry = self.world.entry(id)?;
+        entry.state = TruthState::Stopped(StopReason::Requested);
+        let mut timings = Timings::default();
+        timings.push("rootfs", since.elapsed());
+        let wished = entry.spec.network != NetworkSpec::None;
+        let notes = wished.then(|| format!("no network: {}", self.why_not(Capability::Network)));
+        Ok(Made { image_digest: None, notes: notes.into_iter().collect(), timings })
+    }
+
+    async fn copy_to(&self, source: BoxId, child: &Child) -> Result<Made, EngineError> {
+        let since = Instant::now();
+        self.world.begin(child.id, &child.spec)?;
+        self.faults.reach("fork.copy").await?;
+        let (from, to) = (self.world.disk(source), self.world.disk(child.id));
+        blocking("copy the disk", move || disk::copy(&from, &to)).await?;
+        self.finish(child.id, since)
+    }
+
+    async fn erase(&self, id: BoxId) -> Result<(), EngineError> {
+        let home = self.world.home(id);
+        blocking("remove the disk", move || disk::remove(&home)).await?;
+        self.world.forget(id);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Engine for FakeEngine {
+    fn name(&self) -> &EngineName {
+        &self.name
+    }
+
+    fn capabilities(&self) -> &CapabilitySet {
+        &self.capabilities
+    }
+
+    fn why_not(&self, capability: Capability) -> String {
+        format!("the fake engine runs boxes as ordinary processes and has no `{capability}`")
+    }
+
+    async fn checks(&self) -> Vec<Check> {
+        vec![Check {
+            name: "temporary folder".to_owned(),
+            verdict: Verdict::Works,
+            found: "it could be made".to_owned(),
+            fix: None,
+        }]
+    }
+
+    async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
+        let since = Instant::now();
+        self.faults.reach("create").await?;
+        let lacking = spec.needs().into_iter().find(|needed| !self.capabilities.has(*needed));
+        if let Some(capability) = lacking {
+            return Err(self.unsupported("create", capability));
+        }
+        self.world.begin(id, spec)?;
+        self.faults.reach("create.disk").await?;
+        let folder = self.world.disk(id);
+        blocking("make the disk", move || std::fs::create_dir(folder)).await?;
+        let made = self.finish(id, since)?;
+        self.faults.reach("create.end").await?;
+        Ok(made)
+    }
+
+    async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
+        let since = Instant::now();
+        self.faults.reach("start").await?;
+        match self.world.truth(id).map(|truth| truth.state) {
+            Some(TruthState::Running) => return Ok(Running::default()),
+            Some(TruthState::Suspended) => {
+                return Err(EngineError::WrongState { op: "start", found: "suspended" });
+            }
+            _ => self.world.state(id, "start")?,
+        };
+        self.faults.reach("start.agent").await?;
+        {
+            let mut entry = self.world.entry(id)?;
+            entry.guest = Some(Guest::start());
+            entry.state = TruthState::Running;
+        }
+        self.faults.reach("start.end").await?;
+        let mut timings = Timings::default();
+        timings.push("agent", since.elapsed());
+        Ok(Running { timings, ..Running::default() })
+    }
+
+    async fn stop(&self, id: BoxId, _grace: Duration) -> Result<(), EngineError> {
+        self.faults.reach("stop").await?;
+        if let Some(Truth { state: TruthState::Stopped(_), .. }) = self.world.truth(id) {
+            return Ok(());
+        }
+        self.world.state(id, "stop")?;
+        {
+            let mut entry = self.world.entry(id)?;
+            entry.guest = None;
+            entry.state = TruthState::Stopped(StopReason::Requested);
+        }
+        self.faults.reach("stop.end").await
+    }
+
+    async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
+        self.faults.reach("suspend").await?;
+        match self.world.state(id, "suspend")? {
+            TruthState::Running => self.world.entry(id)?.state = TruthState::Suspended,
+            TruthState::Suspended => {}
+            _ => return Err(EngineError::WrongState { op: "suspend", found: "stopped" }),
+        }
+        self.faults.reach("suspend.end").await
+    }
+
+    async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
+        self.faults.reach("resume").await?;
+        match self.world.state(id, "resume")? {
+            TruthState::Suspended => self.world.entry(id)?.state = TruthState::Running,
+            TruthState::Running => {}
+            _ => return Err(EngineError::WrongState { op: "resume", found: "stopped" }),
+        }
+        self.faults.reach("resume.end").await
+    }
+
+    async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
+        self.faults.reach("fork").await?;
+        self.world.state(source, "fork")?;
+        let mut made = Vec::with_capacity(children.len());
+        for child in children {
+            match self.copy_to(source, child).await {
+                Ok(whole) => made.push(whole),
+                Err(error) => {
+                    for child in &children[..=made.len()] {
+                        self.erase(child.id).await?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.faults.reach("fork.end").await?;
+        Ok(made)
+    }
+
+    async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
+        self.faults.reach("delete").await?;
+        if let Ok(mut entry) = self.world.entry(id) {
+            entry.guest = None;
+            entry.state = TruthState::Partial;
+        }
+        self.faults.reach("delete.disk").await?;
+        self.erase(id).await?;
+        self.faults.reach("delete.end").await
+    }
+
+    async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {
+        self.faults.reach("inspect").await?;
+        Ok(self.world.truth(id))
+    }
+
+    async fn list(&self) -> Result<Vec<Truth>, EngineError> {
+        self.faults.reach("list").await?;
+        Ok(self.world.truths())
+    }
+
+    async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
+        self.faults.reach("connect").await?;
+        let entry = self.world.entry(id)?;
+        match &entry.guest {
+            Some(guest) => guest.connect(),
+            None => Err(EngineError::WrongState { op: "connect", found: "stopped" }),
+        }
+    }
+
+    async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
+        self.faults.reach("rename").await?;
+        self.world.entry(id)?.spec.name = name.clone();
+        Ok(())
+    }
+
+    async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError> {
+        self.faults.reach("console").await?;
+        drop(self.world.entry(id)?);
+        Ok(ConsoleChunk { start: from, ..ConsoleChunk::default() })
+    }
+
+    async fn usage(&self, id: BoxId) -> Result<Usage, EngineError> {
+        self.faults.reach("usage").await?;
+        self.world.state(id, "usage")?;
+        let folder = self.world.disk(id);
+        let disk = blocking("measure the disk", move || disk::used(&folder)).await?;
+        Ok(Usage { disk: Some(disk), ..Usage::default() })
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        self.capabilities.has(Capability::Snapshot).then_some(self as &dyn Snapshots)
+    }
+}

@@ -1,0 +1,139 @@
+//! What is true: the boxes and their folders. Every handle on a fake engine shares one world, as
+//! several processes on one host share one kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+
+use boxherd_engine::{EngineError, Truth, TruthState};
+use boxherd_model::{BoxId, BoxSpec, SnapshotId};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use tempfile::TempDir;
+
+use crate::disk;
+use crate::guest::Guest;
+
+/// The boxes of this "host".
+#[derive(Debug)]
+pub(crate) struct World {
+    folder: TempDir,
+    boxes: Mutex<BTreeMap<BoxId, Entry>>,
+}
+
+/// One box.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// What was asked for, with the current name.
+    pub(crate) spec: BoxSpec,
+    /// Where it stands.
+    pub(crate) state: TruthState,
+    /// Its snapshots that are whole.
+    pub(crate) snapshots: BTreeSet<SnapshotId>,
+    /// Its agent, while it runs or is suspended.
+    pub(crate) guest: Option<Guest>,
+}
+
+impl World {
+    pub(crate) fn new() -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("boxherd-fake-").tempdir()?;
+        Ok(Self { folder, boxes: Mutex::default() })
+    }
+
+    /// The folder that is the disk of `id`.
+    pub(crate) fn disk(&self, id: BoxId) -> PathBuf {
+        self.home(id).join("disk")
+    }
+
+    /// The folder that is a saved disk of `id`.
+    pub(crate) fn snapshot(&self, id: BoxId, snapshot: SnapshotId) -> PathBuf {
+        self.home(id).join(snapshot.to_string())
+    }
+
+    /// Everything of `id` that is on disk.
+    pub(crate) fn home(&self, id: BoxId) -> PathBuf {
+        self.folder.path().join(id.to_string())
+    }
+
+    /// Writes down a box that is being made; from here on `delete` knows of it.
+    pub(crate) fn begin(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
+        let entry = Entry {
+            spec: spec.clone(),
+            state: TruthState::Partial,
+            snapshots: BTreeSet::new(),
+            guest: None,
+        };
+        if self.boxes.lock().insert(id, entry).is_some() {
+            return Err(EngineError::WrongState { op: "create", found: "already made" });
+        }
+        std::fs::create_dir(self.home(id)).map_err(|e| EngineError::refused("make its folder", e))
+    }
+
+    /// The box, for as long as the guard lives. Never held across an `await`.
+    pub(crate) fn entry(&self, id: BoxId) -> Result<MappedMutexGuard<'_, Entry>, EngineError> {
+        MutexGuard::try_map(self.boxes.lock(), |boxes| boxes.get_mut(&id))
+            .map_err(|_| EngineError::NoSuchBox(id))
+    }
+
+    /// The state of a box that is wholly made.
+    pub(crate) fn state(&self, id: BoxId, op: &'static str) -> Result<TruthState, EngineError> {
+        match self.entry(id)?.state {
+            TruthState::Partial => Err(EngineError::WrongState { op, found: "half made" }),
+            state => Ok(state),
+        }
+    }
+
+    /// Forgets a box; its folder is already gone.
+    pub(crate) fn forget(&self, id: BoxId) {
+        self.boxes.lock().remove(&id);
+    }
+
+    /// What is true of one box.
+    pub(crate) fn truth(&self, id: BoxId) -> Option<Truth> {
+        self.boxes.lock().get(&id).map(|entry| entry.truth(id))
+    }
+
+    /// What is true of every box.
+    pub(crate) fn truths(&self) -> Vec<Truth> {
+        self.boxes.lock().iter().map(|(id, entry)| entry.truth(*id)).collect()
+    }
+
+    /// Every box.
+    pub(crate) fn ids(&self) -> Vec<BoxId> {
+        self.boxes.lock().keys().copied().collect()
+    }
+}
+
+impl Entry {
+    fn truth(&self, id: BoxId) -> Truth {
+        let state = match (&self.guest, self.state) {
+            // The agent ended by itself, because `cmd` did or because it was killed.
+            (Some(guest), TruthState::Running) => match guest.ended() {
+                Some(reason) => TruthState::Stopped(reason),
+                None => TruthState::Running,
+            },
+            (_, state) => state,
+        };
+        Truth { id, name: self.spec.name.clone(), state, addresses: Vec::new() }
+    }
+}
+
+/// Runs blocking work on a thread of the runtime that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    step: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, EngineError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|panic| EngineError::refused(step, panic))?;
+    done.map_err(|error| EngineError::refused(step, error))
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Before the folder goes, so that no process of a box writes into it any more.
+        let boxes = std::mem::take(self.boxes.get_mut());
+        drop(boxes);
+        if let Err(error) = disk::remove(self.folder.path()) {
+            tracing::warn!(%error, "the folder of a fake engine stays behind");
+        }
+    }
+}
