@@ -1,0 +1,76 @@
+//! What the host tells a new agent before there is a link: read once, from an inherited descriptor.
+//!
+//! By convention descriptor [`LISTENER_FD`] is the unix socket on which the agent serves links
+//! (bound and listening, made by the host), [`CONFIG_FD`] holds an [`AgentConfig`] with its length
+//! before it (protobuf's length-delimited form), and [`CONSOLE_FD`], when there is one, is the
+//! console's ring file. None of it travels in arguments or environment, which every process of the
+//! box can read.
+
+#![expect(missing_docs, reason = "generated accessors; the fields are named for what they hold")]
+
+use prost::Message;
+
+/// The listening socket.
+pub const LISTENER_FD: i32 = 3;
+/// The configuration, from its start to the end of file.
+pub const CONFIG_FD: i32 = 4;
+/// The console's ring file, opened for reading and writing; closed when the box has none.
+pub const CONSOLE_FD: i32 = 5;
+
+/// The longest configuration an agent accepts, in bytes.
+pub const MAX_CONFIG: usize = 1024 * 1024;
+
+/// How an agent starts.
+#[derive(Clone, PartialEq, Message)]
+pub struct AgentConfig {
+    /// Set by the agent when not empty.
+    #[prost(string, tag = "1")]
+    pub hostname: String,
+    /// The main program, as argv; nothing is started when empty. The agent ends when it has ended
+    /// for good.
+    #[prost(string, repeated, tag = "2")]
+    pub cmd: Vec<String>,
+    /// The environment of `cmd`, on top of the defaults.
+    #[prost(message, repeated, tag = "3")]
+    pub env: Vec<crate::proto::Env>,
+    /// Where `cmd` runs; the user's home, else `/`.
+    #[prost(string, optional, tag = "4")]
+    pub workdir: Option<String>,
+    /// Whom `cmd` runs as; root when not given.
+    #[prost(string, optional, tag = "5")]
+    pub user: Option<String>,
+    /// What happens when `cmd` ends.
+    #[prost(message, optional, tag = "6")]
+    pub restart: Option<Restart>,
+    /// Size of the console's ring without its header, in bytes; 0 for the default.
+    #[prost(uint64, tag = "7")]
+    pub console_size: u64,
+    /// Makes the agent the first victim when memory runs out, so that the whole box goes. Only
+    /// honoured by process 1.
+    #[prost(bool, tag = "8")]
+    pub oom_first: bool,
+}
+
+/// What happens when `cmd` ends.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct Restart {
+    /// Starts it again whatever it returned.
+    #[prost(bool, tag = "1")]
+    pub always: bool,
+    /// Starts it again this often in a row when it failed.
+    #[prost(uint32, tag = "2")]
+    pub on_failure: u32,
+}
+
+impl From<boxherd_model::RestartPolicy> for Restart {
+    fn from(policy: boxherd_model::RestartPolicy) -> Self {
+        use boxherd_model::RestartPolicy;
+        match policy {
+            RestartPolicy::Never => Self { always: false, on_failure: 0 },
+            RestartPolicy::Always => Self { always: true, on_failure: 0 },
+            RestartPolicy::OnFailure { max_retries } => {
+                Self { always: false, on_failure: max_retries }
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A command that runs in a box.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWriteExt;
+
+use super::stdin::ExecStdin;
+use super::{answer, decode, gave_up, unexpected};
+use crate::conn::{Inbound, Stream};
+use crate::proto::{self, Answer, Do};
+use crate::types::{Collected, ExecEvent, ExecId, ExitStatus, Offsets, PtySize};
+use crate::{LinkError, channel};
+
+/// A running command. Dropping it before the exit cancels it: the agent kills its process group.
+/// After a lost link nothing is cancelled, and [`Link::reattach`](crate::Link::reattach) goes on.
+pub struct Exec {
+    stream: Arc<Stream>,
+    id: ExecId,
+    offsets: Offsets,
+    stdin: Option<ExecStdin>,
+    stdin_offset: u64,
+    /// What the last event cost; given back when the caller comes for the next.
+    owed: u32,
+    exited: Option<ExitStatus>,
+}
+
+impl Exec {
+    pub(super) async fn start(stream: Stream) -> Result<Self, LinkError> {
+        match answer(&stream).await? {
+            Answer::Started(started) => {
+                Ok(Self::new(stream, ExecId(started.id), Offsets::default(), started))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(super) async fn resume(
+        stream: Stream,
+        id: ExecId,
+        from: Offsets,
+    ) -> Result<Self, LinkError> {
+        match answer(&stream).await {
+            Ok(Answer::Started(started)) => Ok(Self::new(stream, id, from, started)),
+            Ok(_) => Err(unexpected()),
+            Err(LinkError::UnknownExec { .. }) => Err(LinkError::UnknownExec { id }),
+            Err(LinkError::OutputGone { .. }) => Err(LinkError::OutputGone { id }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new(stream: Stream, id: ExecId, offsets: Offsets, started: proto::Started) -> Self {
+        let stream = Arc::new(stream);
+        let stdin = started.stdin_open.then(|| ExecStdin::new(&stream, started.stdin));
+        let stdin_offset = started.stdin;
+        Self { stream, id, offsets, stdin, stdin_offset, owed: 0, exited: None }
+    }
+
+    /// What to reattach by.
+    #[must_use]
+    pub fn id(&self) -> ExecId {
+        self.id
+    }
+
+    /// The next thing the command did. After [`ExecEvent::Exit`] it returns that again. Output not
+    /// asked for blocks the command after some hundred KiB. Safe to cancel: nothing is lost.
+    pub async fn next(&mut self) -> Result<ExecEvent, LinkError> {
+        if let Some(status) = self.exited {
+            return Ok(ExecEvent::Exit(status));
+        }
+        self.stream.release(std::mem::take(&mut self.owed));
+        loop {
+            match self.stream.recv().await? {
+                Inbound::Data { channel, bytes, cost, .. } => {
+                    self.owed += cost;
+                    if let Some(event) = self.deliver(channel, bytes) {
+                        return Ok(event);
+                    }
+                }
+                Inbound::Message(message) => {
+                    if let Answer::Exit(exit) = decode(message)? {
+                        let status = exit.into();
+                        self.exited = Some(status);
+                        return Ok(ExecEvent::Exit(status));
+                    }
+                }
+                Inbound::End | Inbound::Reset => return Err(gave_up()),
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: u8, bytes: Bytes) -> Option<ExecEvent> {
+        let length = bytes.len() as u64;
+        match from {
+            _ if bytes.is_empty() => None,
+            channel::STDOUT => {
+                self.offsets.stdout += length;
+                Some(ExecEvent::Stdout(bytes))
+            }
+            channel::STDERR => {
+                self.offsets.stderr += length;
+                Some(ExecEvent::Stderr(bytes))
+            }
+            // A channel of a later protocol.
+            _ => None,
+        }
+    }
+
+    /// The command's input, once; `None` when it has none, or it was taken. Dropping it without
+    /// `shutdown` leaves the input open.
+    pub fn stdin(&mut self) -> Option<ExecStdin> {
+        self.stdin.take()
+    }
+
+    /// Where input goes on, in bytes from its start: how much the agent has. More than 0 only
+    /// after a reattach.
+    #[must_use]
+    pub fn stdin_offset(&self) -> u64 {
+        self.stdin_offset
+    }
+
+    /// A handle to signal, resize or cancel from elsewhere.
+    #[must_use]
+    pub fn control(&self) -> ExecControl {
+        ExecControl { stream: Arc::downgrade(&self.stream) }
+    }
+
+    /// What [`next`](Self::next) has delivered so far, for a reattach.
+    #[must_use]
+    pub fn offsets(&self) -> Offsets {
+        self.offsets
+    }
+
+    /// Lets go of the command and leaves it running, as a lost link would: it can be reattached,
+    /// it blocks when it has written some hundred KiB, and it is killed after its `detach_ttl`. A
+    /// command that is to run for ever needs a `detach_ttl` of [`Duration::MAX`] and its output
+    /// somewhere else.
+    ///
+    /// [`Duration::MAX`]: std::time::Duration::MAX
+    pub fn detach(self) {
+        self.stream.message(&control(Do::Detach(proto::Nothing {})));
+    }
+
+    /// Feeds the command `stdin`, ends its input, and gathers its output, of each stream at most
+    /// `limit` bytes; what exceeds them is thrown away.
+    pub async fn collect(mut self, stdin: Bytes, limit: usize) -> Result<Collected, LinkError> {
+        let input = self.stdin();
+        let feed = async {
+            if let Some(mut input) = input {
+                // A link that is lost while this writes is reported by `gather`.
+                drop(input.send(stdin).await);
+                drop(input.shutdown().await);
+            }
+            std::future::pending::<Result<Collected, LinkError>>().await
+        };
+        tokio::select! {
+            collected = self.gather(limit) => collected,
+            never = feed => never,
+        }
+    }
+
+    async fn gather(&mut self, limit: usize) -> Result<Collected, LinkError> {
+        let (mut stdout, mut stderr, mut truncated) = (BytesMut::new(), BytesMut::new(), false);
+        loop {
+            let (kept, bytes) = match self.next().await? {
+                ExecEvent::Stdout(bytes) => (&mut stdout, bytes),
+                ExecEvent::Stderr(bytes) => (&mut stderr, bytes),
+                ExecEvent::Exit(status) => {
+                    let (stdout, stderr) = (stdout.freeze(), stderr.freeze());
+                    return Ok(Collected { stdout, stderr, status, truncated });
+                }
+            };
+            let room = limit.saturating_sub(kept.len()).min(bytes.len());
+            truncated |= room < bytes.len();
+            kept.extend_from_slice(&bytes[..room]);
+        }
+    }
+}
+
+impl fmt::Debug for Exec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exec")
+            .field("id", &self.id)
+            .field("offsets", &self.offsets)
+            .field("exited", &self.exited)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Acts on a command from elsewhere. Does nothing once the command has ended or its [`Exec`] is
+/// gone.
+#[derive(Clone)]
+pub struct ExecControl {
+    stream: Weak<Stream>,
+}
+
+impl ExecControl {
+    /// Sends a signal to the process group.
+    pub fn signal(&self, signal: i32) {
+        self.send(Do::Signal(signal));
+    }
+
+    /// Tells the terminal its new size.
+    pub fn resize(&self, size: PtySize) {
+        self.send(Do::Resize(size.into()));
+    }
+
+    /// Kills the process group. [`Exec::next`] then reports the exit by signal 9.
+    pub fn cancel(&self) {
+        self.signal(9);
+    }
+
+    fn send(&self, what: Do) {
+        if let Some(stream) = self.stream.upgrade() {
+            stream.message(&control(what));
+        }
+    }
+}
+
+impl fmt::Debug for ExecControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecControl").finish_non_exhaustive()
+    }
+}
+
+fn control(what: Do) -> proto::Control {
+    proto::Control { what: Some(what) }
+}
