@@ -3,3 +3,7 @@
 //!
 //! It knows the kernel and nothing of boxes, engines or links. One file per family of calls; every
 //! `unsafe` block says why it is sound.
+
+pub mod init;
+pub mod pty;
+pub mod spawn;
