@@ -163,25 +163,22 @@ fn reap(child: &Child) {
 extern "C" fn child_half(plan: *mut c_void) -> c_int {
     // SAFETY: `plan` is the parent's `Plan`, which nobody else touches while the parent waits.
     let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
-    let steps: [(Step, fn(&Plan<'_>) -> Result<(), c_int>); 4] = [
-        (Step::Setup, set_up),
-        (Step::Credentials, become_user),
-        (Step::Workdir, enter_workdir),
-        (Step::Exec, execute),
-    ];
-    for (step, run) in steps {
-        if let Err(errno) = run(plan) {
-            (plan.step, plan.errno) = (step, errno);
-            break;
-        }
+    if let Err((step, errno)) = run_steps(plan) {
+        (plan.step, plan.errno) = (step, errno);
     }
     // SAFETY: ends this process only, running nothing of the parent's on the way.
     unsafe { libc::_exit(127) }
 }
 
+fn run_steps(plan: &Plan<'_>) -> Result<(), (Step, c_int)> {
+    set_up(plan).map_err(|errno| (Step::Setup, errno))?;
+    become_user(plan).map_err(|errno| (Step::Credentials, errno))?;
+    enter_workdir(plan).map_err(|errno| (Step::Workdir, errno))?;
+    execute(plan).map_err(|errno| (Step::Exec, errno))
+}
+
 fn errno() -> c_int {
-    // SAFETY: the address is valid for this thread's life; the parent's thread sleeps.
-    unsafe { *libc::__errno_location() }
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
 fn checked(result: libc::c_long) -> Result<c_int, c_int> {

@@ -62,7 +62,8 @@ fn it_leads_a_session_of_its_own() {
 
 #[test]
 fn it_inherits_nothing_but_its_three_descriptors() {
-    let leaky = File::open("/dev/null").unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let leaky = rustix::io::fcntl_dupfd_cloexec(&null, 100).unwrap();
     rustix::io::fcntl_setfd(&leaky, rustix::io::FdFlags::empty()).unwrap();
     // The shell's own glob holds a descriptor on the directory while it lists.
     let ran = shell("for fd in /proc/self/fd/*; do echo ${fd##*/}; done");
