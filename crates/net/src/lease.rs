@@ -1,0 +1,180 @@
+//! What a box holds of a network.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+use boxherd_model::{BoxId, BoxName, EgressRule, NetworkName};
+use rustix::rand::{GetRandomFlags, getrandom};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::names::{AnchorName, Generation, PortName, Tag};
+use crate::{Inside, NetError, Subnet};
+
+/// An address, a MAC and a policy, held by one box until it is released. It outlives stops of the
+/// box and reboots of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    pub(crate) id: BoxId,
+    pub(crate) name: BoxName,
+    pub(crate) network: NetworkName,
+    pub(crate) tag: Tag,
+    pub(crate) index: u16,
+    pub(crate) subnet: Subnet,
+    pub(crate) slot: u16,
+    pub(crate) mac: Mac,
+    pub(crate) mtu: u32,
+    pub(crate) isolated: bool,
+    pub(crate) egress: Option<Vec<EgressRule>>,
+}
+
+impl Lease {
+    /// Whose lease it is.
+    #[must_use]
+    pub const fn id(&self) -> BoxId {
+        self.id
+    }
+
+    /// The name by which other boxes of the network find it.
+    #[must_use]
+    pub const fn name(&self) -> &BoxName {
+        &self.name
+    }
+
+    /// The network it is on.
+    #[must_use]
+    pub const fn network(&self) -> &NetworkName {
+        &self.network
+    }
+
+    /// The box's addresses; today a single IPv4 address.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        vec![IpAddr::V4(self.address())]
+    }
+
+    /// The box's IPv4 address.
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        self.subnet.address(self.slot)
+    }
+
+    /// The next hop of everything the box sends.
+    #[must_use]
+    pub const fn gateway(&self) -> IpAddr {
+        IpAddr::V4(self.subnet.gateway())
+    }
+
+    /// The only name server the box can reach, for its `resolv.conf`.
+    #[must_use]
+    pub const fn dns(&self) -> IpAddr {
+        self.gateway()
+    }
+
+    /// The hardware address of `eth0` in the box.
+    #[must_use]
+    pub const fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// The hardware address of the gateway as the box sees it: the same on every port of a network.
+    #[must_use]
+    pub(crate) const fn gateway_mac(&self) -> Mac {
+        let index = self.index.to_be_bytes();
+        Mac([0x0a, b'b', b'h', index[0], index[1], 1])
+    }
+
+    /// The largest packet the way out carries, in bytes.
+    #[must_use]
+    pub const fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// What the box's first process has to do in its own network namespace.
+    #[must_use]
+    pub fn inside(&self) -> Inside {
+        Inside::of(self)
+    }
+
+    pub(crate) const fn anchor(&self) -> AnchorName {
+        AnchorName { tag: self.tag, index: self.index }
+    }
+
+    pub(crate) const fn port(&self, generation: Generation) -> PortName {
+        PortName { tag: self.tag, index: self.index, slot: self.slot, generation }
+    }
+}
+
+/// A hardware address; written `0a:62:68:00:00:01`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// A new address from the kernel's random bytes.
+    pub(crate) fn random() -> Result<Self, NetError> {
+        let mut bytes = [0; 6];
+        getrandom(&mut bytes, GetRandomFlags::empty())
+            .map_err(|errno| NetError::kernel("draw a hardware address")(errno.into()))?;
+        Ok(Self::from_random(bytes))
+    }
+
+    /// A locally administered unicast address made of random bytes. It also keys what a box may
+    /// reach, so an address must not return with the next lease of the same slot.
+    pub(crate) const fn from_random(mut bytes: [u8; 6]) -> Self {
+        bytes[0] = bytes[0] & 0xfc | 0x02;
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("`{text}` is no hardware address");
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(refused)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| refused())?;
+        }
+        parts.next().is_none().then_some(Self(bytes)).ok_or_else(refused)
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_addresses_round_trip() {
+        let mac = Mac::from_random([0xff, 1, 2, 3, 4, 0xfe]);
+        assert_eq!(mac.to_string(), "fe:01:02:03:04:fe");
+        assert_eq!(mac.to_string().parse(), Ok(mac));
+        for text in
+            ["", "fe:01:02:03:04", "fe:01:02:03:04:fe:00", "fe:1:02:03:04:fe", "zz:01:02:03:04:fe"]
+        {
+            assert!(text.parse::<Mac>().is_err(), "{text}");
+        }
+    }
+}

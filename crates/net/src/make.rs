@@ -1,0 +1,197 @@
+//! Making a network, once: its record, its tables, its routes and its anchor. Everything here
+//! holds the folder's lock, may spawn `nft`, and takes milliseconds.
+
+use std::fs;
+use std::path::Path;
+
+use boxherd_model::{Cidr, NetworkName};
+use rustix::net::netdevice;
+use tracing::warn;
+
+use crate::folder::{Folder, Network};
+use crate::names::{Generation, MAX_NETWORKS, Tag};
+use crate::netlink::{Batch, Socket};
+use crate::networks::{exists, open_route, refused};
+use crate::nft::Transaction;
+use crate::route::Route;
+use crate::subnet::PREFIX;
+use crate::{NetError, Subnet, elements, nft, route, ruleset};
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Ethernet's own, for a host without a way out.
+const DEFAULT_MTU: u32 = 1500;
+
+/// The network of that name: written down if it is new, and made in the kernel if it is not there.
+pub(crate) fn network(
+    folder: &Folder,
+    tag: Tag,
+    name: &NetworkName,
+    nft: &Path,
+) -> Result<Network, NetError> {
+    folder.make()?;
+    let _lock = folder.lock()?;
+    let socket = open_route()?;
+    let routes = routes(&socket)?;
+    let network = match folder.network(name)? {
+        Some(network) if exists(&socket, network.anchor()) => return Ok(network),
+        Some(network) => settle(folder, network, &routes)?,
+        None => plan(folder, tag, name, &routes)?,
+    };
+    let network = Network { mtu: mtu(&socket, &routes), ..network };
+    folder.write_network(&network)?;
+    load_tables(folder, &network, nft)?;
+    turn_on_forwarding()?;
+    raise_anchor(&socket, &network)?;
+    Ok(network)
+}
+
+/// Makes the tables of a network again, with the elements of every box that has a port.
+pub(crate) fn tables(folder: &Folder, name: &NetworkName, nft: &Path) -> Result<(), NetError> {
+    let _lock = folder.lock()?;
+    match folder.network(name)? {
+        Some(network) => load_tables(folder, &network, nft),
+        None => Ok(()),
+    }
+}
+
+/// Removes every network.
+pub(crate) fn dismantle(folder: &Folder, nft: &Path) -> Result<(), NetError> {
+    let socket = open_route()?;
+    for network in folder.networks()? {
+        let mut batch = Batch::new();
+        route::remove_link(&mut batch, &network.anchor().to_string());
+        route::unclaim_subnet(&mut batch, network.subnet.base(), PREFIX, metric(&network));
+        socket.exchange(&batch).map_err(refused)?;
+        run(nft, &network, &ruleset::removal(network.anchor()))?;
+    }
+    for name in ["networks", "leases", "slots"] {
+        let path = folder.path(name);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(NetError::file("remove", path))?;
+        }
+    }
+    Ok(())
+}
+
+fn routes(socket: &Socket) -> Result<Vec<Route>, NetError> {
+    let mut batch = Batch::new();
+    route::ask_routes(&mut batch);
+    let mut routes = Vec::new();
+    socket
+        .converse(&batch, |kind, body| routes.extend(route::read_route(kind, body)))
+        .map_err(refused)?;
+    Ok(routes)
+}
+
+/// A new network: the first free number, and a subnet that overlaps with no route.
+fn plan(
+    folder: &Folder,
+    tag: Tag,
+    name: &NetworkName,
+    routes: &[Route],
+) -> Result<Network, NetError> {
+    let others = folder.networks()?;
+    let index = (0..=MAX_NETWORKS).find(|index| others.iter().all(|other| other.index != *index));
+    // A network that is not up just now has no route that would show its subnet.
+    let recorded =
+        others.iter().map(|other| Cidr { address: other.subnet.base().into(), prefix: PREFIX });
+    let taken: Vec<Cidr> = routes.iter().map(|route| route.to).chain(recorded).collect();
+    let subnet = Subnet::choose(tag.scatter(), &taken);
+    match (index, subnet) {
+        (Some(index), Some(subnet)) => {
+            Ok(Network { name: name.clone(), tag, index, subnet, mtu: DEFAULT_MTU })
+        }
+        _ => Err(NetError::NoSubnet { network: name.clone() }),
+    }
+}
+
+/// A network that is written down and not up, as after a reboot: keeps its subnet, unless the host
+/// routes it elsewhere now. Without leases it can move.
+fn settle(folder: &Folder, network: Network, routes: &[Route]) -> Result<Network, NetError> {
+    let ours = |route: &Route| route.ours == Some(metric(&network)) || route.ours == Some(0);
+    let conflict = |route: &&Route| network.subnet.overlaps(&route.to) && !ours(route);
+    if !routes.iter().any(|route| conflict(&route)) {
+        return Ok(network);
+    }
+    if folder.all_leases()?.iter().any(|lease| lease.network == network.name) {
+        return Err(NetError::SubnetTaken { network: network.name, subnet: network.subnet });
+    }
+    plan(folder, network.tag, &network.name, routes)
+        .map(|planned| Network { index: network.index, ..planned })
+}
+
+/// The metric of a network's claim on its subnet, by which the claims of two installations differ.
+const fn metric(network: &Network) -> u32 {
+    1 + network.tag.bits()
+}
+
+/// The largest packet that the host's way out carries.
+fn mtu(socket: &Socket, routes: &[Route]) -> u32 {
+    let out = routes.iter().find(|route| route.to.prefix == 0).and_then(|route| route.device);
+    let ask = |index| {
+        let mut batch = Batch::new();
+        route::ask_link(&mut batch, index);
+        let mut mtu = None;
+        let asked = socket.converse(&batch, |kind, body| mtu = mtu.or(route::read_mtu(kind, body)));
+        // A device that has just gone has no MTU; the default is a good guess.
+        asked.ok().and(mtu)
+    };
+    out.and_then(ask).unwrap_or(DEFAULT_MTU)
+}
+
+fn load_tables(folder: &Folder, network: &Network, nft: &Path) -> Result<(), NetError> {
+    run(nft, network, &ruleset::text(network.anchor(), network.subnet))?;
+    let socket = open_route()?;
+    let leases = folder.all_leases()?;
+    for lease in leases.iter().filter(|lease| lease.network == network.name) {
+        let mut transaction = Transaction::new(network.anchor());
+        let mut present = false;
+        for generation in Generation::all() {
+            let port = lease.port(generation);
+            if netdevice::name_to_index(&socket, &port.to_string()).is_ok() {
+                transaction.add(&elements::of_port(lease, port));
+                present = true;
+            }
+        }
+        if present {
+            transaction.add(&elements::of_policy(lease));
+            transaction.commit().map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+fn run(nft: &Path, network: &Network, text: &str) -> Result<(), NetError> {
+    let loaded = nft::load(nft, text).map_err(NetError::kernel("run `nft`"))?;
+    loaded.map_err(|said| NetError::Rules { network: network.name.clone(), said })
+}
+
+/// Lets the host pass packets on between devices, which is off on a machine that is no router.
+fn turn_on_forwarding() -> Result<(), NetError> {
+    let now = fs::read_to_string(FORWARDING).map_err(NetError::file("read", FORWARDING))?;
+    if now.trim() == "0" {
+        fs::write(FORWARDING, "1").map_err(NetError::file("write", FORWARDING))?;
+        warn!("turned on `net.ipv4.ip_forward`, without which boxes reach nothing outside");
+    }
+    Ok(())
+}
+
+/// Makes the anchor under a name that nobody looks for, and gives it its own when all is done.
+fn raise_anchor(socket: &Socket, network: &Network) -> Result<(), NetError> {
+    let name = network.anchor().to_string();
+    let draft = format!("{name}~");
+    let mut batch = Batch::new();
+    // What a crash has left.
+    route::remove_link(&mut batch, &draft);
+    route::make_anchor(&mut batch, &draft);
+    route::claim_subnet(&mut batch, network.subnet.base(), PREFIX, metric(network));
+    socket.exchange(&batch).map_err(refused)?;
+    let index = netdevice::name_to_index(socket, &draft)
+        .map_err(|errno| NetError::kernel("find the anchor")(errno.into()))?;
+    let mut batch = Batch::new();
+    route::add_address(&mut batch, index, network.subnet.gateway());
+    route::rename_link(&mut batch, index, &name);
+    route::up_without_ipv6(&mut batch, "bring up the anchor", index);
+    socket.exchange(&batch).map_err(refused)
+}

@@ -1,0 +1,296 @@
+//! What the engine calls.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+
+use boxherd_model::{BoxId, BoxName, EgressRule, NetworkName, NetworkSpec};
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::netdevice;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::folder::{Folder, Network};
+use crate::names::{AnchorName, Generation, Tag};
+use crate::netd::{self, NetdCommand};
+use crate::netlink::{Batch, Failed, Socket};
+use crate::nft::Transaction;
+use crate::subnet::SLOTS;
+use crate::{Lease, Mac, NetError, elements, make, nft, route, rules};
+
+/// The networks of one installation.
+///
+/// Opening it is cheap and does nothing to the machine. Every call is synchronous, makes no thread
+/// and believes only the disk and the kernel, so it may be made from a single-threaded helper, from
+/// several processes at once, and after a fork. Calls act on the network namespace of the calling thread,
+/// which must be the host's, and need `CAP_NET_ADMIN` there.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    folder: Folder,
+    tag: Tag,
+    /// The `netd` processes that this process has to reap.
+    started: Arc<Mutex<Vec<Child>>>,
+}
+
+impl Networks {
+    /// The networks of the installation with the id `installation`, kept below `data`.
+    pub fn open(data: &Path, installation: &str) -> Result<Self, NetError> {
+        Ok(Self { folder: Folder::of(data), tag: Tag::of(installation), started: Arc::default() })
+    }
+
+    /// Whether this process can give boxes a network; if not, why. [`NetError::hint`] has the way
+    /// out. Changes nothing, and takes some microseconds.
+    pub fn available(&self) -> Result<(), NetError> {
+        let held = capabilities(None).map_err(io::Error::from);
+        let held = held.map_err(NetError::kernel("read the capabilities"))?;
+        if !held.effective.contains(CapabilitySet::NET_ADMIN) {
+            return Err(NetError::NotPermitted);
+        }
+        self.nft()?;
+        let opened = Socket::netfilter();
+        opened.map_err(|source| NetError::NoKernelSupport { feature: "nf_tables", source })?;
+        Ok(())
+    }
+
+    /// Makes sure that the network of `spec` exists, and leases an address on it to a box. A box
+    /// that has a lease on that network keeps its addresses and takes on the new name and policy.
+    ///
+    /// Called before every start of a box, while it has no process: the first call after a reboot
+    /// of the host makes the network again. That, and the first call for a network, spawns `nft`
+    /// (some 10 ms); no other call does.
+    pub fn reserve(
+        &self,
+        id: BoxId,
+        name: &BoxName,
+        spec: &NetworkSpec,
+    ) -> Result<Lease, NetError> {
+        let NetworkSpec::Bridge { name: network, isolated, egress } = spec else {
+            return Err(NetError::NotOnANetwork);
+        };
+        rules::check(egress.as_deref().unwrap_or_default())?;
+        let network = self.ensure(network)?;
+        let wanted = Wanted { id, name, isolated: *isolated, egress: egress.as_ref() };
+        match self.folder.lease(id)? {
+            Some(lease) if lease.network == network.name => self.renew(lease, &network, &wanted),
+            Some(_) => {
+                self.release(id)?;
+                self.lease(&network, &wanted)
+            }
+            None => self.lease(&network, &wanted),
+        }
+    }
+
+    /// Gives a box its port: a veth pair whose other end is `eth0` in `netns`, the route to it, and
+    /// its elements in the firewall. Nothing passes before the last step. Called once for each
+    /// network namespace; the port goes when the namespace goes.
+    pub fn plug(&self, lease: &Lease, netns: BorrowedFd<'_>) -> Result<(), NetError> {
+        let socket = open_route()?;
+        let (index, generation) = make_port(&socket, lease, netns)?;
+        let mut batch = Batch::new();
+        route::up_without_ipv6(&mut batch, "bring up the port", index);
+        route::pin_neighbour(&mut batch, index, lease.address(), lease.mac);
+        route::route_to_box(&mut batch, index, lease.address());
+        socket.exchange(&batch).map_err(refused)?;
+        self.admit(lease, generation)
+    }
+
+    /// Starts `netd`, which answers the box's DNS questions, unless it runs. Off the hot path: call
+    /// it after the box was started, from a process that may spawn others. Questions that the box
+    /// asks in between are answered once `netd` is there, but for those asked before this call.
+    pub fn wake_netd(&self, lease: &Lease, command: &NetdCommand) -> Result<(), NetError> {
+        let mut started = self.started.lock();
+        // One that has ended, because its last lease went, is only to be reaped.
+        started.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        started.extend(netd::wake(&self.folder, lease.gateway(), command)?);
+        Ok(())
+    }
+
+    /// Takes a box's lease and its elements away. Called when no process of the box is left; may be
+    /// called again, and for boxes that never had a lease. The port itself goes with its namespace,
+    /// since removing it takes 20 ms and more.
+    pub fn release(&self, id: BoxId) -> Result<(), NetError> {
+        let Some(lease) = self.folder.lease(id)? else { return Ok(()) };
+        self.expel(&lease)?;
+        self.folder.remove_lease(&lease)
+    }
+
+    /// Changes the name by which other boxes find a box. Succeeds when it has no lease.
+    pub fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), NetError> {
+        let Some(mut lease) = self.folder.lease(id)? else { return Ok(()) };
+        lease.name = name.clone();
+        self.folder.write_lease(&lease)
+    }
+
+    /// The lease of a box, if it has one. Reads one file.
+    pub fn find(&self, id: BoxId) -> Result<Option<Lease>, NetError> {
+        self.folder.lease(id)
+    }
+
+    /// Every lease of this installation.
+    pub fn list(&self) -> Result<Vec<Lease>, NetError> {
+        self.folder.all_leases()
+    }
+
+    /// Releases what belongs to none of the boxes in `known`, and says whose leases those were.
+    /// `known` must have every box that any process is making now.
+    pub fn sweep(&self, known: &BTreeSet<BoxId>) -> Result<Vec<BoxId>, NetError> {
+        let mut swept = Vec::new();
+        for lease in self.list()?.into_iter().filter(|lease| !known.contains(&lease.id)) {
+            self.release(lease.id)?;
+            swept.push(lease.id);
+        }
+        self.folder.sweep_claims(|id| known.contains(&id))?;
+        Ok(swept)
+    }
+
+    /// Takes every network and every lease away: devices, routes, tables and files. For the removal
+    /// of an installation, and for tests. No box may be running.
+    pub fn dismantle(&self) -> Result<(), NetError> {
+        self.sweep(&BTreeSet::new())?;
+        make::dismantle(&self.folder, &self.nft()?)
+    }
+
+    fn nft(&self) -> Result<PathBuf, NetError> {
+        nft::program().ok_or(NetError::NoNft)
+    }
+
+    /// The network of that name, made when it is not there.
+    fn ensure(&self, name: &NetworkName) -> Result<Network, NetError> {
+        if let Some(network) = self.folder.network(name)?
+            && exists(&open_route()?, network.anchor())
+        {
+            return Ok(network);
+        }
+        self.available()?;
+        make::network(&self.folder, self.tag, name, &self.nft()?)
+    }
+
+    fn lease(&self, network: &Network, wanted: &Wanted<'_>) -> Result<Lease, NetError> {
+        let slot = self.claim(network, wanted.id)?;
+        let lease = Lease {
+            id: wanted.id,
+            name: wanted.name.clone(),
+            network: network.name.clone(),
+            tag: network.tag,
+            index: network.index,
+            subnet: network.subnet,
+            slot,
+            mac: Mac::random()?,
+            mtu: network.mtu,
+            isolated: wanted.isolated,
+            egress: wanted.egress.cloned(),
+        };
+        self.folder.write_lease(&lease)?;
+        Ok(lease)
+    }
+
+    /// Claims a free address. The search begins where the id says, so an address returns late and
+    /// two processes seldom try the same.
+    fn claim(&self, network: &Network, id: BoxId) -> Result<u16, NetError> {
+        let count = SLOTS.end() - SLOTS.start() + 1;
+        let tail: [u8; 2] = [id.as_bytes()[14], id.as_bytes()[15]];
+        let start = u16::from_be_bytes(tail) % count;
+        for step in 0..count {
+            let slot = SLOTS.start() + (start + step) % count;
+            if self.folder.claim(network.index, slot, id)? {
+                return Ok(slot);
+            }
+        }
+        Err(NetError::Full { network: network.name.clone() })
+    }
+
+    fn renew(&self, old: Lease, network: &Network, wanted: &Wanted<'_>) -> Result<Lease, NetError> {
+        let new = Lease {
+            name: wanted.name.clone(),
+            subnet: network.subnet,
+            mtu: network.mtu,
+            isolated: wanted.isolated,
+            egress: wanted.egress.cloned(),
+            ..old.clone()
+        };
+        if new != old {
+            self.expel(&old)?;
+            self.folder.write_lease(&new)?;
+        }
+        Ok(new)
+    }
+
+    /// Adds what the firewall has to know of a box; makes its tables again when someone has removed
+    /// them, as a restart of the `nftables` service does.
+    fn admit(&self, lease: &Lease, generation: Generation) -> Result<(), NetError> {
+        let admit = || {
+            let mut transaction = Transaction::new(lease.anchor());
+            transaction.add(&elements::of_policy(lease));
+            transaction.add(&elements::of_port(lease, lease.port(generation)));
+            transaction.commit()
+        };
+        match admit() {
+            Err(Failed { errno: Errno::NOENT, .. }) => {
+                make::tables(&self.folder, &lease.network, &self.nft()?)?;
+                admit().map_err(refused)
+            }
+            admitted => admitted.map_err(refused),
+        }
+    }
+
+    fn expel(&self, lease: &Lease) -> Result<(), NetError> {
+        let mut transaction = Transaction::new(lease.anchor());
+        transaction.remove(&elements::of_policy(lease));
+        for generation in Generation::all() {
+            transaction.remove(&elements::of_port(lease, lease.port(generation)));
+        }
+        match transaction.commit() {
+            // Without tables, or without a firewall at all, there are no elements.
+            Err(Failed { errno: Errno::NOENT | Errno::PROTONOSUPPORT, .. }) => Ok(()),
+            expelled => expelled.map_err(refused),
+        }
+    }
+}
+
+/// What a box asks of its network.
+struct Wanted<'a> {
+    id: BoxId,
+    name: &'a BoxName,
+    isolated: bool,
+    egress: Option<&'a Vec<EgressRule>>,
+}
+
+/// Makes the veth pair under the first name that no earlier device of this slot holds any more.
+fn make_port(
+    socket: &Socket,
+    lease: &Lease,
+    netns: BorrowedFd<'_>,
+) -> Result<(u32, Generation), NetError> {
+    let mut last = None;
+    for generation in Generation::all() {
+        let port = lease.port(generation).to_string();
+        let mut batch = Batch::new();
+        route::make_port(&mut batch, &port, (lease.gateway_mac(), lease.mac), lease.mtu, netns);
+        match socket.exchange(&batch) {
+            Ok(()) => {
+                let index = netdevice::name_to_index(socket.as_fd(), &port);
+                let index = index.map_err(|errno| Failed { what: "find the port", errno });
+                return Ok((index.map_err(refused)?, generation));
+            }
+            Err(failed) if failed.errno == Errno::EXIST => last = Some(failed),
+            Err(failed) => return Err(refused(failed)),
+        }
+    }
+    Err(refused(last.unwrap_or(Failed { what: "make the port", errno: Errno::EXIST })))
+}
+
+pub(crate) fn open_route() -> Result<Socket, NetError> {
+    Socket::route().map_err(NetError::kernel("open a netlink socket"))
+}
+
+/// Whether an anchor is there. It gets this name when its network is whole.
+pub(crate) fn exists(socket: &Socket, anchor: AnchorName) -> bool {
+    netdevice::name_to_index(socket, &anchor.to_string()).is_ok()
+}
+
+pub(crate) fn refused(failed: Failed) -> NetError {
+    NetError::kernel(failed.what)(failed.into_io())
+}
