@@ -8,6 +8,8 @@
 //! Start reading at [`Engine`].
 
 mod check;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 pub mod fault;
 mod images;

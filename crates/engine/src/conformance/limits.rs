@@ -1,0 +1,132 @@
+//! Limits that hold.
+
+use std::time::{Duration, Instant};
+
+use boxherd_model::{ByteSize, StopReason};
+
+use super::stage::line;
+use super::{Outcome, Stage, theme};
+use crate::TruthState::Running;
+
+theme! { "limits":
+    memory_beyond_the_limit_ends_the_box_and_says_why,
+    memory_below_the_limit_is_fine,
+    neighbours_do_not_notice_a_box_that_runs_out,
+    a_box_that_ran_out_starts_again,
+    processes_beyond_the_limit_are_refused,
+    a_fork_bomb_ends_with_its_box,
+    processor_time_is_limited,
+    a_full_disk_is_an_error_in_the_box_only,
+    a_full_disk_can_be_emptied_again,
+    a_full_disk_refuses_an_upload,
+}
+
+/// Fills some 300 MB of memory: `tail` keeps everything until the end.
+const HOG: &str = "head -c 300000000 /dev/zero | tail -c 300000000 > /dev/null";
+
+async fn memory_beyond_the_limit_ends_the_box_and_says_why(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(64));
+    let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
+    guest.spawn(HOG).await?;
+    assert_eq!(guest.stops().await?, StopReason::Oom);
+    Ok(())
+}
+
+async fn memory_below_the_limit_is_fine(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(128));
+    let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
+    guest.sh("head -c 50000000 /dev/zero | tail -c 50000000 > /dev/null").await?;
+    // Cached files count, and give way.
+    guest.sh("head -c 300000000 /dev/zero > file; cat file > /dev/null; rm file").await?;
+    assert_eq!(guest.state().await?, Some(Running));
+    Ok(())
+}
+
+async fn neighbours_do_not_notice_a_box_that_runs_out(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(64));
+    let (hog, neighbour) =
+        (stage.running_with(|spec| spec.limits.memory = limit).await?, stage.running().await?);
+    let link = neighbour.link().await?;
+    let mut exec = link.exec(neighbour.shell("echo ready; read x; echo fine")).await?;
+    assert_eq!(line(&mut exec).await?, "ready\n");
+    hog.spawn(HOG).await?;
+    assert_eq!(hog.stops().await?, StopReason::Oom);
+    assert_eq!(line(&mut exec).await?, "fine\n");
+    Ok(())
+}
+
+async fn a_box_that_ran_out_starts_again(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(64));
+    let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
+    guest.sh("echo kept > file").await?;
+    guest.spawn(HOG).await?;
+    guest.stops().await?;
+    guest.start().await?;
+    assert_eq!(guest.sh("cat file").await?, "kept");
+    Ok(())
+}
+
+async fn processes_beyond_the_limit_are_refused(stage: &Stage) -> Outcome {
+    let guest = stage.running_with(|spec| spec.limits.pids = Some(40)).await?;
+    let many = "for i in $(seq 100); do sleep 1000 & done 2>/dev/null; echo never";
+    let done = guest.collect(guest.shell(many), b"").await?;
+    assert!(!done.status.success(), "{done:?}");
+    let pids = stage.engine().usage(guest.id).await?.pids.ok_or("it is limited and not counted")?;
+    assert!(pids <= 40, "{pids}");
+    Ok(())
+}
+
+async fn a_fork_bomb_ends_with_its_box(stage: &Stage) -> Outcome {
+    let (bomb, neighbour) =
+        (stage.running_with(|spec| spec.limits.pids = Some(100)).await?, stage.running().await?);
+    bomb.spawn("bomb() { bomb | bomb & }; bomb; sleep 1000").await?;
+    assert_eq!(neighbour.sh("echo fine").await?, "fine");
+    stage.engine().stop(bomb.id, Duration::from_millis(100)).await?;
+    stage.engine().delete(bomb.id).await?;
+    Ok(())
+}
+
+async fn processor_time_is_limited(stage: &Stage) -> Outcome {
+    let quarter = Some("0.25".parse()?);
+    let guest = stage.running_with(|spec| spec.limits.cpus = quarter).await?;
+    let used = async || {
+        let usage = stage.engine().usage(guest.id).await?;
+        Ok::<_, super::stage::Any>(usage.cpu_micros.ok_or("it is limited and not measured")?)
+    };
+    let (before, since) = (used().await?, Instant::now());
+    guest.sh("timeout 1 sh -c 'while :; do :; done'; true").await?;
+    let (took, elapsed) = (used().await? - before, since.elapsed());
+    // A busy machine gives less, never more.
+    let most = elapsed.mul_f64(0.25) + Duration::from_millis(150);
+    assert!(Duration::from_micros(took) <= most, "{took} µs in {elapsed:?}");
+    Ok(())
+}
+
+async fn a_full_disk_is_an_error_in_the_box_only(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(64));
+    let guest = stage.running_with(|spec| spec.limits.disk = limit).await?;
+    let done = guest.collect(guest.shell("head -c 200000000 /dev/urandom > file"), b"").await?;
+    assert!(!done.status.success());
+    assert_eq!(guest.state().await?, Some(Running));
+    let size: u64 = guest.sh("stat -c %s file").await?.parse()?;
+    assert!(size <= 64 << 20, "{size}");
+    Ok(())
+}
+
+async fn a_full_disk_can_be_emptied_again(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(64));
+    let guest = stage.running_with(|spec| spec.limits.disk = limit).await?;
+    guest.collect(guest.shell("head -c 200000000 /dev/urandom > file"), b"").await?;
+    guest.sh("rm file; sync; head -c 10000000 /dev/urandom > file").await?;
+    Ok(())
+}
+
+async fn a_full_disk_refuses_an_upload(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(64));
+    let guest = stage.running_with(|spec| spec.limits.disk = limit).await?;
+    let noise: Vec<u8> =
+        (0..100_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    assert!(guest.put("file", noise).await.is_err());
+    guest.sh("until test -z \"$(ls -A)\"; do sleep 0.01; done").await?;
+    Ok(())
+}

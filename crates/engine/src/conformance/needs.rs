@@ -1,0 +1,81 @@
+//! What cases need beyond what every engine has. The only place that decides what is skipped.
+
+use std::fmt;
+
+use boxherd_model::Capability;
+
+/// Something that not every engine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A capability.
+    Has(Capability),
+    /// Processes, root filesystem and host name of its own in each box.
+    Isolation,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Has(capability) => write!(f, "needs `{capability}`"),
+            Self::Isolation => f.pad("needs boxes that are isolated"),
+        }
+    }
+}
+
+use Capability::{CpuLimit, DiskLimit, Fork, MemoryLimit, PidsLimit, Snapshot, Suspend, Uids};
+use Need::{Has, Isolation};
+
+/// Whole themes, by prefix, and single cases.
+const NEEDS: &[(&str, &[Need])] = &[
+    ("fork::", &[Has(Fork)]),
+    ("snapshots::", &[Has(Snapshot)]),
+    ("suspend::", &[Has(Suspend)]),
+    ("fork::a_suspended_box_can_be_copied", &[Has(Suspend)]),
+    ("snapshots::a_suspended_box_stays_suspended", &[Has(Suspend)]),
+    ("reopen::what_was_suspended_still_is", &[Has(Suspend)]),
+    ("reopen::snapshots_are_still_there", &[Has(Snapshot)]),
+    ("limits::memory_", &[Has(MemoryLimit)]),
+    ("limits::neighbours_", &[Has(MemoryLimit)]),
+    ("limits::a_box_that_ran_out_", &[Has(MemoryLimit)]),
+    ("limits::processes_", &[Has(PidsLimit)]),
+    ("limits::a_fork_bomb_", &[Has(PidsLimit)]),
+    ("limits::processor_", &[Has(CpuLimit)]),
+    ("limits::a_full_disk_", &[Has(DiskLimit)]),
+    ("lifecycle::a_box_knows_its_host_name", &[Isolation]),
+    ("lifecycle::a_box_sees_only_its_own_processes", &[Isolation]),
+    ("fork::a_copy_has_its_own_host_name", &[Isolation]),
+    ("snapshots::a_restored_box_keeps_its_host_name", &[Isolation]),
+    ("crowd::boxes_do_not_", &[Isolation]),
+    ("files::host_files_of_the_image_are_read_only", &[Isolation]),
+    ("exec_table::a_user_", &[Has(Uids)]),
+    ("files::owners_are_set", &[Has(Uids)]),
+    ("files::a_file_of_another_user_", &[Has(Uids)]),
+];
+
+/// What the case of that name needs.
+#[must_use]
+pub fn needs(case: &str) -> Vec<Need> {
+    let matching = NEEDS.iter().filter(|(prefix, _)| case.starts_with(prefix));
+    matching.flat_map(|(_, needs)| needs.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::conformance::cases;
+
+    #[test]
+    fn every_line_of_the_table_is_about_some_case() {
+        for (prefix, _) in NEEDS {
+            assert!(cases().iter().any(|case| case.name.starts_with(prefix)), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn no_two_cases_share_a_name() {
+        let names: BTreeSet<_> = cases().into_iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), cases().len());
+    }
+}
