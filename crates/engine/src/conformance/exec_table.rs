@@ -230,7 +230,7 @@ fn environment() -> Vec<Row> {
 fn places() -> Vec<Row> {
     vec![
         argv("the_folder_is_as_asked", &["pwd"]).at("/usr/bin").prints("/usr/bin\n"),
-        argv("a_folder_that_is_missing_fails_to_begin", &["pwd"]).at("/no/such").is_refused(),
+        argv("a_folder_that_is_missing_is_refused", &["pwd"]).at("/no/such").fails_to_begin(),
         argv("a_file_is_no_folder", &["pwd"]).at("/etc/passwd").fails_to_begin(),
         shell("new_files_are_readable_by_all", "umask").prints("0022\n"),
         shell("there_is_no_terminal_unless_asked_for", "(: < /dev/tty) 2> /dev/null").ends(Code(2)),
@@ -267,6 +267,6 @@ fn users() -> Vec<Row> {
         shell("a_user_may_not_write_everywhere", "touch /etc/mine 2>/dev/null")
             .by("1000")
             .ends(Code(1)),
-        argv("a_user_that_does_not_exist_fails_to_begin", &["id"]).by("no-such-user").is_refused(),
+        argv("a_user_that_does_not_exist_is_refused", &["id"]).by("no-such-user").fails_to_begin(),
     ]
 }

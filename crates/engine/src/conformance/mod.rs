@@ -17,6 +17,7 @@
 //! Start reading in `lifecycle.rs`.
 
 mod crowd;
+mod entries;
 mod exec;
 mod exec_table;
 mod files;
@@ -102,6 +103,7 @@ pub fn cases() -> Vec<Case> {
         pty::cases,
         reattach::cases,
         files::cases,
+        entries::cases,
         trees::cases,
         ports::cases,
         fork::cases,

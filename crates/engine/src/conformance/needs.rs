@@ -48,7 +48,7 @@ const NEEDS: &[(&str, &[Need])] = &[
     ("crowd::boxes_do_not_", &[Isolation]),
     ("files::host_files_of_the_image_are_read_only", &[Isolation]),
     ("exec_table::a_user_", &[Has(Uids)]),
-    ("files::owners_are_set", &[Has(Uids)]),
+    ("entries::owners_are_set", &[Has(Uids)]),
     ("files::a_file_of_another_user_", &[Has(Uids)]),
 ];
 
