@@ -7,3 +7,4 @@
 pub mod init;
 pub mod pty;
 pub mod spawn;
+pub mod uts;
