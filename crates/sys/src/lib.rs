@@ -7,4 +7,5 @@
 pub mod init;
 pub mod pty;
 pub mod spawn;
-pub mod uts;
+pub mod unshare;
+pub mod watch;
