@@ -4,8 +4,12 @@
 //! It knows the kernel and nothing of boxes, engines or links. One file per family of calls; every
 //! `unsafe` block says why it is sound.
 
+pub mod clone;
+pub mod exec;
 pub mod init;
+pub mod mount;
 pub mod pty;
+pub mod seccomp;
 pub mod spawn;
 pub mod unshare;
 pub mod watch;
