@@ -234,13 +234,13 @@ async fn an_image_that_does_not_exist_is_refused(stage: &Stage) -> Outcome {
 async fn the_main_program_runs_with_the_environment_of_the_spec(stage: &Stage) -> Outcome {
     let guest = stage
         .stopped_with(|spec| {
-            spec.cmd = main_program("echo \"[$GREETING|$(pwd)]\"; exec sleep 1000");
+            spec.cmd = main_program("echo \"[$GREETING|$(basename $(pwd))]\"; exec sleep 1000");
             spec.env.insert("GREETING".to_owned(), "good day".to_owned());
-            spec.workdir = Some("/usr".to_owned());
+            spec.workdir = Some("/etc".to_owned());
         })
         .await?;
     guest.start().await?;
-    guest.console_shows("[good day|/usr]").await
+    guest.console_shows("[good day|etc]").await
 }
 
 async fn the_end_of_the_main_program_stops_the_box(stage: &Stage) -> Outcome {

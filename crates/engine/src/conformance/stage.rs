@@ -1,13 +1,14 @@
 //! What a case has in its hands: an engine, and boxes that go when the case does.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use boxherd_link::{
-    Collected, Exec, ExecEvent, ExecRequest, ExitStatus, Link, LinkError, ReadRange, WriteOptions,
+    Collected, Exec, ExecEvent, ExecRequest, ExitStatus, Link, LinkError, MkdirOptions, ReadRange,
+    WriteOptions,
 };
 use boxherd_model::{BoxId, BoxSpec, NetworkSpec};
 use bytes::Bytes;
@@ -20,6 +21,9 @@ pub(super) type Any = Box<dyn std::error::Error + Send + Sync>;
 /// Output of a command that a case looks at as a whole.
 const COLLECT_LIMIT: usize = 64 << 20;
 
+/// Where a case works, in its boxes.
+const FOLDER: &str = "/conformance";
+
 /// How long a stop may ask before it kills.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
@@ -29,10 +33,6 @@ pub trait Subject: fmt::Debug + Send + Sync {
     /// A handle on the engine, opened as a new process would open it. All handles are on the same
     /// boxes. Called at least once per case, on that case's runtime.
     async fn open(&self) -> Result<Arc<dyn Engine>, EngineError>;
-
-    /// An absolute path in the box `id` at which a writable folder of its disk is, or may be made.
-    /// An engine whose boxes have a root of their own says `/conformance`.
-    fn folder(&self, id: BoxId) -> PathBuf;
 
     /// Whether boxes have processes, root filesystem and host name of their own.
     fn isolates(&self) -> bool;
@@ -124,8 +124,7 @@ impl Stage {
 
     /// A handle on a box that the engine has made.
     pub fn guest(&self, id: BoxId, spec: BoxSpec, made: Made) -> Guest {
-        let folder = self.subject.folder(id);
-        Guest { engine: Arc::clone(&self.engine), id, spec, made, folder }
+        Guest { engine: Arc::clone(&self.engine), id, spec, made }
     }
 
     /// Deletes what the case made and looks whether it is gone.
@@ -152,7 +151,6 @@ pub struct Guest {
     pub spec: BoxSpec,
     /// What the engine said when it had made it.
     pub made: Made,
-    folder: PathBuf,
 }
 
 impl Guest {
@@ -198,14 +196,14 @@ impl Guest {
     }
 
     /// The path of `name` in its working folder, in the box.
-    pub fn path(&self, name: impl AsRef<std::path::Path>) -> PathBuf {
-        self.folder.join(name)
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        Path::new(FOLDER).join(name)
     }
 
     /// A line for the shell, to be run in the working folder.
     pub fn shell(&self, line: impl Into<String>) -> ExecRequest {
         let mut request = ExecRequest::shell(line);
-        request.workdir = Some(self.folder.to_str().expect("a plain path").to_owned());
+        request.workdir = Some(FOLDER.to_owned());
         request
     }
 
@@ -244,10 +242,8 @@ impl Guest {
 
     /// Makes the working folder where it is not there yet.
     pub(super) async fn make_folder(&self) -> Outcome {
-        let folder = self.folder.to_str().expect("a plain path");
-        let done =
-            self.collect(ExecRequest::argv(["mkdir", "-p", "-m", "755", folder]), b"").await?;
-        if done.status.success() { Ok(()) } else { Err(format!("mkdir: {done:?}").into()) }
+        let parents = MkdirOptions { mode: None, parents: true };
+        Ok(self.link().await?.files().mkdir(FOLDER, parents).await?)
     }
 
     /// Starts a line that goes on when its link is gone, in a session of its own, and returns its
