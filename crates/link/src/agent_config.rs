@@ -6,8 +6,6 @@
 //! console's ring file. None of it travels in arguments or environment, which every process of the
 //! box can read.
 
-#![expect(missing_docs, reason = "generated accessors; the fields are named for what they hold")]
-
 use prost::Message;
 
 /// The listening socket.

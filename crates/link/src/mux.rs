@@ -388,6 +388,12 @@ impl Mux {
         Some((stream.credit.saturating_sub(FRAME_COST) as usize).min(MAX_PAYLOAD))
     }
 
+    /// What this side may still send on a stream; 0 when it is over.
+    #[must_use]
+    pub fn credit(&self, id: u32) -> u32 {
+        self.streams.get(&id).filter(|s| !s.over).map_or(0, |s| s.credit)
+    }
+
     /// Sends bytes, at most as many as there is [`room`](Self::room) for, and says what they cost.
     /// A stream that is over swallows them.
     pub fn send_data(&mut self, id: u32, channel: u8, bytes: Bytes, fin: bool) -> u32 {

@@ -82,6 +82,8 @@ impl Exec {
                     if let Answer::Exit(exit) = decode(message)? {
                         let status = exit.into();
                         self.exited = Some(status);
+                        // Until it hears this the agent keeps the exit, for a link that is lost.
+                        self.stream.reset();
                         return Ok(ExecEvent::Exit(status));
                     }
                 }

@@ -188,8 +188,9 @@ impl State {
                 wake_all(&mut self.watchers);
             }
             Event::Goodbye => {
+                // Before the end of the stream is seen, which alone would be a lost link.
                 self.goodbye = true;
-                wake_all(&mut self.watchers);
+                self.finish(LinkError::Closed);
             }
             Event::Readable(id) => {
                 if let Some(waiting) = self.waiting.get_mut(&id) {

@@ -86,6 +86,12 @@ impl Stream {
         Poll::Pending
     }
 
+    /// What may still be sent, in bytes as data frames cost them; 0 when the stream is over.
+    #[must_use]
+    pub fn credit(&self) -> u32 {
+        lock(&self.shared.state).mux.credit(self.id)
+    }
+
     /// Like [`poll_room`](Self::poll_room). Fails with [`LinkError::Closed`] when the stream is
     /// over.
     pub async fn room(&self) -> Result<usize, LinkError> {
@@ -117,6 +123,12 @@ impl Stream {
     /// Sends a control message.
     pub fn message(&self, message: &impl Message) {
         lock(&self.shared.state).mux.send_message(self.id, &message.encode_to_vec());
+        self.shared.flush();
+    }
+
+    /// Gives the stream up, as dropping it does.
+    pub fn reset(&self) {
+        lock(&self.shared.state).mux.close(self.id);
         self.shared.flush();
     }
 

@@ -1,0 +1,236 @@
+//! Writing files: beside their place and renamed, so that nobody sees a half-written one, or in
+//! place where that is asked for.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{
+    FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::Poll;
+
+use boxherd_link::conn::{Inbound, Stream};
+use boxherd_link::proto;
+use bytes::Bytes;
+
+use super::ops::make_parents;
+use crate::{Inner, done, io_failure};
+
+/// Beyond a new stream's window: few, large frames make a bulk transfer fast. In bytes.
+pub(super) const BULK_WINDOW: u32 = 768 * 1024;
+
+/// Takes the content of a file as data, then says how it went. A stream that ends before its
+/// content leaves what was there before.
+pub(crate) async fn write(inner: Arc<Inner>, stream: Stream, request: proto::Write) {
+    let path = inner.place(&request.path);
+    stream.grant(BULK_WINDOW);
+    let opened = on_thread(move || Target::open(path, &request)).await;
+    let mut target = match opened {
+        Ok(target) => target,
+        Err(error) => return stream.end(io_failure(&error)),
+    };
+    loop {
+        let Some(batch) = Batch::receive(&stream).await else { return };
+        let (chunks, fin) = (batch.chunks, batch.fin);
+        let written = on_thread(move || {
+            target.write(&chunks)?;
+            if fin { target.commit().map(|()| None) } else { Ok(Some(target)) }
+        });
+        match written.await {
+            Ok(Some(open)) => target = open,
+            result => return stream.end(done(result.map(drop))),
+        }
+        stream.release(batch.cost);
+    }
+}
+
+/// Runs on a thread that may block.
+pub(super) async fn on_thread<T: Send + 'static>(
+    run: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(run).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// Everything that has arrived on a stream, so that a thread is woken for much and not for little.
+pub(super) struct Batch {
+    pub(super) chunks: Vec<Bytes>,
+    pub(super) cost: u32,
+    pub(super) fin: bool,
+}
+
+impl Batch {
+    /// Waits for at least one chunk; `None` when the stream ends before its content.
+    pub(super) async fn receive(stream: &Stream) -> Option<Self> {
+        let mut batch = Self { chunks: Vec::new(), cost: 0, fin: false };
+        let mut next = stream.recv().await.ok()?;
+        loop {
+            match next {
+                Inbound::Data { bytes, fin, cost, .. } => {
+                    batch.chunks.push(bytes);
+                    batch.cost += cost;
+                    batch.fin = fin;
+                }
+                Inbound::Message(_) => {}
+                Inbound::End | Inbound::Reset => return None,
+            }
+            if batch.fin {
+                return Some(batch);
+            }
+            let more = std::future::poll_fn(|cx| Poll::Ready(stream.poll_recv(cx))).await;
+            next = match more {
+                Poll::Ready(inbound) => inbound.ok()?,
+                Poll::Pending if batch.chunks.is_empty() => stream.recv().await.ok()?,
+                Poll::Pending => return Some(batch),
+            };
+        }
+    }
+}
+
+/// A file that is being written.
+struct Target {
+    file: File,
+    offset: u64,
+    sync: bool,
+    /// The name it has until it is whole, and the one it gets then.
+    rename: Option<(Temporary, PathBuf)>,
+}
+
+/// A name that vanishes unless it is kept.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // When it is gone already there is nothing to do, and a directory that has become
+        // read-only meanwhile leaves nobody to tell.
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+impl Target {
+    fn open(path: PathBuf, request: &proto::Write) -> io::Result<Self> {
+        if path.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(rustix::io::Errno::ISDIR.into());
+        }
+        if request.parents
+            && let Some(parent) = path.parent()
+        {
+            make_parents(parent)?;
+        }
+        // A link is written through, as every program does.
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        let existing = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => return Err(rustix::io::Errno::ISDIR.into()),
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let special = existing.as_ref().is_some_and(|m| !m.is_file());
+        if request.at.is_some() || special {
+            return Self::open_in_place(&path, request, existing.is_some(), special);
+        }
+        Self::open_beside(path, request, existing.as_ref())
+    }
+
+    fn open_in_place(
+        path: &Path,
+        request: &proto::Write,
+        exists: bool,
+        special: bool,
+    ) -> io::Result<Self> {
+        let mode = request.mode.unwrap_or(0o644) & 0o7777;
+        // Without blocking on a pipe that nobody reads from.
+        let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let mut options = File::options();
+        options.write(true).create(true).mode(mode);
+        if special {
+            options.custom_flags(nonblock);
+        }
+        let file = options.open(path)?;
+        if special && file.metadata()?.file_type().is_fifo() {
+            return Err(rustix::io::Errno::SPIPE.into());
+        }
+        if !special && (!exists || request.mode.is_some()) {
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
+        if let Some(owner) = request.owner {
+            fchown(&file, Some(owner.uid), Some(owner.gid))?;
+        }
+        let offset = request.at.unwrap_or(0);
+        if request.truncate {
+            file.set_len(offset)?;
+        }
+        Ok(Self { file, offset, sync: request.sync, rename: None })
+    }
+
+    fn open_beside(
+        path: PathBuf,
+        request: &proto::Write,
+        existing: Option<&fs::Metadata>,
+    ) -> io::Result<Self> {
+        let (file, temporary) = create_beside(&path)?;
+        let kept = existing.map(|m| (m.uid(), m.gid()));
+        if let Some((uid, gid)) = request.owner.map(|o| (o.uid, o.gid)).or(kept) {
+            fchown(&file, Some(uid), Some(gid))?;
+        }
+        let mode = request.mode.or(existing.map(MetadataExt::mode)).unwrap_or(0o644);
+        file.set_permissions(fs::Permissions::from_mode(mode & 0o7777))?;
+        Ok(Self { file, offset: 0, sync: request.sync, rename: Some((temporary, path)) })
+    }
+
+    fn write(&mut self, chunks: &[Bytes]) -> io::Result<()> {
+        for chunk in chunks {
+            match self.file.write_all_at(chunk, self.offset) {
+                // A terminal, say.
+                Err(error) if error.raw_os_error() == Some(SPIPE) => self.file.write_all(chunk)?,
+                result => result?,
+            }
+            self.offset += chunk.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Puts the file in its place.
+    fn commit(self) -> io::Result<()> {
+        if self.sync {
+            self.file.sync_all()?;
+        }
+        let Some((temporary, path)) = self.rename else { return Ok(()) };
+        fs::rename(&temporary.0, &path)?;
+        std::mem::forget(temporary);
+        match path.parent() {
+            Some(parent) if self.sync => File::open(parent)?.sync_all(),
+            _ => Ok(()),
+        }
+    }
+}
+
+const SPIPE: i32 = rustix::io::Errno::SPIPE.raw_os_error();
+
+/// A new file next to `path`, hidden, and readable by nobody else yet.
+fn create_beside(path: &Path) -> io::Result<(File, Temporary)> {
+    let directory = path.parent().ok_or(rustix::io::Errno::ISDIR)?;
+    loop {
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let name = format!(".boxherd-{:016x}", u64::from_le_bytes(random));
+        let place = directory.join(name);
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&place);
+        match file {
+            Ok(file) => return Ok((file, Temporary(place))),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Replaces a small file at once.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let (mut file, temporary) = create_beside(path)?;
+    file.write_all(content)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    fs::rename(&temporary.0, path)?;
+    std::mem::forget(temporary);
+    Ok(())
+}
