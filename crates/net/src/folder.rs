@@ -103,8 +103,11 @@ impl Folder {
     }
 
     pub(crate) fn remove_lease(&self, lease: &Lease) -> Result<(), NetError> {
-        remove(&self.lease_path(lease.id))?;
-        // Last: as long as the claim stands, nobody gets the address.
+        remove(&self.lease_path(lease.id))
+    }
+
+    /// Gives a claim up.
+    pub(crate) fn free(&self, lease: &Lease) -> Result<(), NetError> {
         remove(&self.slot_path(lease.index, lease.slot))
     }
 

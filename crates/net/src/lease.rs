@@ -5,11 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use boxherd_model::{BoxId, BoxName, EgressRule, NetworkName};
-use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::names::{AnchorName, Generation, PortName, Tag};
-use crate::{Inside, NetError, Subnet};
+use crate::names::{AnchorName, Generation, Group, PortName, Tag};
+use crate::{Inside, Subnet};
 
 /// An address, a MAC and a policy, held by one box until it is released. It outlives stops of the
 /// box and reboots of the host.
@@ -23,7 +22,6 @@ pub struct Lease {
     pub(crate) index: u16,
     pub(crate) subnet: Subnet,
     pub(crate) slot: u16,
-    pub(crate) mac: Mac,
     pub(crate) mtu: u32,
     pub(crate) isolated: bool,
     pub(crate) egress: Option<Vec<EgressRule>>,
@@ -75,14 +73,12 @@ impl Lease {
     /// The hardware address of `eth0` in the box.
     #[must_use]
     pub const fn mac(&self) -> Mac {
-        self.mac
+        Mac::of(self.address())
     }
 
     /// The hardware address of the gateway as the box sees it: the same on every port of a network.
-    #[must_use]
     pub(crate) const fn gateway_mac(&self) -> Mac {
-        let index = self.index.to_be_bytes();
-        Mac([0x0a, b'b', b'h', index[0], index[1], 1])
+        Mac::of(self.subnet.gateway())
     }
 
     /// The largest packet the way out carries, in bytes.
@@ -101,6 +97,11 @@ impl Lease {
         AnchorName { tag: self.tag, index: self.index }
     }
 
+    /// The group of the box's device, which tells the firewall its policy.
+    pub(crate) const fn group(&self) -> Group {
+        Group { isolated: self.isolated, strict: self.egress.is_some() }
+    }
+
     pub(crate) const fn port(&self, generation: Generation) -> PortName {
         PortName { tag: self.tag, index: self.index, slot: self.slot, generation }
     }
@@ -111,19 +112,11 @@ impl Lease {
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// A new address from the kernel's random bytes.
-    pub(crate) fn random() -> Result<Self, NetError> {
-        let mut bytes = [0; 6];
-        getrandom(&mut bytes, GetRandomFlags::empty())
-            .map_err(|errno| NetError::kernel("draw a hardware address")(errno.into()))?;
-        Ok(Self::from_random(bytes))
-    }
-
-    /// A locally administered unicast address made of random bytes. It also keys what a box may
-    /// reach, so an address must not return with the next lease of the same slot.
-    pub(crate) const fn from_random(mut bytes: [u8; 6]) -> Self {
-        bytes[0] = bytes[0] & 0xfc | 0x02;
-        Self(bytes)
+    /// The locally administered address that goes with an address of a network. The firewall knows
+    /// every such pair from the start, and so learns nothing when a box comes.
+    pub(crate) const fn of(address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self([0x0a, b'b', a, b, c, d])
     }
 }
 
@@ -168,8 +161,8 @@ mod tests {
 
     #[test]
     fn hardware_addresses_round_trip() {
-        let mac = Mac::from_random([0xff, 1, 2, 3, 4, 0xfe]);
-        assert_eq!(mac.to_string(), "fe:01:02:03:04:fe");
+        let mac = Mac::of(Ipv4Addr::new(10, 64, 16, 2));
+        assert_eq!(mac.to_string(), "0a:62:0a:40:10:02");
         assert_eq!(mac.to_string().parse(), Ok(mac));
         for text in
             ["", "fe:01:02:03:04", "fe:01:02:03:04:fe:00", "fe:1:02:03:04:fe", "zz:01:02:03:04:fe"]

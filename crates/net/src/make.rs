@@ -9,7 +9,7 @@ use rustix::net::netdevice;
 use tracing::warn;
 
 use crate::folder::{Folder, Network};
-use crate::names::{Generation, MAX_NETWORKS, Tag};
+use crate::names::{MAX_NETWORKS, Tag};
 use crate::netlink::{Batch, Socket};
 use crate::networks::{exists, open_route, refused};
 use crate::nft::Transaction;
@@ -27,43 +27,41 @@ pub(crate) fn network(
     folder: &Folder,
     tag: Tag,
     name: &NetworkName,
-    nft: &Path,
+    program: &Path,
 ) -> Result<Network, NetError> {
     folder.make()?;
     let _lock = folder.lock()?;
     let socket = open_route()?;
     let routes = routes(&socket)?;
     let network = match folder.network(name)? {
-        Some(network) if exists(&socket, network.anchor()) => return Ok(network),
+        Some(network) if exists(&socket, network.anchor()) => {
+            // Another process was quicker, or someone has removed the tables, as a restart of the
+            // `nftables` service does.
+            if !nft::tables_exist(network.anchor()).map_err(refused)? {
+                load_tables(folder, &network, program)?;
+            }
+            return Ok(network);
+        }
         Some(network) => settle(folder, network, &routes)?,
         None => plan(folder, tag, name, &routes)?,
     };
     let network = Network { mtu: mtu(&socket, &routes), ..network };
     folder.write_network(&network)?;
-    load_tables(folder, &network, nft)?;
+    load_tables(folder, &network, program)?;
     turn_on_forwarding()?;
     raise_anchor(&socket, &network)?;
     Ok(network)
 }
 
-/// Makes the tables of a network again, with the elements of every box that has a port.
-pub(crate) fn tables(folder: &Folder, name: &NetworkName, nft: &Path) -> Result<(), NetError> {
-    let _lock = folder.lock()?;
-    match folder.network(name)? {
-        Some(network) => load_tables(folder, &network, nft),
-        None => Ok(()),
-    }
-}
-
 /// Removes every network.
-pub(crate) fn dismantle(folder: &Folder, nft: &Path) -> Result<(), NetError> {
+pub(crate) fn dismantle(folder: &Folder, program: &Path) -> Result<(), NetError> {
     let socket = open_route()?;
     for network in folder.networks()? {
         let mut batch = Batch::new();
         route::remove_link(&mut batch, &network.anchor().to_string());
         route::unclaim_subnet(&mut batch, network.subnet.base(), PREFIX, metric(&network));
         socket.exchange(&batch).map_err(refused)?;
-        run(nft, &network, &ruleset::removal(network.anchor()))?;
+        run(program, &network, &ruleset::removal(network.anchor()))?;
     }
     for name in ["networks", "leases", "slots"] {
         let path = folder.path(name);
@@ -140,30 +138,23 @@ fn mtu(socket: &Socket, routes: &[Route]) -> u32 {
     out.and_then(ask).unwrap_or(DEFAULT_MTU)
 }
 
-fn load_tables(folder: &Folder, network: &Network, nft: &Path) -> Result<(), NetError> {
-    run(nft, network, &ruleset::text(network.anchor(), network.subnet))?;
-    let socket = open_route()?;
+/// Loads the tables of a network, and lists again what its boxes may reach.
+fn load_tables(folder: &Folder, network: &Network, program: &Path) -> Result<(), NetError> {
+    run(program, network, &ruleset::text(network.anchor(), network.subnet))?;
     let leases = folder.all_leases()?;
-    for lease in leases.iter().filter(|lease| lease.network == network.name) {
+    let listed = leases.iter().filter(|lease| lease.network == network.name);
+    let listed: Vec<_> = listed.flat_map(elements::listed).collect();
+    // A transaction is held in memory, and sent as a whole.
+    for part in listed.chunks(256) {
         let mut transaction = Transaction::new(network.anchor());
-        let mut present = false;
-        for generation in Generation::all() {
-            let port = lease.port(generation);
-            if netdevice::name_to_index(&socket, &port.to_string()).is_ok() {
-                transaction.add(&elements::of_port(lease, port));
-                present = true;
-            }
-        }
-        if present {
-            transaction.add(&elements::of_policy(lease));
-            transaction.commit().map_err(refused)?;
-        }
+        transaction.add(part);
+        transaction.commit().map_err(refused)?;
     }
     Ok(())
 }
 
-fn run(nft: &Path, network: &Network, text: &str) -> Result<(), NetError> {
-    let loaded = nft::load(nft, text).map_err(NetError::kernel("run `nft`"))?;
+fn run(program: &Path, network: &Network, text: &str) -> Result<(), NetError> {
+    let loaded = nft::load(program, text).map_err(NetError::kernel("run `nft`"))?;
     loaded.map_err(|said| NetError::Rules { network: network.name.clone(), said })
 }
 

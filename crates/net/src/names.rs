@@ -81,6 +81,31 @@ impl Generation {
     }
 }
 
+/// The group of a port (`ip link show group N`): what its box may do, told to the firewall in a way
+/// that comes and goes with the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) isolated: bool,
+    pub(crate) strict: bool,
+}
+
+impl Group {
+    /// Groups of other programs are small numbers.
+    const FIRST: u32 = 0x0062_6800;
+
+    pub(crate) const fn number(self) -> u32 {
+        Self::FIRST + self.isolated as u32 + ((self.strict as u32) << 1)
+    }
+
+    /// The groups for which `holds` says yes, as a set of the firewall's language.
+    pub(crate) fn set(holds: impl Fn(Self) -> bool) -> String {
+        let all = [(false, false), (true, false), (false, true), (true, true)]
+            .map(|(isolated, strict)| Self { isolated, strict });
+        let numbers = all.into_iter().filter(|group| holds(*group)).map(|g| g.number().to_string());
+        format!("{{ {} }}", numbers.collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// The name of the device that holds a network's gateway address; its table is called the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AnchorName {

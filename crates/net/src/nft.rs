@@ -7,16 +7,22 @@ use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 
-use crate::elements::{Element, Family};
+use crate::elements::{Element, SETS};
 use crate::names::AnchorName;
-use crate::netlink::{Batch, Body, CREATE, Failed, Socket};
+use crate::netlink::{Attributes, Batch, Body, CREATE, Failed, Socket};
 
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_NEWSETELEM: u16 = 12;
+const NFT_MSG_GETSETELEM: u16 = 13;
 const NFT_MSG_DELSETELEM: u16 = 14;
 
+const NFPROTO_INET: u8 = 1;
+const NFPROTO_ARP: u8 = 3;
+
+const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
@@ -42,7 +48,7 @@ pub(crate) fn load(program: &Path, text: &str) -> std::io::Result<Result<(), Str
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
-    // A ruleset is shorter than a pipe is deep, so this cannot block on a child that writes.
+    // `nft` reads to the end before it says anything, so neither waits for the other.
     let written = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(text.as_bytes()));
     let output = child.wait_with_output()?;
     written?;
@@ -74,10 +80,8 @@ impl Transaction {
         self
     }
 
-    /// Removes elements, whether they are there or not: older kernels fail on those that are not,
-    /// so each is added first.
+    /// Removes elements, which must be there.
     pub(crate) fn remove(&mut self, elements: &[Element]) -> &mut Self {
-        self.add(elements);
         for element in elements {
             self.change("remove from a set", NFT_MSG_DELSETELEM, 0, element);
         }
@@ -89,28 +93,76 @@ impl Transaction {
         self.batch.frame("commit", NFNL_MSG_BATCH_END, |body| {
             body.fixed(&header(0, NFNL_SUBSYS_NFTABLES));
         });
-        let unsupported = |error: std::io::Error| Failed {
-            what: "open a netfilter socket",
-            errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
-        };
-        Socket::netfilter().map_err(unsupported)?.exchange(&self.batch)
+        open()?.exchange(&self.batch)
     }
 
     fn change(&mut self, what: &'static str, kind: u16, flags: u16, element: &Element) {
-        let family = match element.family {
-            Family::Inet => 1,
-            Family::Arp => 3,
-        };
         let table = self.table.to_string();
         let kind = NFNL_SUBSYS_NFTABLES << 8 | kind;
         self.batch.request(what, kind, flags, |body| {
-            body.fixed(&header(family, 0)).text(NFTA_SET_ELEM_LIST_TABLE, &table);
+            body.fixed(&header(NFPROTO_INET, 0)).text(NFTA_SET_ELEM_LIST_TABLE, &table);
             body.text(NFTA_SET_ELEM_LIST_SET, element.set);
             body.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
                 list.nest(NFTA_LIST_ELEM, |body| describe(body, element));
             });
         });
     }
+}
+
+/// Whether both tables of a network are there.
+pub(crate) fn tables_exist(table: AnchorName) -> Result<bool, Failed> {
+    let name = table.to_string();
+    let mut batch = Batch::new();
+    for family in [NFPROTO_INET, NFPROTO_ARP] {
+        let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
+        batch.request("look for the tables", kind, 0, |body| {
+            body.fixed(&header(family, 0)).text(NFTA_TABLE_NAME, &name);
+        });
+    }
+    match open()?.exchange(&batch) {
+        Ok(()) => Ok(true),
+        Err(Failed { errno: Errno::NOENT, .. }) => Ok(false),
+        Err(failed) => Err(failed),
+    }
+}
+
+/// The elements of a network's sets that belong to boxes. None when the tables are not there.
+pub(crate) fn elements(table: AnchorName) -> Result<Vec<Element>, Failed> {
+    let socket = open()?;
+    let mut found = Vec::new();
+    for set in SETS {
+        let mut batch = Batch::new();
+        let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM;
+        batch.dump("list a set", kind, |body| {
+            body.fixed(&header(NFPROTO_INET, 0));
+            body.text(NFTA_SET_ELEM_LIST_TABLE, &table.to_string());
+            body.text(NFTA_SET_ELEM_LIST_SET, set);
+        });
+        match socket.converse(&batch, |_, body| found.extend(read(set, body))) {
+            Ok(()) | Err(Failed { errno: Errno::NOENT, .. }) => {}
+            Err(failed) => return Err(failed),
+        }
+    }
+    Ok(found)
+}
+
+/// Reads a piece of the answer to a request for the elements of a set.
+fn read(set: &'static str, body: &[u8]) -> Vec<Element> {
+    let inside = |kind, bytes| Attributes(bytes).find(|(k, _)| *k == kind).map(|(_, value)| value);
+    let list = inside(NFTA_SET_ELEM_LIST_ELEMENTS, body.get(4..).unwrap_or_default());
+    let value = |kind, bytes| inside(NFTA_DATA_VALUE, inside(kind, bytes)?).map(<[u8]>::to_vec);
+    let element = |bytes| {
+        let key = value(NFTA_SET_ELEM_KEY, bytes)?;
+        Some(Element { set, key, last: value(NFTA_SET_ELEM_KEY_END, bytes), timeout: None })
+    };
+    Attributes(list.unwrap_or_default()).filter_map(|(_, bytes)| element(bytes)).collect()
+}
+
+fn open() -> Result<Socket, Failed> {
+    Socket::netfilter().map_err(|error| Failed {
+        what: "open a netfilter socket",
+        errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+    })
 }
 
 fn describe(body: &mut Body<'_>, element: &Element) {

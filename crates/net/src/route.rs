@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use boxherd_model::Cidr;
 use rustix::io::Errno;
 
-use crate::Mac;
 use crate::netlink::{Attributes, Batch, Body, CREATE, EXCL, REPLACE};
+use crate::{Lease, Mac};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -25,12 +25,16 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
+const IFLA_INET_CONF: u16 = 1;
+const IPV4_DEVCONF_RP_FILTER: u16 = 8;
+const STRICT: u32 = 1;
 const IFF_UP: u32 = 1;
 
 const IFA_ADDRESS: u16 = 1;
@@ -43,6 +47,9 @@ const RTA_PRIORITY: u16 = 6;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
+/// Any scope, when a route is removed.
+const RT_SCOPE_NOWHERE: u8 = 255;
+const RTN_UNSPEC: u8 = 0;
 const RTN_UNICAST: u8 = 1;
 const RTN_UNREACHABLE: u8 = 7;
 const RTNH_F_ONLINK: u32 = 4;
@@ -66,21 +73,17 @@ fn link(index: u32, up: bool) -> [u8; 16] {
 }
 
 /// A veth pair: `port` here, and `eth0` in the namespace of the box.
-pub(crate) fn make_port(
-    batch: &mut Batch,
-    port: &str,
-    macs: (Mac, Mac),
-    mtu: u32,
-    netns: BorrowedFd<'_>,
-) {
-    let (host, inside) = macs;
+pub(crate) fn make_port(batch: &mut Batch, port: &str, lease: &Lease, netns: BorrowedFd<'_>) {
     let peer = |body: &mut Body<'_>| {
-        body.fixed(&link(0, false)).text(IFLA_IFNAME, "eth0").attr(IFLA_ADDRESS, &inside.0);
-        body.number(IFLA_MTU, mtu).number(IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
+        body.fixed(&link(0, false)).text(IFLA_IFNAME, "eth0").attr(IFLA_ADDRESS, &lease.mac().0);
+        body.number(IFLA_MTU, lease.mtu).number(IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
     };
     batch.request("make the port", RTM_NEWLINK, CREATE | EXCL, |body| {
-        body.fixed(&link(0, false)).text(IFLA_IFNAME, port).attr(IFLA_ADDRESS, &host.0);
-        body.number(IFLA_MTU, mtu).nest(IFLA_LINKINFO, |info| {
+        body.fixed(&link(0, false))
+            .text(IFLA_IFNAME, port)
+            .attr(IFLA_ADDRESS, &lease.gateway_mac().0);
+        body.number(IFLA_MTU, lease.mtu).number(IFLA_GROUP, lease.group().number());
+        body.nest(IFLA_LINKINFO, |info| {
             info.text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
                 data.nest(VETH_INFO_PEER, peer);
             });
@@ -120,6 +123,19 @@ pub(crate) fn up(batch: &mut Batch, what: &'static str, index: u32) {
     });
 }
 
+/// Has the kernel check that whoever sends through a device is reached through it, in ARP as well.
+pub(crate) fn check_sources(batch: &mut Batch, index: u32) {
+    batch.request("check the sources of a port", RTM_SETLINK, 0, |body| {
+        body.fixed(&link(index, false)).nest(IFLA_AF_SPEC, |spec| {
+            spec.nest(u16::from(AF_INET), |inet| {
+                inet.nest(IFLA_INET_CONF, |settings| {
+                    settings.number(IPV4_DEVCONF_RP_FILTER, STRICT);
+                });
+            });
+        });
+    });
+}
+
 /// Brings a device up that shall have no IPv6 address, not even a link-local one.
 pub(crate) fn up_without_ipv6(batch: &mut Batch, what: &'static str, index: u32) {
     batch.request("forgo IPv6 addresses", RTM_SETLINK, 0, |body| {
@@ -156,6 +172,15 @@ pub(crate) fn route_to_box(batch: &mut Batch, index: u32, address: Ipv4Addr) {
         body.fixed(&route(32, RT_SCOPE_LINK, RTN_UNICAST, 0));
         body.attr(RTA_DST, &address.octets()).number(RTA_OIF, index);
     });
+}
+
+/// Nothing goes to `address` any more, whichever device it went through; it is fine when nothing
+/// did.
+pub(crate) fn cut_off(batch: &mut Batch, address: Ipv4Addr) {
+    batch.request("cut the box off", RTM_DELROUTE, 0, |body| {
+        body.fixed(&route(32, RT_SCOPE_NOWHERE, RTN_UNSPEC, 0)).attr(RTA_DST, &address.octets());
+    });
+    batch.forgive(Errno::SRCH);
 }
 
 /// Everything leaves through the device, by way of `gateway`, which has no route of its own.

@@ -1,12 +1,16 @@
 //! What the firewall says of a network: a pure function from the network to the text that `nft`
-//! loads, once per network. Boxes come and go as elements of the sets (`elements`).
+//! loads, once per network.
 //!
-//! The rules are closed by default: a port of the network whose elements are not there yet, or not
-//! any more, carries nothing.
+//! Nothing is added for a box, but for one with an egress list (`elements`): a change of the
+//! firewall makes the next one who closes a netfilter socket wait 12 ms and more for the kernel. So
+//! the policy of a box is the group of its device; that its address is its own is a look at the
+//! route to it, which goes with the device; and the pairs of address and hardware address are all
+//! known from the start. A port without a route, or of another group, carries nothing.
 
-use crate::Subnet;
-use crate::names::{ANY_INSTALLATION, AnchorName};
+use crate::names::{ANY_INSTALLATION, AnchorName, Group};
 use crate::rules::NEVER;
+use crate::subnet::SLOTS;
+use crate::{Mac, Subnet};
 
 /// The text of a network's two tables. It replaces tables of that name as a whole.
 pub(crate) fn text(table: AnchorName, subnet: Subnet) -> String {
@@ -15,10 +19,14 @@ pub(crate) fn text(table: AnchorName, subnet: Subnet) -> String {
     let tables = TABLES
         .replace("TABLE", &table.to_string())
         .replace("PORT", &format!("\"{table}-*\""))
-        .replace("BOXES", &format!("\"{ANY_INSTALLATION}*\""))
+        .replace("OURS", &format!("\"{ANY_INSTALLATION}*\""))
         .replace("SUBNET", &subnet.to_string())
         .replace("GATEWAY", &subnet.gateway().to_string())
-        .replace("NEVER", &never.join(", "));
+        .replace("NEVER", &never.join(", "))
+        .replace("ANY_GROUP", &Group::set(|_| true))
+        .replace("STRICT", &Group::set(|group| group.strict))
+        .replace("ISOLATED", &Group::set(|group| group.isolated))
+        .replace("PAIRS", &pairs(subnet));
     removal(table) + &tables
 }
 
@@ -29,24 +37,30 @@ pub(crate) fn removal(table: AnchorName) -> String {
     families.map(|f| format!("table {f} {table}\ndelete table {f} {table}\n")).concat()
 }
 
+fn pairs(subnet: Subnet) -> String {
+    let pair = |slot| {
+        let address = subnet.address(slot);
+        format!("{} . {address}", Mac::of(address))
+    };
+    SLOTS.map(pair).collect::<Vec<_>>().join(", ")
+}
+
 const TABLES: &str = r#"
 table inet TABLE {
-    # Which address belongs to which port.
-    set ports { type ifname . ether_addr . ipv4_addr; }
-    # Boxes that other boxes do not reach, and the other way round.
-    set isolated { type ipv4_addr; }
-    # Boxes that reach only what is listed, and what is listed for them: by their rules, and by the
-    # answers that netd gave them.
-    set strict { type ether_addr; }
-    set allowed { type ether_addr . ipv4_addr; flags interval; }
-    set allowed_ports { type ether_addr . ipv4_addr . inet_service; flags interval; }
-    set pinned { type ether_addr . ipv4_addr; flags timeout; }
-    set pinned_ports { type ether_addr . ipv4_addr . inet_service; flags timeout; }
+    # Which hardware address belongs to which address.
+    set pairs { type ether_addr . ipv4_addr; elements = { PAIRS } }
+    # Where boxes with an egress list get: by their rules, and by the answers that netd gave them.
+    set allowed { type ipv4_addr . ipv4_addr; flags interval; }
+    set allowed_ports { type ipv4_addr . ipv4_addr . inet_service; flags interval; }
+    set pinned { type ipv4_addr . ipv4_addr; flags timeout; }
+    set pinned_ports { type ipv4_addr . ipv4_addr . inet_service; flags timeout; }
 
     chain prerouting {
         type filter hook prerouting priority raw; policy accept;
         iifname PORT meta nfproto != ipv4 drop
-        iifname PORT iifname . ether saddr . ip saddr != @ports drop
+        iifname PORT iifgroup != ANY_GROUP drop
+        iifname PORT ether saddr . ip saddr != @pairs drop
+        iifname PORT fib saddr . iif oif missing drop
     }
 
     chain input {
@@ -72,28 +86,28 @@ table inet TABLE {
     chain from_box {
         ct state established,related accept
         ip daddr { NEVER } reject with icmp type admin-prohibited
-        ether saddr @strict goto listed
+        iifgroup STRICT goto listed
         goto open
     }
 
     chain listed {
-        ether saddr . ip daddr @allowed goto open
-        ether saddr . ip daddr @pinned goto open
-        meta l4proto { tcp, udp } ether saddr . ip daddr . th dport @allowed_ports goto open
-        meta l4proto { tcp, udp } ether saddr . ip daddr . th dport @pinned_ports goto open
+        ip saddr . ip daddr @allowed goto open
+        ip saddr . ip daddr @pinned goto open
+        meta l4proto { tcp, udp } ip saddr . ip daddr . th dport @allowed_ports goto open
+        meta l4proto { tcp, udp } ip saddr . ip daddr . th dport @pinned_ports goto open
         reject with icmp type admin-prohibited
     }
 
     chain open {
         oifname PORT goto between
         # Another network, of this installation or of another.
-        oifname BOXES reject with icmp type net-unreachable
+        oifname OURS reject with icmp type net-unreachable
         accept
     }
 
     chain between {
-        ip saddr @isolated reject with icmp type admin-prohibited
-        ip daddr @isolated reject with icmp type admin-prohibited
+        iifgroup ISOLATED reject with icmp type admin-prohibited
+        oifgroup ISOLATED reject with icmp type admin-prohibited
         accept
     }
 
@@ -109,12 +123,12 @@ table inet TABLE {
 
     chain postrouting {
         type nat hook postrouting priority srcnat; policy accept;
-        ip saddr SUBNET oifname != BOXES masquerade
+        ip saddr SUBNET oifname != OURS masquerade
     }
 }
 
 table arp TABLE {
-    set ports { type ifname . ether_addr . ipv4_addr; }
+    set pairs { type ether_addr . ipv4_addr; elements = { PAIRS } }
 
     chain input {
         type filter hook input priority filter; policy accept;
@@ -122,7 +136,7 @@ table arp TABLE {
     }
 
     chain from_box {
-        arp operation request arp daddr ip GATEWAY iifname . arp saddr ether . arp saddr ip @ports accept
+        arp operation request arp daddr ip GATEWAY arp saddr ether . arp saddr ip @pairs accept
         drop
     }
 }
@@ -151,7 +165,9 @@ mod tests {
     fn every_placeholder_is_filled() {
         let text = example();
         let rules: Vec<_> = text.lines().filter(|line| !line.trim().starts_with('#')).collect();
-        for word in ["TABLE", "PORT", "BOXES", "SUBNET", "GATEWAY", "NEVER"] {
+        for word in
+            ["TABLE", "PORT", "OURS", "SUBNET", "GATEWAY", "NEVER", "GROUP", "STRICT", "PAIRS"]
+        {
             assert!(!rules.iter().any(|line| line.contains(word)), "{word} in\n{text}");
         }
         assert!(text.contains(r#"iifname "bh1a2b3001-*" goto to_host"#));

@@ -1,0 +1,5 @@
+//! Networks with real namespaces, real packets and a real firewall.
+
+mod firewall;
+mod leases;
+mod support;
