@@ -242,7 +242,10 @@ impl Job {
                     self.control(what);
                 }
             }
-            Ok(Inbound::End | Inbound::Reset) if self.let_go && self.ended.is_none() => {
+            // The goodbye of a client that let go first is no goodbye to the command.
+            Ok(Inbound::End | Inbound::Reset) | Err(LinkError::Closed)
+                if self.let_go && self.ended.is_none() =>
+            {
                 self.detached();
             }
             Ok(Inbound::End | Inbound::Reset) | Err(LinkError::Closed) => self.abandon(),
