@@ -91,8 +91,14 @@ impl<R: Read> HashingReader<R> {
         Self { inner, hasher: Sha256::new() }
     }
 
+    /// Of what has been read.
     pub(crate) fn digest(self) -> Digest {
         finish(self.hasher)
+    }
+
+    /// Of what has been read so far.
+    pub(crate) fn peek(&self) -> Digest {
+        finish(self.hasher.clone())
     }
 }
 

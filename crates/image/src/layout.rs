@@ -35,10 +35,6 @@ impl Layout {
         Self { root: root.to_owned() }
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

@@ -8,17 +8,26 @@
 //! Start reading at [`ImageStore`]; what lies where on disk is in `layout.rs`, the unpacking of
 //! untrusted tars in `unpack/`. Decisions are in `docs/design/0005-images.md`.
 
+mod archive;
+mod build;
+mod compression;
 mod config;
 mod digest;
 mod error;
-mod fetch;
+mod import;
+mod install;
+mod job;
 mod layout;
 mod lock;
+mod oci;
+mod pull;
 mod record;
+mod registry;
 mod rootfs;
 mod store;
 mod sweep;
 mod tree;
+pub mod unpack;
 mod work;
 
 pub use config::ImageConfig;

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use boxherd_model::{ImageInfo, ImageRef};
 
@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::layout::Layout;
 use crate::lock::{Hold, Lock};
 use crate::record::{self, ManifestRecord, NameRecord};
+use crate::unpack::Limits;
 use crate::work::{Work, absent_is_fine};
 use crate::{ImageError, Lease, Rootfs};
 
@@ -22,6 +23,8 @@ use crate::{ImageError, Lease, Rootfs};
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     pub(crate) layout: Layout,
+    pub(crate) limits: Limits,
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 /// What a removal gave back.
@@ -46,7 +49,20 @@ impl ImageStore {
             make(dir)?;
             Layout::FOLDERS.iter().try_for_each(|name| make(&layout.folder(name)))?;
         }
-        Ok(Self { layout })
+        Ok(Self { layout, limits: Limits::default(), credentials: None })
+    }
+
+    /// With other limits on what one layer may have.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// With the user's `~/.docker/config.json`, or a file of that form, to take credentials for
+    /// registries from. It is read at each pull and need not exist.
+    #[must_use]
+    pub fn with_credentials(self, file: &Path) -> Self {
+        Self { credentials: Some(file.to_owned()), ..self }
     }
 
     /// What `image` stands for now; `None` when it is not here. Reads two small files.

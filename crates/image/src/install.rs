@@ -1,0 +1,116 @@
+//! From a stream to a layer of the store.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::PermissionsExt as _;
+
+use boxherd_model::ImageRef;
+
+use crate::compression::decompressed;
+use crate::digest::{Digest, HashingReader};
+use crate::job::{Counted, Job};
+use crate::lock::{Hold, Lock};
+use crate::record::LayerRecord;
+use crate::unpack::{self, UnpackError};
+use crate::work::Work;
+use crate::{ImageError, ImageStore};
+
+const BUFFER: usize = 256 << 10;
+
+/// What a stream must turn out to be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expected {
+    /// The digest of the stream itself, when it has not been checked yet.
+    pub(crate) blob: Option<Digest>,
+    /// The digest of the tar stream in it.
+    pub(crate) diff_id: Option<Digest>,
+}
+
+/// A layer that is in the store, and stays there while the lock is held.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) diff_id: Digest,
+    pub(crate) record: LayerRecord,
+    #[expect(dead_code, reason = "held for its lock")]
+    pub(crate) lock: Lock,
+}
+
+impl ImageStore {
+    /// Unpacks `stream` and makes it a layer. `image` and `label` name it in errors. `lock` is the
+    /// layer's own, held alone, where the diff id is known beforehand. Blocks.
+    pub(crate) fn install(
+        &self,
+        image: &ImageRef,
+        label: &str,
+        stream: impl Read,
+        expected: &Expected,
+        lock: Option<Lock>,
+        job: &Job,
+    ) -> Result<Installed, ImageError> {
+        let work = Work::begin(&self.layout.folder("tmp"))?;
+        let layer = work.path("layer");
+        let files = layer.join("fs");
+        let made = fs::create_dir(&layer).and_then(|()| fs::create_dir(&files)).and_then(|()| {
+            // Whatever the umask is: a layer that says nothing of its root has an ordinary one.
+            fs::set_permissions(&files, fs::Permissions::from_mode(0o755))
+        });
+        made.map_err(|error| ImageError::io("make", &files, error))?;
+
+        let mut blob = HashingReader::new(Counted { inner: stream, job });
+        let failed = |source| ImageError::layer(image, label, source);
+        let (diff_id, unpacked) = {
+            let tar = decompressed(BufReader::with_capacity(BUFFER, &mut blob));
+            let mut tar = HashingReader::new(tar.map_err(|e| failed(UnpackError::Read(e)))?);
+            let unpacked = unpack::unpack(&mut tar, &files, self.limits, &job.cancel);
+            (tar.digest(), unpacked)
+        };
+        // A damaged stream fails to unpack in many ways; what is wrong with it is its digest.
+        let damaged = io::copy(&mut blob, &mut io::sink()).is_ok()
+            && expected.blob.as_ref().is_some_and(|wanted| blob.peek() != *wanted);
+        if let (true, Some(wanted)) = (damaged, &expected.blob) {
+            return Err(ImageError::corrupt(image, wanted, &blob.peek()));
+        }
+        let unpacked = unpacked.map_err(failed)?;
+        if let Some(wanted) = expected.diff_id.as_ref().filter(|wanted| **wanted != diff_id) {
+            return Err(ImageError::corrupt(image, wanted, &diff_id));
+        }
+        if expected.diff_id.is_none() && !unpacked.end_marker {
+            let reason = "the stream ends without the end marker of a tar stream";
+            return Err(failed(UnpackError::Malformed { offset: 0, reason }));
+        }
+        let record = LayerRecord { size: unpacked.size, notes: unpacked.notes };
+        let lock = match lock {
+            Some(lock) => lock,
+            None => self.lock_layer(&diff_id)?,
+        };
+        self.publish(&work, &diff_id, &record)?;
+        let shared = lock.share().map_err(|e| ImageError::io("lock", layer, e))?;
+        Ok(Installed { diff_id, record, lock: shared })
+    }
+
+    fn lock_layer(&self, diff_id: &Digest) -> Result<Lock, ImageError> {
+        let path = self.layout.layer_lock(diff_id);
+        Lock::wait(&path, Hold::Exclusive).map_err(|error| ImageError::io("lock", path, error))
+    }
+
+    /// Renames the layer in `work` to where everyone finds it, when all of it is on disk.
+    fn publish(
+        &self,
+        work: &Work,
+        diff_id: &Digest,
+        record: &LayerRecord,
+    ) -> Result<(), ImageError> {
+        let (from, to) = (work.path("layer"), self.layout.layer(diff_id));
+        if to.exists() {
+            return Ok(());
+        }
+        let done = serde_json::to_vec(record)
+            .map_err(io::Error::from)
+            .and_then(|bytes| fs::write(from.join("layer.json"), bytes))
+            // One call for the whole tree; a call per file would take minutes for large images.
+            .and_then(|()| Ok(rustix::fs::syncfs(File::open(&from)?)?))
+            .and_then(|()| fs::rename(&from, &to))
+            .and_then(|()| crate::record::sync_parent(&to));
+        done.map_err(|error| ImageError::io("write", to, error))
+    }
+}

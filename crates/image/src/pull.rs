@@ -1,0 +1,188 @@
+//! Pulling an image from its registry.
+
+use std::fs;
+use std::io::{Seek as _, SeekFrom};
+use std::time::SystemTime;
+
+use boxherd_model::{ImageInfo, ImageRef, ImageSource, Progress, ProgressEvent};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::digest::Digest;
+use crate::install::{Expected, Installed};
+use crate::lock::{Hold, Lock};
+use crate::oci::{self, Document, Layer, Manifest, Platform};
+use crate::record::{self, LayerRecord, ManifestRecord, NameRecord};
+use crate::registry::Registry;
+use crate::work::{Work, clean_litter};
+use crate::{ImageConfig, ImageError, ImageStore, job};
+
+/// Layers that are fetched and unpacked at once.
+const AT_ONCE: usize = 4;
+
+/// An index may name an index; nobody needs more than one step of that.
+const DEEPEST_INDEX: usize = 3;
+
+impl ImageStore {
+    /// Fetches `image` from its registry, or builds it when it is `debian:CODENAME`, and keeps it
+    /// under its name. Layers that are here already are not fetched again; a fetch that was cut
+    /// off goes on where it was. Dropping the future stops the work and keeps what was fetched.
+    pub async fn pull(
+        &self,
+        image: &ImageRef,
+        progress: &dyn Progress,
+    ) -> Result<ImageInfo, ImageError> {
+        let bad = |reason: &str| {
+            let reason = reason.to_owned();
+            Err(ImageError::BadName { image: image.clone(), verb: "pulled", reason })
+        };
+        match image.source() {
+            ImageSource::Host => bad("it is this machine itself and always there"),
+            ImageSource::Local(_) => bad("it names no registry; write `HOST[:PORT]/NAME[:TAG]`"),
+            ImageSource::Debian { codename } => self.build_debian(codename, progress).await,
+            ImageSource::Registry(_) => self.pull_from_registry(image, progress).await,
+        }
+    }
+
+    async fn pull_from_registry(
+        &self,
+        image: &ImageRef,
+        progress: &dyn Progress,
+    ) -> Result<ImageInfo, ImageError> {
+        clean_litter(&self.layout.folder("tmp"))?;
+        let registry = Registry::new(image, self.credentials.as_deref())?;
+        let bad = |error| ImageError::bad_image(image, &error);
+        let (manifest, digest) = find_manifest(&registry, image).await?;
+        let config = registry.config(&manifest.config).await?;
+        let machine = Platform::of_this_machine();
+        let (config, layers) = oci::read_config(&manifest, &config, &machine).map_err(bad)?;
+        let layers = oci::without_repeats(layers);
+        let installed: Vec<Installed> = stream::iter(&layers)
+            .map(|layer| self.pull_layer(&registry, image, layer, progress))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        self.keep(image, digest, config, installed)
+    }
+
+    /// Records an image whose layers, lowest first, are here and locked.
+    pub(crate) fn keep(
+        &self,
+        image: &ImageRef,
+        digest: Digest,
+        config: ImageConfig,
+        installed: Vec<Installed>,
+    ) -> Result<ImageInfo, ImageError> {
+        let size = installed.iter().map(|layer| layer.record.size).sum();
+        for (layer, note) in
+            installed.iter().flat_map(|layer| layer.record.notes.iter().map(move |n| (layer, n)))
+        {
+            tracing::info!(%image, layer = layer.diff_id.short(), "{note}");
+        }
+        let layers = installed.iter().rev().map(|layer| layer.diff_id.clone()).collect();
+        let manifest = ManifestRecord { digest, layers, config, size };
+        let name = NameRecord {
+            name: image.clone(),
+            digest: manifest.digest.clone(),
+            created: SystemTime::now().into(),
+        };
+        let work = Work::begin(&self.layout.folder("tmp"))?;
+        self.record(&work, name, &manifest)
+    }
+
+    /// Makes sure of one layer, whoever has fetched it or is fetching it now.
+    async fn pull_layer(
+        &self,
+        registry: &Registry,
+        image: &ImageRef,
+        layer: &Layer,
+        progress: &dyn Progress,
+    ) -> Result<Installed, ImageError> {
+        let path = self.layout.layer_lock(&layer.diff_id);
+        let failed = |error| ImageError::io("lock", &path, error);
+        loop {
+            if self.has_layer(&layer.diff_id) {
+                let lock = Lock::acquire(&path, Hold::Shared).await.map_err(failed)?;
+                // A sweep may have been faster.
+                if let Some(record) = self.layer_record(&layer.diff_id)? {
+                    return Ok(Installed { diff_id: layer.diff_id.clone(), record, lock });
+                }
+                continue;
+            }
+            let lock = Lock::acquire(&path, Hold::Exclusive).await.map_err(failed)?;
+            if !self.has_layer(&layer.diff_id) {
+                return self.fetch_layer(registry, image, layer, lock, progress).await;
+            }
+        }
+    }
+
+    /// Fetches and unpacks a layer whose lock is held alone.
+    async fn fetch_layer(
+        &self,
+        registry: &Registry,
+        image: &ImageRef,
+        layer: &Layer,
+        lock: Lock,
+        progress: &dyn Progress,
+    ) -> Result<Installed, ImageError> {
+        if layer.blob.size > self.limits.bytes {
+            let reason = format!("layer `{}` has {} bytes", layer.blob.digest, layer.blob.size);
+            return Err(ImageError::bad_image(image, &reason));
+        }
+        let path = self.layout.partial(&layer.blob.digest);
+        // Two images may have the same blob and lie about what it unpacks to.
+        let partial = Lock::acquire(&path, Hold::Exclusive)
+            .await
+            .map_err(|error| ImageError::io("lock", &path, error))?;
+        let fetched = registry.blob(&layer.blob, partial.file(), progress).await;
+        if let Err(ImageError::Corrupt { .. }) = fetched {
+            self.forget_partial(&path)?;
+        }
+        fetched?;
+        let item = layer.blob.digest.short();
+        let (store, image, layer) = (self.clone(), image.clone(), layer.clone());
+        let installed = job::run(progress, item, move |job| {
+            let mut blob = partial.file();
+            blob.seek(SeekFrom::Start(0)).map_err(|e| ImageError::io("read", &path, e))?;
+            let expected = Expected { blob: None, diff_id: Some(layer.diff_id) };
+            let label = layer.blob.digest.as_str();
+            let installed = store.install(&image, label, blob, &expected, Some(lock), job);
+            // Unpacked or not to be unpacked ever: no more use for the blob. The lock on it ends
+            // with this thread, after it is gone.
+            if !matches!(&installed, Err(e) if e.is_full_disk() || e.is_cancelled()) {
+                store.forget_partial(&path)?;
+            }
+            installed
+        })
+        .await?;
+        progress.event(ProgressEvent::End { item });
+        Ok(installed)
+    }
+
+    pub(crate) fn has_layer(&self, diff_id: &Digest) -> bool {
+        fs::exists(self.layout.layer(diff_id)).unwrap_or(false)
+    }
+
+    pub(crate) fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, ImageError> {
+        record::read(&self.layout.layer(diff_id).join("layer.json"))
+    }
+}
+
+/// The manifest for this machine, and its digest.
+async fn find_manifest(
+    registry: &Registry,
+    image: &ImageRef,
+) -> Result<(Manifest, Digest), ImageError> {
+    let bad = |error| ImageError::bad_image(image, &error);
+    let (mut bytes, mut digest) = registry.root_document().await?;
+    for _ in 0..DEEPEST_INDEX {
+        match Document::parse(&bytes).map_err(bad)? {
+            Document::Manifest(manifest) => return Ok((manifest, digest)),
+            Document::Index(images) => {
+                let chosen = oci::choose(&images, &Platform::of_this_machine()).map_err(bad)?;
+                digest = chosen.digest.clone();
+                bytes = registry.manifest(&digest).await?;
+            }
+        }
+    }
+    Err(ImageError::bad_image(image, &"its indexes name each other without end"))
+}
