@@ -19,7 +19,8 @@ use crate::guest::Guest;
 use crate::world::{World, blocking};
 use crate::{FaultPlan, disk};
 
-/// What the fake can do. It has no kernel to hold limits, networks or user ids with.
+/// What the fake can do. It has no kernel to hold limits, networks or user ids with. `suspend`
+/// needs root: without it nobody knows which processes belong to a box.
 pub const CAPABILITIES: [Capability; 3] =
     [Capability::Suspend, Capability::Fork, Capability::Snapshot];
 
@@ -39,7 +40,9 @@ impl FakeEngine {
     ///
     /// When no temporary folder can be made.
     pub fn new(name: EngineName) -> io::Result<Self> {
-        let capabilities = CAPABILITIES.into_iter().collect();
+        let root = rustix::process::geteuid().is_root();
+        let possible = CAPABILITIES.into_iter();
+        let capabilities = possible.filter(|c| root || *c != Capability::Suspend).collect();
         Ok(Self {
             name,
             capabilities,
@@ -126,9 +129,19 @@ impl FakeEngine {
         let since = Instant::now();
         self.world.begin(child.id, &child.spec)?;
         self.faults.reach("fork.copy").await?;
-        let (from, to) = (self.world.disk(source), self.world.disk(child.id));
-        blocking("copy the disk", move || disk::copy(&from, &to)).await?;
+        let (world, to) = (Arc::clone(&self.world), self.world.disk(child.id));
+        blocking("copy the disk", move || world.copy_disk(source, &to)).await?;
         self.finish(child.id, since)
+    }
+
+    /// Ends what runs of a box.
+    async fn end(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
+        let Some(guest) = self.world.take_guest(id) else { return Ok(()) };
+        blocking("end its processes", move || {
+            guest.stop(grace);
+            Ok(())
+        })
+        .await
     }
 
     async fn erase(&self, id: BoxId) -> Result<(), EngineError> {
@@ -172,7 +185,7 @@ impl Engine for FakeEngine {
         self.world.begin(id, spec)?;
         self.faults.reach("create.disk").await?;
         let folder = self.world.disk(id);
-        blocking("make the disk", move || std::fs::create_dir(folder)).await?;
+        blocking("make the disk", move || disk::make(&folder)).await?;
         let made = self.finish(id, since)?;
         self.faults.reach("create.end").await?;
         Ok(made)
@@ -191,7 +204,9 @@ impl Engine for FakeEngine {
         self.faults.reach("start.agent").await?;
         {
             let mut entry = self.world.entry(id)?;
-            entry.guest = Some(Guest::start());
+            let guest = Guest::start(&entry.spec, self.world.disk(id), entry.console.clone())
+                .map_err(|error| EngineError::refused("start the agent", error))?;
+            entry.guest = Some(guest);
             entry.state = TruthState::Running;
         }
         self.faults.reach("start.end").await?;
@@ -200,24 +215,25 @@ impl Engine for FakeEngine {
         Ok(Running { timings, ..Running::default() })
     }
 
-    async fn stop(&self, id: BoxId, _grace: Duration) -> Result<(), EngineError> {
+    async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
         self.faults.reach("stop").await?;
         if let Some(Truth { state: TruthState::Stopped(_), .. }) = self.world.truth(id) {
             return Ok(());
         }
         self.world.state(id, "stop")?;
-        {
-            let mut entry = self.world.entry(id)?;
-            entry.guest = None;
-            entry.state = TruthState::Stopped(StopReason::Requested);
-        }
+        self.end(id, grace).await?;
+        self.world.entry(id)?.state = TruthState::Stopped(StopReason::Requested);
         self.faults.reach("stop.end").await
     }
 
     async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
         self.faults.reach("suspend").await?;
         match self.world.state(id, "suspend")? {
-            TruthState::Running => self.world.entry(id)?.state = TruthState::Suspended,
+            TruthState::Running => {
+                let mut entry = self.world.entry(id)?;
+                entry.state = TruthState::Suspended;
+                entry.guest.iter_mut().for_each(Guest::suspend);
+            }
             TruthState::Suspended => {}
             _ => return Err(EngineError::WrongState { op: "suspend", found: "stopped" }),
         }
@@ -227,7 +243,11 @@ impl Engine for FakeEngine {
     async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
         self.faults.reach("resume").await?;
         match self.world.state(id, "resume")? {
-            TruthState::Suspended => self.world.entry(id)?.state = TruthState::Running,
+            TruthState::Suspended => {
+                let mut entry = self.world.entry(id)?;
+                entry.state = TruthState::Running;
+                entry.guest.iter_mut().for_each(Guest::resume);
+            }
             TruthState::Running => {}
             _ => return Err(EngineError::WrongState { op: "resume", found: "stopped" }),
         }
@@ -256,9 +276,9 @@ impl Engine for FakeEngine {
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
         self.faults.reach("delete").await?;
         if let Ok(mut entry) = self.world.entry(id) {
-            entry.guest = None;
             entry.state = TruthState::Partial;
         }
+        self.end(id, Duration::ZERO).await?;
         self.faults.reach("delete.disk").await?;
         self.erase(id).await?;
         self.faults.reach("delete.end").await
@@ -291,8 +311,7 @@ impl Engine for FakeEngine {
 
     async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError> {
         self.faults.reach("console").await?;
-        drop(self.world.entry(id)?);
-        Ok(ConsoleChunk { start: from, ..ConsoleChunk::default() })
+        Ok(self.world.entry(id)?.console.read(from))
     }
 
     async fn usage(&self, id: BoxId) -> Result<Usage, EngineError> {

@@ -8,10 +8,13 @@
 //!
 //! Start reading at [`FakeEngine`], then [`FaultPlan`].
 
+mod console;
 mod disk;
 mod engine;
 mod faults;
 mod guest;
+mod main_program;
+mod members;
 mod snapshots;
 mod world;
 

@@ -1,5 +1,7 @@
 //! Saved disks: copies of the folder.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use boxherd_engine::{EngineError, Snapshots, TruthState};
 use boxherd_model::{BoxId, SnapshotId};
@@ -13,8 +15,8 @@ impl Snapshots for FakeEngine {
         self.faults().reach("snapshot.take").await?;
         self.world.state(id, "snapshot")?;
         self.faults().reach("snapshot.take.copy").await?;
-        let (from, to) = (self.world.disk(id), self.world.snapshot(id, snapshot));
-        blocking("copy the disk", move || disk::copy(&from, &to)).await?;
+        let (world, to) = (Arc::clone(&self.world), self.world.snapshot(id, snapshot));
+        blocking("copy the disk", move || world.copy_disk(id, &to)).await?;
         self.world.entry(id)?.snapshots.insert(snapshot);
         self.faults().reach("snapshot.take.end").await
     }

@@ -1,15 +1,17 @@
 //! What is true: the boxes and their folders. Every handle on a fake engine shares one world, as
 //! several processes on one host share one kernel.
 
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use boxherd_engine::{EngineError, Truth, TruthState};
 use boxherd_model::{BoxId, BoxSpec, SnapshotId};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tempfile::TempDir;
 
+use crate::console::Console;
 use crate::disk;
 use crate::guest::Guest;
 
@@ -29,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) state: TruthState,
     /// Its snapshots that are whole.
     pub(crate) snapshots: BTreeSet<SnapshotId>,
+    /// What its main program wrote.
+    pub(crate) console: Console,
     /// Its agent, while it runs or is suspended.
     pub(crate) guest: Option<Guest>,
 }
@@ -60,10 +64,14 @@ impl World {
             spec: spec.clone(),
             state: TruthState::Partial,
             snapshots: BTreeSet::new(),
+            console: Console::default(),
             guest: None,
         };
-        if self.boxes.lock().insert(id, entry).is_some() {
-            return Err(EngineError::WrongState { op: "create", found: "already made" });
+        match self.boxes.lock().entry(id) {
+            Occupied(_) => {
+                return Err(EngineError::WrongState { op: "create", found: "already made" });
+            }
+            Vacant(place) => drop(place.insert(entry)),
         }
         std::fs::create_dir(self.home(id)).map_err(|e| EngineError::refused("make its folder", e))
     }
@@ -76,10 +84,31 @@ impl World {
 
     /// The state of a box that is wholly made.
     pub(crate) fn state(&self, id: BoxId, op: &'static str) -> Result<TruthState, EngineError> {
-        match self.entry(id)?.state {
+        match self.entry(id)?.truth(id).state {
             TruthState::Partial => Err(EngineError::WrongState { op, found: "half made" }),
             state => Ok(state),
         }
+    }
+
+    /// Copies the disk of `source`, which stands still meanwhile, to a new folder. Blocks.
+    pub(crate) fn copy_disk(&self, source: BoxId, to: &Path) -> io::Result<()> {
+        let running = |change: fn(&mut Guest)| {
+            if let Ok(mut entry) = self.entry(source)
+                && entry.state == TruthState::Running
+                && let Some(guest) = &mut entry.guest
+            {
+                change(guest);
+            }
+        };
+        running(Guest::suspend);
+        let copied = disk::copy(&self.disk(source), to);
+        running(Guest::resume);
+        copied
+    }
+
+    /// Takes the running part out of a box, to be ended.
+    pub(crate) fn take_guest(&self, id: BoxId) -> Option<Guest> {
+        self.entry(id).ok()?.guest.take()
     }
 
     /// Forgets a box; its folder is already gone.

@@ -261,18 +261,12 @@ impl Guest {
 
     /// Whether the process with that id in the box lives.
     pub async fn lives(&self, pid: &str) -> Result<bool, Any> {
-        Ok(self.sh(&format!("if kill -0 {pid} 2>/dev/null; then echo lives; fi")).await? == "lives")
+        Ok(self.sh(&format!("if {}; then echo lives; fi", alive(pid))).await? == "lives")
     }
 
     /// Waits until the process with that id in the box is gone.
     pub async fn ends(&self, pid: &str) -> Outcome {
-        // One that has ended and was not waited for yet is as good as gone.
-        self.sh(&format!(
-            "while kill -0 {pid} 2>/dev/null && ! grep -q '^State:.Z' /proc/{pid}/status; do
-                 sleep 0.01
-             done"
-        ))
-        .await?;
+        self.sh(&format!("while {}; do sleep 0.01; done", alive(pid))).await?;
         Ok(())
     }
 
@@ -306,6 +300,11 @@ impl Guest {
         }
         Ok(())
     }
+}
+
+/// A shell condition. A process that has ended and was not waited for yet does not live.
+fn alive(pid: &str) -> String {
+    format!("kill -0 {pid} 2>/dev/null && ! grep -q '^State:.Z' /proc/{pid}/status")
 }
 
 /// The code of a refusal, `ok` when there is none.

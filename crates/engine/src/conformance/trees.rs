@@ -39,12 +39,22 @@ async fn unpack(guest: &Guest, name: &str, archive: impl Into<Bytes>) -> Outcome
     Ok(writer.finish().await?)
 }
 
+/// A header of root's, 0644, of 2001-09-09.
+fn header(kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1_000_000_000);
+    header
+}
+
 /// An archive with one file of that name, which need not be a name that the tar crate would accept.
 fn archive_of(name: &str) -> Result<Vec<u8>, Any> {
-    let mut header = tar::Header::new_gnu();
+    let mut header = header(tar::EntryType::Regular, 4);
     header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
-    header.set_size(4);
-    header.set_mode(0o644);
     header.set_cksum();
     let mut archive = tar::Builder::new(Vec::new());
     archive.append(&header, &b"evil"[..])?;
@@ -79,15 +89,10 @@ async fn a_tree_comes_out_as_it_is(stage: &Stage) -> Outcome {
 async fn a_tree_goes_in_as_it_is(stage: &Stage) -> Outcome {
     let guest = stage.running().await?;
     let mut archive = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(5);
-    header.set_mode(0o751);
-    header.set_mtime(1_000_000_000);
-    archive.append_data(&mut header, "sub/file", &b"hello"[..])?;
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(tar::EntryType::Symlink);
-    header.set_size(0);
-    archive.append_link(&mut header, "link", "sub/file")?;
+    let mut file = header(tar::EntryType::Regular, 5);
+    file.set_mode(0o751);
+    archive.append_data(&mut file, "sub/file", &b"hello"[..])?;
+    archive.append_link(&mut header(tar::EntryType::Symlink, 0), "link", "sub/file")?;
     unpack(&guest, "", archive.into_inner()?).await?;
     assert_eq!(guest.sh("cat link; stat -c ' %a %Y' sub/file").await?, "hello 751 1000000000");
     Ok(())
@@ -157,14 +162,9 @@ async fn a_tree_through_a_link_stays_inside(stage: &Stage) -> Outcome {
     guest.sh("mkdir inside outside; ln -s ../outside inside/door").await?;
     // A link of the box itself may be followed or refused; one of the archive may not.
     let mut archive = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(tar::EntryType::Symlink);
-    header.set_size(0);
-    archive.append_link(&mut header, "own-door", "../outside")?;
-    let mut header = tar::Header::new_gnu();
-    header.set_size(4);
-    header.set_mode(0o644);
-    archive.append_data(&mut header, "own-door/file", &b"evil"[..])?;
+    archive.append_link(&mut header(tar::EntryType::Symlink, 0), "own-door", "../outside")?;
+    let mut file = header(tar::EntryType::Regular, 4);
+    archive.append_data(&mut file, "own-door/file", &b"evil"[..])?;
     drop(unpack(&guest, "inside", archive.into_inner()?).await);
     assert_eq!(guest.sh("ls outside").await?, "");
     Ok(())
