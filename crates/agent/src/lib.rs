@@ -3,8 +3,8 @@
 //!
 //! The library is the agent without the init: it assumes nothing about its process and can be run
 //! inside another program, as the fake engine does. Start reading in [`Agent::serve`], then
-//! `exec/job.rs`. The program's own duties (descriptors, `cmd`, console, reaping) are in
-//! `src/main.rs` and below `src/init/`.
+//! `exec/job.rs`. What only the program does (descriptors, `cmd`, console, reaping) is in
+//! [`init`].
 //!
 //! The agent trusts whoever holds the link, which is the host. It does not trust the box: a process
 //! of the box is something to be run and observed, and its files are resolved like any user's.
@@ -14,6 +14,7 @@ mod children;
 mod dial;
 mod exec;
 mod files;
+pub mod init;
 mod ports;
 mod refresh;
 mod stats;
@@ -35,9 +36,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
-pub use crate::children::{Children, ExitWait};
-pub use crate::exec::command::{Prepared, prepare};
-pub use crate::exec::user::{User, find_user};
+pub use crate::children::Children;
 
 /// How long a client may take to greet.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -135,8 +134,13 @@ impl Agent {
             Ok((conn, _theirs)) => conn,
             Err(error) => return error,
         };
+        let mut stopped = self.inner.stopped.subscribe();
         loop {
-            match conn.accept().await {
+            let accepted = tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => break LinkError::Closed,
+                accepted = conn.accept() => accepted,
+            };
+            match accepted {
                 Ok(Some((stream, open))) => self.answer(stream, open),
                 Ok(None) => break LinkError::Closed,
                 Err(error) => break error,
@@ -153,17 +157,7 @@ impl Agent {
     /// Ends every command (TERM, and after `grace` KILL), then [`run`](Self::run).
     pub async fn stop(&self, grace: Duration) {
         stop::stop(&self.inner, grace).await;
-    }
-
-    /// Records what became of the box's main program, for the statistics.
-    pub fn set_cmd_stats(&self, stats: CmdStats) {
-        *lock(&self.inner.cmd) = Some(stats);
-    }
-
-    /// Whether commands started by this agent must be told not to be killed first.
-    #[must_use]
-    pub fn resets_oom(&self) -> bool {
-        self.inner.config.oom_first
+        self.inner.stopped.send_replace(true);
     }
 
     fn answer(&self, stream: Stream, open: Bytes) {

@@ -22,9 +22,6 @@ pub(crate) async fn stop(inner: &Inner, grace: Duration) {
         // What cannot be killed is left to the engine, which ends the box from outside.
         drop(timeout_at(Instant::now() + LAST, gone(inner)).await);
     }
-    if !inner.config.process_one {
-        inner.stopped.send_replace(true);
-    }
 }
 
 fn signal(inner: &Inner, signal: Signal) {

@@ -65,6 +65,12 @@ pub fn credit_entropy(random: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets all threads allocate from one arena: an arena for each costs more than the waiting.
+pub fn use_one_arena() {
+    // SAFETY: takes numbers; must precede the second thread to have its full effect.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Gives memory that the allocator holds and nobody uses back to the kernel.
 pub fn trim_memory() {
     // SAFETY: takes a number; the allocator locks itself.

@@ -1,12 +1,12 @@
 //! Commands: starting them, and finding them again.
 
-pub(crate) mod command;
+mod command;
 mod input;
 mod job;
-mod output;
+pub(crate) mod output;
 mod replay;
 mod start;
-pub(crate) mod user;
+mod user;
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::mpsc;
 
 use self::job::{Attach, Job};
+pub(crate) use self::start::start_cmd;
 use crate::{Inner, failure, lock};
 
 /// How to reach a command that runs, or has ended and was not heard of yet.

@@ -14,7 +14,7 @@ use rustix::io::{Errno, ioctl_fionread, read};
 const PIECE: usize = 64 * 1024;
 
 /// Where a command's output comes from.
-pub(super) struct Output {
+pub(crate) struct Output {
     pub(super) channel: u8,
     fd: Arc<Watched>,
     /// What is still wanted of it, once the command has ended and its time for more is over.
@@ -52,6 +52,11 @@ impl Output {
         }
     }
 
+    /// The next piece, of any length; `None` at the end.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        std::future::poll_fn(|cx| self.poll_read(cx, PIECE)).await
+    }
+
     /// Wants only what is there now.
     pub(super) fn finish(&mut self) {
         // A descriptor that cannot say has nothing.
@@ -62,7 +67,7 @@ impl Output {
     /// killed by a closed pipe, nor blocked by a full one.
     pub(super) async fn discard(mut self) {
         self.left = None;
-        while let Ok(Some(_)) = std::future::poll_fn(|cx| self.poll_read(cx, PIECE)).await {}
+        while let Ok(Some(_)) = self.next().await {}
     }
 }
 

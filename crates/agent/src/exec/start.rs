@@ -21,6 +21,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
 use super::command::{Prepared, prepare};
+use super::output::Output;
 use super::user::{User, find_user};
 use crate::children::ExitWait;
 use crate::{Inner, failure};
@@ -48,7 +49,31 @@ impl Started {
 struct Ends {
     outputs: Vec<(u8, Arc<Watched>)>,
     input: Option<Arc<Watched>>,
-    child: [Option<OwnedFd>; 3],
+    child: ChildEnds,
+}
+
+/// Input, output and error output of a child. What is `None` is the terminal that the input is,
+/// else nothing.
+type ChildEnds = [Option<OwnedFd>; 3];
+
+/// Starts the box's main program, with no input and both outputs in one pipe, whose end this gives
+/// too. The error is a sentence.
+pub(crate) fn start_cmd(inner: &Inner, exec: &proto::Exec) -> Result<CmdStarted, String> {
+    let user = look_up(inner, exec.user.as_deref().unwrap_or("0"))?;
+    let prepared = prepare(exec, &user)?;
+    let pipe = output_pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
+    let (output, stdout, stderr) = pipe.map_err(|error| format!("no pipe: {error}"))?;
+    let ends = [None, Some(stdout), Some(stderr)];
+    match spawn_in_workdir(inner, exec, &user, &prepared, &ends) {
+        Ok((_, wait)) => Ok(CmdStarted { wait, output: Output::new(STDOUT, output) }),
+        Err(error) => Err(sentence(&error, exec)),
+    }
+}
+
+/// A main program that runs.
+pub(crate) struct CmdStarted {
+    pub(crate) wait: ExitWait,
+    pub(crate) output: Output,
 }
 
 /// Starts what was asked for. The error is the answer to the client.
@@ -57,7 +82,7 @@ pub(super) fn start(inner: &Inner, exec: &proto::Exec) -> Result<Started, Answer
     let user = look_up(inner, exec.user.as_deref().unwrap_or("0")).map_err(refused)?;
     let prepared = prepare(exec, &user).map_err(refused)?;
     let ends = open_ends(exec).map_err(|error| refused(format!("no streams: {error}")))?;
-    let spawned = spawn_in_workdir(inner, exec, &user, &prepared, &ends);
+    let spawned = spawn_in_workdir(inner, exec, &user, &prepared, &ends.child);
     let mut started = Started {
         process: None,
         ended: None,
@@ -138,7 +163,7 @@ fn spawn_in_workdir(
     exec: &proto::Exec,
     user: &User,
     prepared: &Prepared,
-    ends: &Ends,
+    ends: &ChildEnds,
 ) -> Result<(Pid, ExitWait), SpawnError> {
     if let Some(asked) = &exec.workdir {
         return spawn_in(inner, user, prepared, ends, exec.pty.is_some(), inner.place(asked));
@@ -156,7 +181,7 @@ fn spawn_in(
     inner: &Inner,
     user: &User,
     prepared: &Prepared,
-    ends: &Ends,
+    ends: &ChildEnds,
     terminal: bool,
     workdir: PathBuf,
 ) -> Result<(Pid, ExitWait), SpawnError> {
@@ -165,8 +190,8 @@ fn spawn_in(
         source: io::ErrorKind::InvalidInput.into(),
     })?;
     let fd = |i: usize| -> BorrowedFd<'_> {
-        let first = ends.child[0].as_ref().filter(|_| terminal);
-        ends.child[i].as_ref().or(first).map_or(inner.null.as_fd(), AsFd::as_fd)
+        let first = ends[0].as_ref().filter(|_| terminal);
+        ends[i].as_ref().or(first).map_or(inner.null.as_fd(), AsFd::as_fd)
     };
     let started = inner.config.children.spawn(&Spawn {
         programs: &prepared.programs,
@@ -184,7 +209,7 @@ fn spawn_in(
 }
 
 /// `None` when the agent is that user already: then nothing need be permitted.
-pub(crate) fn credentials(user: &User) -> Option<Credentials<'_>> {
+fn credentials(user: &User) -> Option<Credentials<'_>> {
     use rustix::process::{getegid, geteuid, getgroups};
     let current = getgroups().unwrap_or_default();
     let same_groups = current.iter().all(|g| user.groups.contains(&g.as_raw()))
@@ -198,7 +223,7 @@ pub(crate) fn credentials(user: &User) -> Option<Credentials<'_>> {
 /// The agent asks to be killed first when memory runs out, and its children inherit that. It is
 /// undone here and not in the child: until the child executes it shares the memory of the agent,
 /// which box root may not touch, and its files in `/proc` belong to nobody in the box.
-pub(crate) fn spare_from_oom(pid: Pid) {
+fn spare_from_oom(pid: Pid) {
     let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
     let written = fs::File::options().write(true).open(path).and_then(|mut f| f.write_all(b"0"));
     // A process that has ended already needs no sparing, and a kernel that refuses leaves the

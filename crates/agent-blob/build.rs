@@ -1,0 +1,104 @@
+//! Builds the agent with a cargo of its own.
+//!
+//! The agent needs another profile, another linkage and a smaller set of features than the program
+//! that carries it, none of which one cargo invocation can have. It gets a target folder of its
+//! own, shared by all profiles, so that it is built once and not once for each of them; a folder
+//! inside the outer one would wait for the outer one's lock for ever.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The crates that are in the agent, below `crates/`.
+const CRATES: [&str; 4] = ["agent", "link", "model", "sys"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no parent folder")?;
+    let root = crates.parent().ok_or("no workspace")?;
+    watch(root, crates);
+    let folder = target_folder(&PathBuf::from(env::var("OUT_DIR")?))?;
+    let built = build(root, &folder)?;
+    // A copy of this build's own: the shared one may be built again while this is compiled.
+    let copy = PathBuf::from(env::var("OUT_DIR")?).join("boxherd-agent");
+    let agent = fs::read(&built).map_err(|error| format!("{}: {error}", built.display()))?;
+    fs::write(&copy, &agent)?;
+    let digest: String = Sha256::digest(&agent).iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("cargo::rustc-env=BOXHERD_AGENT={}", copy.display());
+    println!("cargo::rustc-env=BOXHERD_AGENT_SHA256={digest}");
+    Ok(())
+}
+
+/// Only what the agent is made of makes it be built again.
+fn watch(root: &Path, crates: &Path) {
+    for name in CRATES {
+        for part in ["src", "Cargo.toml"] {
+            println!("cargo::rerun-if-changed={}", crates.join(name).join(part).display());
+        }
+    }
+    for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        println!("cargo::rerun-if-changed={}", root.join(file).display());
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+}
+
+/// `TARGET/agent` for an `OUT_DIR` of `TARGET/[TRIPLE/]PROFILE/build/boxherd-agent-blob-HASH/out`.
+fn target_folder(out: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let build = out.ancestors().find(|path| path.ends_with("build")).ok_or("no build folder")?;
+    let profile = build.parent().ok_or("no profile folder")?;
+    let mut target = profile.parent().ok_or("no target folder")?;
+    if env::var("TARGET").is_ok_and(|triple| target.ends_with(triple)) {
+        target = target.parent().ok_or("no target folder")?;
+    }
+    Ok(target.join("agent"))
+}
+
+fn build(root: &Path, folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let mut cargo = Command::new(env::var_os("CARGO").ok_or("not run by cargo")?);
+    cargo.current_dir(root);
+    cargo.args(["build", "--quiet", "--locked", "--package", "boxherd-agent"]);
+    cargo.args(["--bin", "boxherd-agent", "--profile", "agent", "--target", TARGET]);
+    cargo.arg("--target-dir").arg(folder);
+    // What the outer cargo was told (flags, wrappers such as clippy's, its jobserver's profile) is
+    // about the outer build.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_of_the_outer_build) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    let output = cargo.output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("building the agent failed ({}):\n{said}", output.status).into());
+    }
+    Ok(folder.join(TARGET).join("agent").join("boxherd-agent"))
+}
+
+fn is_of_the_outer_build(name: &str) -> bool {
+    const PREFIXES: [&str; 6] =
+        ["CARGO_ENCODED_", "CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "CARGO_BUILD_", "DEP_"];
+    const NAMES: [&str; 14] = [
+        "RUSTFLAGS",
+        "RUSTDOCFLAGS",
+        "RUSTC",
+        "RUSTDOC",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_LINKER",
+        "CLIPPY_ARGS",
+        "CLIPPY_CONF_DIR",
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_TARGET_DIR",
+        "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+        "TARGET",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || NAMES.contains(&name)
+        || name.starts_with("CARGO_PROFILE_")
+}

@@ -1,0 +1,134 @@
+//! What the agent does as a program, usually process 1 of a box: it takes over the descriptors it
+//! was given, hides from the box, reaps, runs `cmd` under its restart policy, and serves links
+//! until `cmd` has ended for good or it is told to stop.
+
+mod cmd;
+mod console;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener as StdListener;
+use std::time::Duration;
+
+use boxherd_link::ExitStatus;
+use boxherd_link::agent_config::{
+    AgentConfig as Config, CONFIG_FD, CONSOLE_FD, LISTENER_FD, MAX_CONFIG,
+};
+use boxherd_sys::init::{take_inherited, use_one_arena};
+use prost::Message;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::console::Console;
+use crate::{Agent, AgentConfig, Children};
+
+/// Threads that block on files, at most.
+const THREADS: usize = 4;
+/// How long such a thread waits for more before it goes, so that an idle agent is small.
+const KEEP_THREAD: Duration = Duration::from_secs(1);
+/// Their stacks, in bytes.
+const STACK: usize = 256 * 1024;
+/// How long what runs may take to end when the agent itself is asked to by a signal.
+const SIGNAL_GRACE: Duration = Duration::from_secs(10);
+
+/// Runs until the box is over, and says what the program should exit with: what `cmd` ended with,
+/// and 0 when it was told to stop.
+pub fn run() -> io::Result<u8> {
+    use_one_arena();
+    let missing = |what: &str| io::Error::other(format!("no {what} was inherited"));
+    let listener = take_inherited(LISTENER_FD).ok_or_else(|| missing("listener"))?;
+    let config = take_inherited(CONFIG_FD).ok_or_else(|| missing("configuration"))?;
+    let console = take_inherited(CONSOLE_FD);
+    let config = read_config(config)?;
+    let process_one = std::process::id() == 1;
+    if process_one && config.oom_first {
+        be_first_victim()?;
+    }
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if !config.hostname.is_empty() {
+        rustix::system::sethostname(config.hostname.as_bytes())?;
+    }
+    let console = Console::new(console.map(File::from), config.console_size)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS)
+        .thread_keep_alive(KEEP_THREAD)
+        .thread_stack_size(STACK)
+        .build()?;
+    let code = runtime.block_on(serve(listener, config, console, process_one));
+    // A thread that hangs on a dead file system must not keep the box from ending.
+    runtime.shutdown_background();
+    code
+}
+
+fn read_config(fd: OwnedFd) -> io::Result<Config> {
+    let mut file = File::from(fd);
+    // A memory file stands where its writer left it; a pipe has no position.
+    drop(file.rewind());
+    let mut bytes = Vec::new();
+    file.take(MAX_CONFIG as u64).read_to_end(&mut bytes)?;
+    Config::decode_length_delimited(&bytes[..]).map_err(io::Error::other)
+}
+
+/// Makes the kernel end this process, and with it the box, when the box has no memory left.
+///
+/// A program that the box may not read starts with its files in `/proc` belonging to nobody it
+/// knows; for the moment of the write they are its own. No other process of the box exists yet.
+fn be_first_victim() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    fs::write("/proc/self/oom_score_adj", "1000")
+}
+
+async fn serve(
+    listener: OwnedFd,
+    config: Config,
+    console: Console,
+    process_one: bool,
+) -> io::Result<u8> {
+    let listener = StdListener::from(listener);
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener)?;
+    let children = Children::by_reaper();
+    let mut ended = signal(SignalKind::child())?;
+    let mut told = signal(SignalKind::terminate())?;
+    let agent = Agent::new(AgentConfig {
+        children: children.clone(),
+        process_one,
+        oom_first: process_one && config.oom_first,
+        ..AgentConfig::default()
+    })?;
+    let mut cmd = std::pin::pin!(cmd::supervise(agent.inner.as_ref(), &config, console));
+    let mut links = std::pin::pin!(agent.run(listener));
+    loop {
+        tokio::select! {
+            _ = ended.recv() => children.reap(),
+            result = &mut links => return result.map(|()| 0),
+            status = &mut cmd => {
+                stop(&agent, &children, Duration::ZERO).await;
+                return Ok(code(status));
+            }
+            _ = told.recv() => {
+                let agent = agent.clone();
+                tokio::spawn(async move { agent.stop(SIGNAL_GRACE).await });
+            }
+        }
+    }
+}
+
+/// Stops while nobody else reaps.
+async fn stop(agent: &Agent, children: &Children, grace: Duration) {
+    let mut stop = std::pin::pin!(agent.stop(grace));
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            _ = tick.tick() => children.reap(),
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    u8::try_from(status.shell_code()).unwrap_or(255)
+}
