@@ -184,6 +184,9 @@ impl Packer {
 fn unpack(path: &Path, inlet: Inlet, request: &proto::TarIn) -> io::Result<()> {
     if request.parents {
         make_parents(path)?;
+    } else {
+        // The unpacker would make it.
+        fs::read_dir(path)?;
     }
     let mut archive = Archive::new(inlet);
     archive.set_preserve_permissions(true);
