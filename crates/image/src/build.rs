@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::Stdio;
 
-use boxherd_model::{ImageInfo, ImageRef, Progress, ProgressEvent};
+use boxherd_model::{ImageInfo, ImageRef, ImageSource, Progress, ProgressEvent};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
@@ -38,6 +38,7 @@ impl ImageStore {
         let image: ImageRef = format!("debian:{codename}")
             .parse()
             .ok()
+            .filter(|image: &ImageRef| image.source() == ImageSource::Debian { codename })
             .filter(|_| codename.starts_with(|c: char| c.is_ascii_alphanumeric()))
             .ok_or_else(|| ImageError::BadName {
                 image: ImageRef::host(),

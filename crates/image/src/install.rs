@@ -11,7 +11,7 @@ use crate::digest::{Digest, HashingReader};
 use crate::job::{Counted, Job};
 use crate::lock::{Hold, Lock};
 use crate::record::LayerRecord;
-use crate::unpack::{self, UnpackError};
+use crate::unpack::{self, UnpackError, Unpacked};
 use crate::work::Work;
 use crate::{ImageError, ImageStore};
 
@@ -78,7 +78,8 @@ impl ImageStore {
             let reason = "the stream ends without the end marker of a tar stream";
             return Err(failed(UnpackError::Malformed { offset: 0, reason }));
         }
-        let record = LayerRecord { size: unpacked.size, notes: unpacked.notes };
+        let Unpacked { size, notes, opaque_root, .. } = unpacked;
+        let record = LayerRecord { size, notes, opaque_root };
         let lock = match lock {
             Some(lock) => lock,
             None => self.lock_layer(&diff_id)?,

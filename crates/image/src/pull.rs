@@ -64,7 +64,8 @@ impl ImageStore {
         self.keep(image, digest, config, installed)
     }
 
-    /// Records an image whose layers, lowest first, are here and locked.
+    /// Records an image whose layers, lowest first, are here and locked. Layers below one that
+    /// hides them all are left out.
     pub(crate) fn keep(
         &self,
         image: &ImageRef,
@@ -72,6 +73,8 @@ impl ImageStore {
         config: ImageConfig,
         installed: Vec<Installed>,
     ) -> Result<ImageInfo, ImageError> {
+        let lowest = installed.iter().rposition(|layer| layer.record.opaque_root).unwrap_or(0);
+        let installed = &installed[lowest..];
         let size = installed.iter().map(|layer| layer.record.size).sum();
         for (layer, note) in
             installed.iter().flat_map(|layer| layer.record.notes.iter().map(move |n| (layer, n)))
@@ -138,9 +141,11 @@ impl ImageStore {
             self.forget_partial(&path)?;
         }
         fetched?;
-        let item = layer.blob.digest.short();
+        progress.event(ProgressEvent::End { item: layer.blob.digest.short() });
+        let item = format!("unpack {}", layer.blob.digest.short());
+        progress.event(ProgressEvent::Begin { item: &item, total: Some(layer.blob.size) });
         let (store, image, layer) = (self.clone(), image.clone(), layer.clone());
-        let installed = job::run(progress, item, move |job| {
+        let installed = job::run(progress, &item, move |job| {
             let mut blob = partial.file();
             blob.seek(SeekFrom::Start(0)).map_err(|e| ImageError::io("read", &path, e))?;
             let expected = Expected { blob: None, diff_id: Some(layer.diff_id) };
@@ -154,7 +159,7 @@ impl ImageStore {
             installed
         })
         .await?;
-        progress.event(ProgressEvent::End { item });
+        progress.event(ProgressEvent::End { item: &item });
         Ok(installed)
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct LayerRecord {
     pub(crate) size: u64,
     /// What was left out or could not be kept, one sentence each.
     pub(crate) notes: Vec<String>,
+    /// Whether it hides every layer below.
+    pub(crate) opaque_root: bool,
 }
 
 /// Reads a record; `None` when there is none.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::ImageError;
 use crate::digest::Digest;
@@ -10,6 +11,9 @@ use crate::lock::{Hold, Lock};
 use crate::record::{self, LayerRecord};
 use crate::store::{Freed, ImageStore};
 use crate::work::{Work, absent_is_fine, clean_litter};
+
+/// How long a blob that is half fetched waits for a pull that goes on with it.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl ImageStore {
     /// Frees every layer that no name, no box and no running pull uses. `used` says whether a box
@@ -33,9 +37,28 @@ impl ImageStore {
             freed.bytes += self.free_layer(&work, layer)?;
             freed.layers += 1;
         }
+        self.drop_stale_partials()?;
         // Boxes may be made again; the files themselves go with `work`.
         drop(alone);
         Ok(freed)
+    }
+
+    /// Blobs of pulls that nobody has gone on with for a day.
+    fn drop_stale_partials(&self) -> Result<(), ImageError> {
+        for blob in digests_in(&self.layout.folder("partial"))? {
+            let path = self.layout.partial(&blob);
+            let failed = |error| ImageError::io("clean", &path, error);
+            let Some(lock) = Lock::attempt_now(&path, Hold::Exclusive).map_err(failed)? else {
+                continue;
+            };
+            let written = lock.file().metadata().and_then(|found| found.modified());
+            // A time in the future is not stale either.
+            let age = written.map_err(failed)?.elapsed().unwrap_or_default();
+            if age > STALE {
+                self.forget_partial(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn lock_idle_layers(&self) -> Result<Vec<(Digest, Lock)>, ImageError> {

@@ -29,6 +29,16 @@ struct Partial<'a> {
     have: u64,
 }
 
+/// How one request ended.
+enum Answer {
+    /// As the registry meant it to.
+    Ended,
+    /// After it had begun.
+    Broken(OciDistributionError),
+    /// Before it had begun.
+    Refused(OciDistributionError),
+}
+
 impl Registry {
     /// Fetches `blob` into `file`, which may hold the beginning of it. The caller holds the file's
     /// lock. When this returns, the file is the blob, checked by size and digest.
@@ -84,17 +94,24 @@ impl Registry {
         let mut attempt = 1;
         while partial.have < blob.size {
             let before = partial.have;
-            match self.fetch_some(blob, partial, progress).await? {
-                Ok(()) if partial.have == before => return Ok(()),
-                Ok(()) => attempt = 1,
-                Err(OciDistributionError::ServerError { code: 416, .. }) => return Ok(()),
-                Err(error) if !passes(&error) => return Err(self.error("fetch a layer", error)),
-                // As long as something comes, a bad line is slow and not broken.
-                Err(_) if partial.have > before => attempt = 1,
-                Err(error) if attempt == ATTEMPTS => {
+            let answer = self.fetch_some(blob, partial, progress).await?;
+            let moved = partial.have > before;
+            match answer {
+                Answer::Ended if !moved => return Ok(()),
+                Answer::Refused(OciDistributionError::ServerError { code: 416, .. }) => {
+                    return Ok(());
+                }
+                Answer::Broken(error) | Answer::Refused(error) if !passes(&error) => {
                     return Err(self.error("fetch a layer", error));
                 }
-                Err(_) => attempt += 1,
+                // As long as something comes, a bad line is slow and not broken.
+                _ if moved => attempt = 1,
+                Answer::Refused(error) if attempt == ATTEMPTS => {
+                    return Err(self.error("fetch a layer", error));
+                }
+                // It answers every time and has no more: its copy is cut off.
+                Answer::Broken(_) if attempt == ATTEMPTS => return Ok(()),
+                _ => attempt += 1,
             }
             if partial.have < blob.size {
                 pause(attempt).await;
@@ -103,17 +120,21 @@ impl Registry {
         Ok(())
     }
 
-    /// One answer of the registry. The outer error is of the file.
+    /// Asks once. The error is of the file.
     async fn fetch_some(
         &self,
         blob: &Descriptor,
         partial: &mut Partial<'_>,
         progress: &dyn Progress,
-    ) -> Result<Result<(), OciDistributionError>, ImageError> {
+    ) -> Result<Answer, ImageError> {
         let failed = |error| self.file_error(blob, error);
         let (from, mut stream) = match self.blob_from(blob, partial.have).await {
             Ok(answer) => answer,
-            Err(error) => return Ok(Err(error)),
+            // Also what comes of an error page that is cut off.
+            Err(OciDistributionError::RequestError(error)) if error.is_decode() => {
+                return Ok(Answer::Broken(error.into()));
+            }
+            Err(error) => return Ok(Answer::Refused(error)),
         };
         if from == 0 {
             partial.restart().map_err(failed)?;
@@ -122,12 +143,12 @@ impl Registry {
         loop {
             match stream.try_next().await {
                 Ok(Some(bytes)) => partial.append(&bytes, blob.size).map_err(failed)?,
-                Ok(None) => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error.into())),
+                Ok(None) => return Ok(Answer::Ended),
+                Err(error) => return Ok(Answer::Broken(error.into())),
             }
             progress.event(ProgressEvent::At { item, done: partial.have });
             if partial.have > blob.size {
-                return Ok(Ok(()));
+                return Ok(Answer::Ended);
             }
         }
     }

@@ -50,6 +50,9 @@ pub struct Unpacked {
     pub size: u64,
     /// What was left out or could not be kept, one sentence for each kind of thing.
     pub notes: Vec<String>,
+    /// Whether it hides everything below: overlayfs does not look for that mark on the root of a
+    /// layer, so whoever mounts it leaves out the layers below.
+    pub opaque_root: bool,
     /// Whether the stream had the end marker of a tar stream. One that has none may have been cut.
     pub end_marker: bool,
 }

@@ -38,6 +38,7 @@ pub(super) struct Writer<'a> {
     /// Bytes of files, holes included.
     bytes: u64,
     size: u64,
+    opaque_root: bool,
     buffer: Vec<u8>,
 }
 
@@ -53,6 +54,7 @@ impl<'a> Writer<'a> {
             entries: 0,
             bytes: 0,
             size: 0,
+            opaque_root: false,
             buffer: vec![0; CHUNK],
         }
     }
@@ -70,7 +72,10 @@ impl<'a> Writer<'a> {
         match place {
             Place::Bookkeeping => self.notes.bookkeeping += 1,
             Place::Whiteout(target) => self.tree.whiteout(&target)?,
-            Place::Opaque { folder } => self.tree.opaque(&folder)?,
+            Place::Opaque { folder } => {
+                self.opaque_root |= folder.is_empty();
+                self.tree.opaque(&folder)?;
+            }
             Place::Root => self.root_folder(&member)?,
             Place::At(target) => self.entry(&target, &member, data)?,
         }
@@ -88,7 +93,7 @@ impl<'a> Writer<'a> {
                 .map_err(|errno| UnpackError::write("finish", path, errno))?;
         }
         let (entries, size, notes) = (self.entries, self.size, self.notes.sentences());
-        Ok(Unpacked { entries, size, notes, end_marker: false })
+        Ok(Unpacked { entries, size, notes, opaque_root: self.opaque_root, end_marker: false })
     }
 
     fn count(&mut self, member: &Member) -> Result<(), UnpackError> {
@@ -143,8 +148,9 @@ impl<'a> Writer<'a> {
     ) -> Result<(), UnpackError> {
         let parent = self.room(target)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let file = fs::openat(&parent, &target.name[..], flags | OFlags::CLOEXEC, Mode::RUSR)
-            .map_err(|errno| UnpackError::write("create", &member.path, errno))?;
+        let file =
+            fs::openat(&parent, &target.name[..], flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+                .map_err(|errno| UnpackError::write("create", &member.path, errno))?;
         let whole = [Segment { offset: 0, length: member.size }];
         for segment in member.sparse.as_deref().unwrap_or(&whole) {
             self.copy(file.as_fd(), *segment, member, data)?;

@@ -5,4 +5,5 @@ mod debian;
 mod import;
 mod pull;
 mod remove;
+mod rootless;
 mod support;

@@ -287,6 +287,23 @@ async fn an_image_for_another_machine_is_refused() {
 }
 
 #[tokio::test]
+async fn of_an_index_the_image_for_this_machine_is_taken() {
+    let Some(registry) = Registry::start_or_skip("of_an_index") else { return };
+    let other = Image { architecture: Some("s390x"), ..Image::new().layer(large(11)) };
+    let folder = tempfile::tempdir().unwrap();
+    let manifest =
+        Image::new().layer(base()).write_index(folder.path(), "tag", &[("s390x", &other)]);
+    registry.push_layout(folder.path(), "app:1");
+    let bench = Bench::new();
+    let name = bench.pull(&registry.name("app:1")).await.unwrap();
+    assert_eq!(bench.store.resolve(&name).unwrap().unwrap().digest, manifest);
+    assert_eq!(bench.entries("layers").len(), 1);
+
+    let imported = bench.import("app", folder.path()).await.unwrap();
+    assert_eq!(bench.store.resolve(&imported).unwrap().unwrap().digest, manifest);
+}
+
+#[tokio::test]
 async fn layers_in_zstd_are_unpacked() {
     let Some(registry) = Registry::start_or_skip("layers_in_zstd") else { return };
     registry.push(&Image { zstd: true, ..Image::new().layer(large(10)) }, "app:1");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use boxherd_image::ImageError;
 use boxherd_model::ImageRef;
@@ -108,10 +108,34 @@ async fn a_repeated_layer_is_mounted_once() {
 }
 
 #[tokio::test]
+async fn layers_below_one_that_hides_them_all_are_not_mounted() {
+    let bench = Bench::new();
+    let hides = Tape::new().file(".wh..wh..opq", b"").file("only", b"").end();
+    Image::new().layer(layer(1)).layer(hides).layer(layer(2)).write(&bench.path("l"), "tag");
+    let name = bench.import("app", &bench.path("l")).await.unwrap();
+    let layers = layers(&bench, &name);
+    assert_eq!(layers.len(), 2);
+    assert!(layers[0].join("file-2").is_file() && layers[1].join("only").is_file());
+}
+
+#[tokio::test]
 async fn damaged_records_are_named() {
     let bench = Bench::new();
     let name = import(&bench, "app", &[1]).await;
     fs::write(bench.path("images/images/app.json"), "{").unwrap();
     let error = bench.store.resolve(&name).unwrap_err();
     assert!(error.to_string().contains("images/app.json"), "{error}");
+}
+
+#[tokio::test]
+async fn half_a_blob_waits_a_day_for_the_pull_that_goes_on_with_it() {
+    let bench = Bench::new();
+    let day = Duration::from_secs(24 * 60 * 60);
+    for (name, age) in [("a", 2 * day), ("b", day / 2)] {
+        let path = bench.path("images/partial").join(format!("sha256-{}", name.repeat(64)));
+        let file = fs::File::create(path).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+    }
+    bench.store.sweep(&NOBODY).unwrap();
+    assert_eq!(bench.entries("partial"), [format!("sha256-{}", "b".repeat(64))]);
 }

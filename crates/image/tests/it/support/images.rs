@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 /// An image of some layers, lowest first, each compressed with gzip.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Image {
-    layers: Vec<Vec<u8>>,
+    pub(crate) layers: Vec<Vec<u8>>,
     /// `diff_ids` that are told instead of the true ones.
     pub(crate) lie: Option<String>,
     pub(crate) architecture: Option<&'static str>,
@@ -49,6 +49,40 @@ impl Image {
         );
         fs::write(folder.join("index.json"), index).unwrap();
         Made { manifest: digest, blobs }
+    }
+
+    /// Writes an OCI layout into `folder` in which `tag` is an index of this image for each of
+    /// `platforms`, of which only the image's own is true. Gives the image's manifest.
+    pub(crate) fn write_index(&self, folder: &Path, tag: &str, others: &[(&str, &Self)]) -> String {
+        let true_one = (self.architecture.unwrap_or("amd64"), self);
+        let mut entries = Vec::new();
+        let mut manifests = Vec::new();
+        for (architecture, image) in others.iter().copied().chain([true_one]) {
+            image.write(folder, "part");
+            let (manifest, _) = image.write_blobs(folder);
+            entries.push(format!(
+                r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}",
+                    "size":{},"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#,
+                digest(&manifest),
+                manifest.len()
+            ));
+            manifests.push(digest(&manifest));
+        }
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",
+                "manifests":[{}]}}"#,
+            entries.join(",")
+        );
+        let index_digest = write_blob(folder, index.as_bytes());
+        let top = format!(
+            r#"{{"schemaVersion":2,"manifests":[{{
+                "mediaType":"application/vnd.oci.image.index.v1+json",
+                "digest":"{index_digest}","size":{},
+                "annotations":{{"org.opencontainers.image.ref.name":"{tag}"}}}}]}}"#,
+            index.len()
+        );
+        fs::write(folder.join("index.json"), top).unwrap();
+        manifests.pop().unwrap()
     }
 
     fn write_blobs(&self, folder: &Path) -> (Vec<u8>, Vec<String>) {

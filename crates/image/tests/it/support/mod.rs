@@ -4,6 +4,7 @@ pub(crate) mod images;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 #[path = "../../../src/unpack/tests/tape.rs"]
+#[expect(dead_code, reason = "the tests of unpacking use more of it")]
 pub(crate) mod tape;
 
 use std::fs;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -64,15 +64,21 @@ impl Registry {
     pub(crate) fn push(&self, image: &Image, name: &str) -> Made {
         let layout = tempfile::tempdir().unwrap();
         let made = image.write(layout.path(), "tag");
-        let source = format!("oci:{}:tag", layout.path().display());
+        self.push_layout(layout.path(), name);
+        made
+    }
+
+    /// Puts what `tag` names in the OCI layout at `folder`, an index with all its images, into the
+    /// registry.
+    pub(crate) fn push_layout(&self, folder: &Path, name: &str) {
+        let source = format!("oci:{}:tag", folder.display());
         let target = format!("docker://127.0.0.1:{}/{name}", self.port);
         let copied = Command::new("skopeo")
-            .args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"])
+            .args(["--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false"])
             .args(["--preserve-digests", &source, &target])
             .output()
             .unwrap();
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-        made
     }
 
     /// The name under which the store pulls what was pushed as `name`.
