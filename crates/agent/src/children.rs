@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use boxherd_link::ExitStatus;
 use boxherd_sys::spawn::{Child, Spawn, SpawnError, Step, spawn};
 use boxherd_sys::watch::Watched;
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, wait, waitid};
 use tokio::sync::{Notify, oneshot};
 
 use crate::lock;
@@ -74,7 +74,7 @@ impl Children {
     /// Reaps every child that has ended, ours and orphans.
     pub fn reap(&self) {
         let Some(registry) = &self.registry else { return };
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let ended = match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => ExitStatus::Code(code),
                 (None, Some(signal)) => ExitStatus::Signal(signal),

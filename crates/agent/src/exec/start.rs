@@ -57,18 +57,26 @@ struct Ends {
 type ChildEnds = [Option<OwnedFd>; 3];
 
 /// Starts the box's main program, with no input and both outputs in one pipe, whose end this gives
-/// too. The error is a sentence.
-pub(crate) fn start_cmd(inner: &Inner, exec: &proto::Exec) -> Result<CmdStarted, String> {
-    let user = look_up(inner, exec.user.as_deref().unwrap_or("0"))?;
-    let prepared = prepare(exec, &user)?;
+/// too. The error is what a shell would have exited with, and a line that says why.
+pub(crate) fn start_cmd(inner: &Inner, exec: &proto::Exec) -> Result<CmdStarted, (i32, String)> {
+    let refused = |reason: String| (CANNOT, format!("boxherd: {reason}\n"));
+    let user = look_up(inner, exec.user.as_deref().unwrap_or("0")).map_err(refused)?;
+    let prepared = prepare(exec, &user).map_err(refused)?;
     let pipe = output_pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
-    let (output, stdout, stderr) = pipe.map_err(|error| format!("no pipe: {error}"))?;
+    let (output, stdout, stderr) = pipe.map_err(|error| refused(format!("no pipe: {error}")))?;
     let ends = [None, Some(stdout), Some(stderr)];
     match spawn_in_workdir(inner, exec, &user, &prepared, &ends) {
         Ok((_, wait)) => Ok(CmdStarted { wait, output: Output::new(STDOUT, output) }),
-        Err(error) => Err(sentence(&error, exec)),
+        Err(SpawnError { step: Step::Exec, source }) => Err(like_a_shell(
+            &exec.argv.first().map_or("".into(), |n| String::from_utf8_lossy(n)),
+            &source,
+        )),
+        Err(error) => Err(refused(sentence(&error, exec))),
     }
 }
+
+/// What a shell exits with when it cannot run a command that is there.
+const CANNOT: i32 = 126;
 
 /// A main program that runs.
 pub(crate) struct CmdStarted {
@@ -234,8 +242,8 @@ fn spare_from_oom(pid: Pid) {
 fn like_a_shell(name: &str, error: &io::Error) -> (i32, String) {
     match error.kind() {
         io::ErrorKind::NotFound => (127, format!("{name}: not found\n")),
-        io::ErrorKind::PermissionDenied => (126, format!("{name}: permission denied\n")),
-        _ => (126, format!("{name}: cannot execute: {error}\n")),
+        io::ErrorKind::PermissionDenied => (CANNOT, format!("{name}: permission denied\n")),
+        _ => (CANNOT, format!("{name}: cannot execute: {error}\n")),
     }
 }
 

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use boxherd_link::channel;
 use boxherd_link::conn::Stream;
 use boxherd_link::proto;
 use bytes::{Bytes, BytesMut};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tar::{Archive, Builder, EntryType, Header, HeaderMode};
 use tokio::sync::mpsc;
 
@@ -172,12 +173,36 @@ impl Packer {
             }
             self.links.insert(key, name.to_owned());
         }
+        if let Some(kind) = special(metadata.file_type()) {
+            return self.special(name, metadata, kind);
+        }
         self.builder.append_path_with_name(path, name)?;
         if metadata.is_dir() {
             return self.directory(path, name);
         }
         Ok(())
     }
+
+    /// The builder would give such a file the path it has here for a name.
+    fn special(&mut self, name: &Path, metadata: &fs::Metadata, kind: EntryType) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_metadata(metadata);
+        header.set_entry_type(kind);
+        header.set_size(0);
+        header.set_device_major(rustix::fs::major(metadata.rdev()))?;
+        header.set_device_minor(rustix::fs::minor(metadata.rdev()))?;
+        self.builder.append_data(&mut header, name, io::empty())
+    }
+}
+
+/// The kind of what is neither file, directory nor link.
+fn special(kind: fs::FileType) -> Option<EntryType> {
+    let kinds = [
+        (kind.is_fifo(), EntryType::Fifo),
+        (kind.is_char_device(), EntryType::Char),
+        (kind.is_block_device(), EntryType::Block),
+    ];
+    kinds.into_iter().find_map(|(is, entry)| is.then_some(entry))
 }
 
 /// Unpacks into `path`. Names that lead out of it are refused, also by way of a link.
@@ -201,23 +226,45 @@ fn unpack(path: &Path, inlet: Inlet, request: &proto::TarIn) -> io::Result<()> {
             directories.push(entry);
             continue;
         }
-        let name = entry.path()?.into_owned();
+        let (kind, place) = (entry.header().entry_type(), inside(path, &entry.path()?));
+        if matches!(kind, EntryType::Char | EntryType::Block) {
+            // The unpacker would make a file of it.
+            return Err(io::Error::from_raw_os_error(PERM));
+        }
         if !entry.unpack_in(path)? {
             return Err(io::Error::from_raw_os_error(INVAL));
         }
-        give(request, &path.join(name))?;
+        if kind == EntryType::Fifo {
+            pipe_instead(&place)?;
+        }
+        give(request, &place)?;
     }
     directories.sort_by(|a, b| b.path_bytes().cmp(&a.path_bytes()));
     for mut directory in directories {
-        let name = directory.path()?.into_owned();
+        let place = inside(path, &directory.path()?);
         if !directory.unpack_in(path)? {
             return Err(io::Error::from_raw_os_error(INVAL));
         }
-        give(request, &path.join(name))?;
+        give(request, &place)?;
     }
     drain(archive.into_inner())
 }
 
+/// Where the unpacker puts an entry of that name.
+fn inside(path: &Path, name: &Path) -> PathBuf {
+    let normal = |part: &Component<'_>| matches!(part, Component::Normal(_));
+    path.join(name.components().filter(normal).collect::<PathBuf>())
+}
+
+/// Replaces the empty file that the unpacker makes of a named pipe.
+fn pipe_instead(place: &Path) -> io::Result<()> {
+    let mode = fs::symlink_metadata(place)?.mode() & 0o7777;
+    fs::remove_file(place)?;
+    mknodat(CWD, place, FileType::Fifo, Mode::from_raw_mode(mode), 0)?;
+    fs::set_permissions(place, fs::Permissions::from_mode(mode))
+}
+
+const PERM: i32 = rustix::io::Errno::PERM.raw_os_error();
 const INVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 
 /// An archive may be padded beyond its end; the client is to see all of it taken.

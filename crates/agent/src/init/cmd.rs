@@ -75,9 +75,9 @@ pub(super) async fn supervise(inner: &Inner, config: &AgentConfig, console: Cons
 async fn run_once(inner: &Inner, exec: &Exec, console: &Console) -> ExitStatus {
     let started = match start_cmd(inner, exec) {
         Ok(started) => started,
-        Err(reason) => {
-            console.write(format!("boxherd: {reason}\n").as_bytes());
-            return ExitStatus::Code(127);
+        Err((code, reason)) => {
+            console.write(reason.as_bytes());
+            return ExitStatus::Code(code);
         }
     };
     let copying = tokio::spawn(copy(started.output, console.clone()));

@@ -3,6 +3,7 @@
 mod exec;
 mod files;
 mod lost;
+mod program;
 
 use std::time::Duration;
 
