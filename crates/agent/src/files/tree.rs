@@ -258,9 +258,11 @@ fn inside(path: &Path, name: &Path) -> PathBuf {
 
 /// Replaces the empty file that the unpacker makes of a named pipe.
 fn pipe_instead(place: &Path) -> io::Result<()> {
-    let mode = fs::symlink_metadata(place)?.mode() & 0o7777;
+    let metadata = fs::symlink_metadata(place)?;
+    let mode = metadata.mode() & 0o7777;
     fs::remove_file(place)?;
     mknodat(CWD, place, FileType::Fifo, Mode::from_raw_mode(mode), 0)?;
+    lchown(place, Some(metadata.uid()), Some(metadata.gid()))?;
     fs::set_permissions(place, fs::Permissions::from_mode(mode))
 }
 
