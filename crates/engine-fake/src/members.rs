@@ -87,8 +87,10 @@ fn uts(pid: Pid) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/ns/uts")).ok()
 }
 
+/// Whether a process that was sent SIGSTOP runs nothing of its own any more. One that waits in the
+/// kernel, such as for the exec of a child that stands still itself, stops before it returns.
 fn stands_still(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let state = status.lines().find_map(|line| line.strip_prefix("State:\t"));
-    state.is_none_or(|state| state.starts_with(['T', 't', 'Z', 'X']))
+    state.is_none_or(|state| state.starts_with(['T', 't', 'D', 'Z', 'X']))
 }

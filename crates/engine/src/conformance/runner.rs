@@ -11,7 +11,7 @@ use super::{Case, Need, Outcome, Stage, Subject, cases, needs};
 use crate::EngineError;
 
 /// A case that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of a case.
 #[derive(Debug)]
