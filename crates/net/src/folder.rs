@@ -5,6 +5,7 @@
 //! networks/NAME.json    a network's number and subnet
 //! leases/ID.json        a box's lease
 //! slots/001-0ff         a symbolic link to the id of the box that has this address: the claim
+//! names/001-web         a symbolic link to the id of the box of that name, for netd
 //! netd.lock netd.log    held, and written, by netd
 //! ```
 //!
@@ -16,7 +17,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use boxherd_model::{BoxId, NetworkName};
+use boxherd_model::{BoxId, BoxName, NetworkName};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ impl Network {
     }
 }
 
+/// What is below `DATA/net` of folders.
+pub(crate) const FOLDERS: [&str; 4] = ["networks", "leases", "slots", "names"];
+
 /// The folder `DATA/net`.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder(PathBuf);
@@ -52,7 +56,7 @@ impl Folder {
 
     /// Makes the folder and what is in it.
     pub(crate) fn make(&self) -> Result<(), NetError> {
-        for name in ["networks", "leases", "slots"] {
+        for name in FOLDERS {
             let path = self.0.join(name);
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(NetError::file("make", path))?;
@@ -72,10 +76,6 @@ impl Folder {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
-    }
-
-    pub(crate) fn leases(&self) -> PathBuf {
-        self.0.join("leases")
     }
 
     pub(crate) fn network(&self, name: &NetworkName) -> Result<Option<Network>, NetError> {
@@ -111,6 +111,43 @@ impl Folder {
         remove(&self.slot_path(lease.index, lease.slot))
     }
 
+    /// Whether no box has a lease.
+    pub(crate) fn has_no_lease(&self) -> Result<bool, NetError> {
+        Ok(self.entries("leases")?.is_empty())
+    }
+
+    /// Lets a box be found by its name. Names are unique among the living, so one that is there
+    /// already is of a box that is gone, or of this one.
+    pub(crate) fn write_name(&self, lease: &Lease) -> Result<(), NetError> {
+        let path = self.name_path(lease.index, lease.name.as_str());
+        let id = lease.id.to_string();
+        let made = match symlink(&id, &path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                fs::remove_file(&path).and_then(|()| symlink(&id, &path))
+            }
+            made => made,
+        };
+        made.map_err(NetError::file("write", path))
+    }
+
+    /// Lets a box not be found by this name any more.
+    pub(crate) fn remove_name(&self, lease: &Lease) -> Result<(), NetError> {
+        let path = self.name_path(lease.index, lease.name.as_str());
+        match link(&path)? {
+            Some(id) if id == lease.id => remove(&path),
+            _ => Ok(()),
+        }
+    }
+
+    /// The lease of the box of that name.
+    pub(crate) fn named(&self, index: u16, name: &str) -> Result<Option<Lease>, NetError> {
+        let Ok(name) = name.parse::<BoxName>() else { return Ok(None) };
+        match link(&self.name_path(index, name.as_str()))? {
+            Some(id) => self.lease(id),
+            None => Ok(None),
+        }
+    }
+
     /// Claims an address for a box; whether it was free, or was this box's already.
     pub(crate) fn claim(&self, index: u16, slot: u16, id: BoxId) -> Result<bool, NetError> {
         let path = self.slot_path(index, slot);
@@ -125,24 +162,21 @@ impl Folder {
 
     /// Who has claimed an address.
     pub(crate) fn owner(&self, index: u16, slot: u16) -> Result<Option<BoxId>, NetError> {
-        let path = self.slot_path(index, slot);
-        match fs::read_link(&path) {
-            Ok(target) => Ok(target.to_str().and_then(|id| id.parse().ok())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(NetError::file("read", path)(error)),
-        }
+        link(&self.slot_path(index, slot))
     }
 
-    /// Frees the claims for which `stays` says no.
-    pub(crate) fn sweep_claims(&self, stays: impl Fn(BoxId) -> bool) -> Result<(), NetError> {
-        for path in self.entries("slots")? {
-            let target = fs::read_link(&path).ok();
-            let owner = target.and_then(|id| id.to_str().and_then(|id| id.parse().ok()));
-            if owner.is_none_or(|id| !stays(id)) {
+    /// Frees the claims and the names for which `stays` says no.
+    pub(crate) fn sweep_links(&self, stays: impl Fn(BoxId) -> bool) -> Result<(), NetError> {
+        for path in [self.entries("slots")?, self.entries("names")?].concat() {
+            if link(&path)?.is_none_or(|id| !stays(id)) {
                 remove(&path)?;
             }
         }
         Ok(())
+    }
+
+    fn name_path(&self, index: u16, name: &str) -> PathBuf {
+        self.0.join(format!("names/{index:03x}-{name}"))
     }
 
     fn lease_path(&self, id: BoxId) -> PathBuf {
@@ -203,6 +237,15 @@ fn write(path: &Path, value: &impl Serialize) -> Result<(), NetError> {
         remove(&new)?;
     }
     written.map_err(NetError::file("write", path))
+}
+
+/// The id that a symbolic link of ours holds; `None` when there is no link, or none of ours.
+fn link(path: &Path) -> Result<Option<BoxId>, NetError> {
+    match fs::read_link(path) {
+        Ok(target) => Ok(target.to_str().and_then(|id| id.parse().ok())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(NetError::file("read", path)(error)),
+    }
 }
 
 /// Removes a file; it is fine when it is not there.

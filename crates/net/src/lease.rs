@@ -89,8 +89,8 @@ impl Lease {
 
     /// What the box's first process has to do in its own network namespace.
     #[must_use]
-    pub fn inside(&self) -> Inside {
-        Inside::of(self)
+    pub const fn inside(&self) -> Inside {
+        Inside::loopback()
     }
 
     pub(crate) const fn anchor(&self) -> AnchorName {

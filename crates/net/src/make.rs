@@ -8,7 +8,7 @@ use boxherd_model::{Cidr, NetworkName};
 use rustix::net::netdevice;
 use tracing::warn;
 
-use crate::folder::{Folder, Network};
+use crate::folder::{FOLDERS, Folder, Network};
 use crate::names::{MAX_NETWORKS, Tag};
 use crate::netlink::{Batch, Socket};
 use crate::networks::{exists, open_route, refused};
@@ -35,11 +35,8 @@ pub(crate) fn network(
     let routes = routes(&socket)?;
     let network = match folder.network(name)? {
         Some(network) if exists(&socket, network.anchor()) => {
-            // Another process was quicker, or someone has removed the tables, as a restart of the
-            // `nftables` service does.
-            if !nft::tables_exist(network.anchor()).map_err(refused)? {
-                load_tables(folder, &network, program)?;
-            }
+            // Another process was quicker, or only the tables are missing.
+            reload(folder, &network, program)?;
             return Ok(network);
         }
         Some(network) => settle(folder, network, &routes)?,
@@ -50,7 +47,29 @@ pub(crate) fn network(
     load_tables(folder, &network, program)?;
     turn_on_forwarding()?;
     raise_anchor(&socket, &network)?;
+    // Once more, for `netd`, which watches for it.
+    folder.write_network(&network)?;
     Ok(network)
+}
+
+/// Loads the tables of a network that is up, if someone has removed them, as a restart of the
+/// `nftables` service does.
+pub(crate) fn mend(folder: &Folder, name: &NetworkName, program: &Path) -> Result<(), NetError> {
+    let _lock = folder.lock()?;
+    match folder.network(name)? {
+        Some(network) if exists(&open_route()?, network.anchor()) => {
+            reload(folder, &network, program)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn reload(folder: &Folder, network: &Network, program: &Path) -> Result<(), NetError> {
+    if nft::tables_exist(network.anchor()).map_err(refused)? {
+        return Ok(());
+    }
+    warn!(network = %network.name, "the firewall's tables are gone, loading them again");
+    load_tables(folder, network, program)
 }
 
 /// Removes every network.
@@ -63,7 +82,7 @@ pub(crate) fn dismantle(folder: &Folder, program: &Path) -> Result<(), NetError>
         socket.exchange(&batch).map_err(refused)?;
         run(program, &network, &ruleset::removal(network.anchor()))?;
     }
-    for name in ["networks", "leases", "slots"] {
+    for name in FOLDERS {
         let path = folder.path(name);
         if path.exists() {
             fs::remove_dir_all(&path).map_err(NetError::file("remove", path))?;

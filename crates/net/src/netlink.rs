@@ -3,6 +3,7 @@
 //!
 //! The kernel handles a datagram before `send` returns, so every reply can be read without waiting.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 pub(crate) const CREATE: u16 = 0x400;
 pub(crate) const EXCL: u16 = 0x200;
@@ -187,6 +189,21 @@ impl Socket {
     /// A socket to `NETLINK_ROUTE`, whose number is 0.
     pub(crate) fn route() -> io::Result<Self> {
         Self::open(None)
+    }
+
+    /// A socket to `NETLINK_ROUTE` of another network namespace. The calling thread is in there for
+    /// as long as it takes to make the socket, and needs `CAP_SYS_ADMIN` over it.
+    ///
+    /// # Panics
+    ///
+    /// When the thread cannot return, which would leave the caller in the box's network.
+    pub(crate) fn route_in(netns: BorrowedFd<'_>) -> io::Result<Self> {
+        let home = File::open("/proc/thread-self/ns/net")?;
+        let network = Some(LinkNameSpaceType::Network);
+        move_into_link_name_space(netns, network)?;
+        let socket = Self::route();
+        move_into_link_name_space(home.as_fd(), network).expect("a thread can go home");
+        socket
     }
 
     /// A socket to `NETLINK_NETFILTER`.

@@ -83,18 +83,38 @@ impl Networks {
         }
     }
 
-    /// Gives a box its port: a veth pair whose other end is `eth0` in `netns`, and the route to it,
-    /// without which the firewall lets nothing pass. Called once for each network namespace; the
-    /// port goes when the namespace goes.
+    /// Gives a box its port: a veth pair whose other end is `eth0` in `netns` with the box's address
+    /// and its way out, and on the host the route to it, without which the firewall lets nothing
+    /// pass. When this returns, packets flow. Called once for each network namespace; the port goes
+    /// when the namespace goes.
+    ///
+    /// The calling thread is in `netns` for some microseconds, and so needs `CAP_SYS_ADMIN` over the
+    /// user namespace that owns it.
     pub fn plug(&self, lease: &Lease, netns: BorrowedFd<'_>) -> Result<(), NetError> {
         let socket = open_route()?;
         let index = make_port(&socket, lease, netns)?;
+        let inside =
+            Socket::route_in(netns).map_err(NetError::kernel("enter the box's network"))?;
+        let eth0 = netdevice::name_to_index(&inside, "eth0")
+            .map_err(|errno| NetError::kernel("find `eth0` in the box")(errno.into()))?;
+        let mut batch = Batch::new();
+        route::add_address(&mut batch, eth0, lease.address());
+        route::up_without_ipv6(&mut batch, "bring up `eth0`", eth0);
+        route::pin_neighbour(&mut batch, eth0, lease.subnet.gateway(), lease.gateway_mac());
+        route::route_to_gateway(&mut batch, eth0, lease.subnet.gateway());
+        inside.exchange(&batch).map_err(refused)?;
         let mut batch = Batch::new();
         route::check_sources(&mut batch, index);
         route::up_without_ipv6(&mut batch, "bring up the port", index);
         route::pin_neighbour(&mut batch, index, lease.address(), lease.mac());
         route::route_to_box(&mut batch, index, lease.address());
-        socket.exchange(&batch).map_err(refused)
+        socket.exchange(&batch).map_err(refused)?;
+        // The end that was brought up first drops what it is to send until the kernel has taken note
+        // of the other; under load that is late enough for a first question to be lost, and asked
+        // again after seconds. Looking at the device makes the kernel do it now.
+        let mut batch = Batch::new();
+        route::ask_link(&mut batch, eth0);
+        inside.exchange(&batch).map_err(refused)
     }
 
     /// Starts `netd`, which answers the box's DNS questions, unless it runs. Off the hot path: call
@@ -113,6 +133,7 @@ impl Networks {
     /// it takes 20 ms and more. A box with an egress list takes some 12 ms, any other microseconds.
     pub fn release(&self, id: BoxId) -> Result<(), NetError> {
         let Some(lease) = self.folder.lease(id)? else { return Ok(()) };
+        self.folder.remove_name(&lease)?;
         self.folder.remove_lease(&lease)?;
         let mut batch = Batch::new();
         route::cut_off(&mut batch, lease.address());
@@ -125,8 +146,10 @@ impl Networks {
     /// Changes the name by which other boxes find a box. Succeeds when it has no lease.
     pub fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), NetError> {
         let Some(mut lease) = self.folder.lease(id)? else { return Ok(()) };
+        self.folder.remove_name(&lease)?;
         lease.name = name.clone();
-        self.folder.write_lease(&lease)
+        self.folder.write_lease(&lease)?;
+        self.folder.write_name(&lease)
     }
 
     /// The lease of a box, if it has one. Reads one file.
@@ -147,7 +170,7 @@ impl Networks {
             self.release(lease.id)?;
             swept.push(lease.id);
         }
-        self.folder.sweep_claims(|id| known.contains(&id))?;
+        self.folder.sweep_links(|id| known.contains(&id))?;
         Ok(swept)
     }
 
@@ -189,6 +212,7 @@ impl Networks {
             egress: wanted.egress.cloned(),
         };
         self.folder.write_lease(&lease)?;
+        self.folder.write_name(&lease)?;
         list(&lease)?;
         Ok(lease)
     }
@@ -219,7 +243,9 @@ impl Networks {
         };
         if new != old {
             forget(&old)?;
+            self.folder.remove_name(&old)?;
             self.folder.write_lease(&new)?;
+            self.folder.write_name(&new)?;
             list(&new)?;
         }
         Ok(new)

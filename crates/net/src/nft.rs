@@ -89,11 +89,16 @@ impl Transaction {
     }
 
     /// Carries out the changes. `ENOENT` means that the table is not there.
-    pub(crate) fn commit(mut self) -> Result<(), Failed> {
+    pub(crate) fn commit(self) -> Result<(), Failed> {
+        self.commit_by(&open()?)
+    }
+
+    /// Like [`commit`](Self::commit), over a socket that is open.
+    pub(crate) fn commit_by(mut self, socket: &Socket) -> Result<(), Failed> {
         self.batch.frame("commit", NFNL_MSG_BATCH_END, |body| {
             body.fixed(&header(0, NFNL_SUBSYS_NFTABLES));
         });
-        open()?.exchange(&self.batch)
+        socket.exchange(&self.batch)
     }
 
     fn change(&mut self, what: &'static str, kind: u16, flags: u16, element: &Element) {

@@ -68,6 +68,12 @@ impl Subnet {
         SLOTS.contains(&slot).then_some(slot)
     }
 
+    /// Whether the address is one of these.
+    #[must_use]
+    pub(crate) const fn holds(self, address: Ipv4Addr) -> bool {
+        address.to_bits() >> (32 - PREFIX) == self.0 >> (32 - PREFIX)
+    }
+
     /// Its first address.
     #[must_use]
     pub const fn base(self) -> Ipv4Addr {

@@ -2,4 +2,5 @@
 
 mod firewall;
 mod leases;
+mod names;
 mod support;
