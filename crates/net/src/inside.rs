@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::netlink::{Batch, Socket};
-use crate::networks::refused;
+use crate::netlink::Socket;
+use crate::networks::send;
 use crate::{NetError, route};
 
 /// The loopback device is the first of every namespace.
@@ -28,8 +28,6 @@ impl Inside {
     /// send, and no thread.
     pub fn apply(&self) -> Result<(), NetError> {
         let socket = Socket::route().map_err(NetError::kernel("open a netlink socket"))?;
-        let mut batch = Batch::new();
-        route::up(&mut batch, "bring up loopback", LOOPBACK);
-        socket.exchange(&batch).map_err(refused)
+        send(&socket, |batch| route::up(batch, "bring up loopback", LOOPBACK))
     }
 }

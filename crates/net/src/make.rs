@@ -5,13 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use boxherd_model::{Cidr, NetworkName};
-use rustix::net::netdevice;
 use tracing::warn;
 
 use crate::folder::{FOLDERS, Folder, Network};
 use crate::names::{MAX_NETWORKS, Tag};
 use crate::netlink::{Batch, Socket};
-use crate::networks::{exists, open_route, refused};
+use crate::networks::{exists, index_of, open_route, refused, send};
 use crate::nft::Transaction;
 use crate::route::Route;
 use crate::subnet::PREFIX;
@@ -76,10 +75,10 @@ fn reload(folder: &Folder, network: &Network, program: &Path) -> Result<(), NetE
 pub(crate) fn dismantle(folder: &Folder, program: &Path) -> Result<(), NetError> {
     let socket = open_route()?;
     for network in folder.networks()? {
-        let mut batch = Batch::new();
-        route::remove_link(&mut batch, &network.anchor().to_string());
-        route::unclaim_subnet(&mut batch, network.subnet.base(), PREFIX, metric(&network));
-        socket.exchange(&batch).map_err(refused)?;
+        send(&socket, |batch| {
+            route::remove_link(batch, &network.anchor().to_string());
+            route::unclaim_subnet(batch, network.subnet.base(), PREFIX, metric(&network));
+        })?;
         run(program, &network, &ruleset::removal(network.anchor()))?;
     }
     for name in FOLDERS {
@@ -191,17 +190,16 @@ fn turn_on_forwarding() -> Result<(), NetError> {
 fn raise_anchor(socket: &Socket, network: &Network) -> Result<(), NetError> {
     let name = network.anchor().to_string();
     let draft = format!("{name}~");
-    let mut batch = Batch::new();
-    // What a crash has left.
-    route::remove_link(&mut batch, &draft);
-    route::make_anchor(&mut batch, &draft);
-    route::claim_subnet(&mut batch, network.subnet.base(), PREFIX, metric(network));
-    socket.exchange(&batch).map_err(refused)?;
-    let index = netdevice::name_to_index(socket, &draft)
-        .map_err(|errno| NetError::kernel("find the anchor")(errno.into()))?;
-    let mut batch = Batch::new();
-    route::add_address(&mut batch, index, network.subnet.gateway());
-    route::rename_link(&mut batch, index, &name);
-    route::up_without_ipv6(&mut batch, "bring up the anchor", index);
-    socket.exchange(&batch).map_err(refused)
+    send(socket, |batch| {
+        // What a crash has left.
+        route::remove_link(batch, &draft);
+        route::make_anchor(batch, &draft);
+        route::claim_subnet(batch, network.subnet.base(), PREFIX, metric(network));
+    })?;
+    let index = index_of(socket, &draft)?;
+    send(socket, |batch| {
+        route::add_address(batch, index, network.subnet.gateway());
+        route::rename_link(batch, index, &name);
+        route::up_without_ipv6(batch, "bring up the anchor", index);
+    })
 }

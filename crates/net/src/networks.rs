@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
@@ -95,26 +95,23 @@ impl Networks {
         let index = make_port(&socket, lease, netns)?;
         let inside =
             Socket::route_in(netns).map_err(NetError::kernel("enter the box's network"))?;
-        let eth0 = netdevice::name_to_index(&inside, "eth0")
-            .map_err(|errno| NetError::kernel("find `eth0` in the box")(errno.into()))?;
-        let mut batch = Batch::new();
-        route::add_address(&mut batch, eth0, lease.address());
-        route::up_without_ipv6(&mut batch, "bring up `eth0`", eth0);
-        route::pin_neighbour(&mut batch, eth0, lease.subnet.gateway(), lease.gateway_mac());
-        route::route_to_gateway(&mut batch, eth0, lease.subnet.gateway());
-        inside.exchange(&batch).map_err(refused)?;
-        let mut batch = Batch::new();
-        route::check_sources(&mut batch, index);
-        route::up_without_ipv6(&mut batch, "bring up the port", index);
-        route::pin_neighbour(&mut batch, index, lease.address(), lease.mac());
-        route::route_to_box(&mut batch, index, lease.address());
-        socket.exchange(&batch).map_err(refused)?;
+        let eth0 = index_of(&inside, "eth0")?;
+        send(&inside, |batch| {
+            route::add_address(batch, eth0, lease.address());
+            route::up_without_ipv6(batch, "bring up `eth0`", eth0);
+            route::pin_neighbour(batch, eth0, lease.subnet.gateway(), lease.gateway_mac());
+            route::route_to_gateway(batch, eth0, lease.subnet.gateway());
+        })?;
+        send(&socket, |batch| {
+            route::check_sources(batch, index);
+            route::up_without_ipv6(batch, "bring up the port", index);
+            route::pin_neighbour(batch, index, lease.address(), lease.mac());
+            route::route_to_box(batch, index, lease.address());
+        })?;
         // The end that was brought up first drops what it is to send until the kernel has taken note
         // of the other; under load that is late enough for a first question to be lost, and asked
         // again after seconds. Looking at the device makes the kernel do it now.
-        let mut batch = Batch::new();
-        route::ask_link(&mut batch, eth0);
-        inside.exchange(&batch).map_err(refused)
+        send(&inside, |batch| route::ask_link(batch, eth0))
     }
 
     /// Starts `netd`, which answers the box's DNS questions, unless it runs. Off the hot path: call
@@ -135,9 +132,7 @@ impl Networks {
         let Some(lease) = self.folder.lease(id)? else { return Ok(()) };
         self.folder.remove_name(&lease)?;
         self.folder.remove_lease(&lease)?;
-        let mut batch = Batch::new();
-        route::cut_off(&mut batch, lease.address());
-        open_route()?.exchange(&batch).map_err(refused)?;
+        send(&open_route()?, |batch| route::cut_off(batch, lease.address()))?;
         forget(&lease)?;
         // Last: as long as the claim stands, nobody gets the address.
         self.folder.free(&lease)
@@ -300,11 +295,7 @@ fn make_port(socket: &Socket, lease: &Lease, netns: BorrowedFd<'_>) -> Result<u3
         let mut batch = Batch::new();
         route::make_port(&mut batch, &port, lease, netns);
         match socket.exchange(&batch) {
-            Ok(()) => {
-                let index = netdevice::name_to_index(socket.as_fd(), &port);
-                let index = index.map_err(|errno| Failed { what: "find the port", errno });
-                return index.map_err(refused);
-            }
+            Ok(()) => return index_of(socket, &port),
             Err(failed) if failed.errno == Errno::EXIST => last = Some(failed),
             Err(failed) => return Err(refused(failed)),
         }
@@ -319,6 +310,19 @@ pub(crate) fn open_route() -> Result<Socket, NetError> {
 /// Whether an anchor is there. It gets this name when its network is whole.
 pub(crate) fn exists(socket: &Socket, anchor: AnchorName) -> bool {
     netdevice::name_to_index(socket, &anchor.to_string()).is_ok()
+}
+
+/// Sends a datagram of messages and waits for what the kernel says to each.
+pub(crate) fn send(socket: &Socket, write: impl FnOnce(&mut Batch)) -> Result<(), NetError> {
+    let mut batch = Batch::new();
+    write(&mut batch);
+    socket.exchange(&batch).map_err(refused)
+}
+
+/// The number of a device.
+pub(crate) fn index_of(socket: &Socket, device: &str) -> Result<u32, NetError> {
+    netdevice::name_to_index(socket, device)
+        .map_err(|errno| NetError::kernel(format!("find `{device}`"))(errno.into()))
 }
 
 pub(crate) fn refused(failed: Failed) -> NetError {

@@ -22,6 +22,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::net::{SocketType, sockopt};
 use tracing::{debug, warn};
@@ -33,7 +34,7 @@ use server::Server;
 pub use wake::NetdCommand;
 pub(crate) use wake::wake;
 use wake::{DNS, take_lock};
-use watch::Watch;
+use watch::{INTERVAL, Watch};
 
 /// Answers DNS on the gateway of every network of the installation until no lease is left. Returns
 /// at once when another process does so already, or when there is no lease.
@@ -54,9 +55,14 @@ async fn run(folder: &Folder, tag: Tag) -> Result<(), NetError> {
     let mut handed = Handed::take();
     let mut served = HashSet::new();
     let mut watch = Watch::new(folder);
+    let mut mended = None;
     loop {
+        let due = mended.is_none_or(|when: Instant| when.elapsed() >= INTERVAL);
+        mended = if due { Some(Instant::now()) } else { mended };
         for network in folder.networks()?.into_iter().filter(|network| network.tag == tag) {
-            mend(folder, &network);
+            if due {
+                mend(folder, &network);
+            }
             if !served.contains(&network.subnet.gateway()) && serve(&server, &network, &mut handed)
             {
                 served.insert(network.subnet.gateway());
@@ -85,6 +91,10 @@ fn serve(server: &Arc<Server>, network: &Network, handed: &mut Handed) -> bool {
             tokio::spawn(Arc::clone(server).serve_udp(network.clone(), udp));
             tokio::spawn(Arc::clone(server).serve_tcp(network.clone(), tcp));
             true
+        }
+        Err(error) if error.kind() != io::ErrorKind::AddrNotAvailable => {
+            warn!(%error, network = %network.name, "cannot answer on a network");
+            false
         }
         Err(error) => {
             debug!(%error, network = %network.name, "cannot answer on a network yet");

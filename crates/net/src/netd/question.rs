@@ -194,3 +194,6 @@ impl Question {
             && matches!(message.queries.as_slice(), [query] if same(query))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::folder::Folder;
 
 /// How long a change can go unnoticed where the kernel tells none, and how often the rest is seen
 /// to.
-const INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Watches the folder. Without inotify, of which a host has few, it only waits.
 #[derive(Debug)]

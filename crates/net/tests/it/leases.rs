@@ -204,3 +204,22 @@ fn without_privilege_the_reason_is_said() {
     assert!(matches!(refused, NetError::NotPermitted), "{refused}");
     assert!(refused.hint().unwrap().contains("root"));
 }
+
+#[test]
+fn boxes_made_at_once_share_a_network_and_no_address() {
+    if !plays_host("leases::boxes_made_at_once_share_a_network_and_no_address") {
+        return;
+    }
+    let host = Host::new();
+    let addresses = std::thread::scope(|scope| {
+        let reserve = |number: usize| {
+            let name = format!("box-{number}").parse().unwrap();
+            host.networks.reserve(BoxId::new(), &name, &NetworkSpec::default()).unwrap()
+        };
+        let making: Vec<_> = (0..32).map(|n| scope.spawn(move || reserve(n))).collect();
+        let made = making.into_iter().map(|thread| thread.join().unwrap());
+        made.map(|lease| lease.addresses()).collect::<BTreeSet<_>>()
+    });
+    assert_eq!(addresses.len(), 32);
+    assert_eq!(said("nft", "list tables").lines().count(), 2);
+}
