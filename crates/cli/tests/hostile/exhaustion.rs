@@ -1,0 +1,52 @@
+//! Boxes that use up whatever they can get.
+
+use crate::lab::Lab;
+
+#[test]
+fn a_fork_bomb_stays_in_its_box() {
+    let Some(lab) = Lab::open("a_fork_bomb_stays_in_its_box") else { return };
+    lab.create("bomb", &["--pids", "64"]);
+    lab.create("neighbour", &[]);
+    let bomb = "while (1) { my $p = fork; if (defined $p && $p == 0) { sleep 60; exit } last unless defined $p } print \"full\"";
+    let said = lab.boxherd(&["exec", "--timeout", "30s", "bomb", "--", "perl", "-e", bomb]);
+    assert_eq!(said.out, "full", "{said:?}");
+    assert_eq!(lab.sh("neighbour", "echo fine").ok(), "fine\n");
+    lab.boxherd(&["rm", "--force", "bomb"]).ok();
+}
+
+#[test]
+fn out_of_memory_ends_the_box_and_nobody_else() {
+    let Some(lab) = Lab::open("out_of_memory_ends_the_box_and_nobody_else") else { return };
+    lab.create("hog", &["--memory", "64M"]);
+    lab.create("neighbour", &["--memory", "64M"]);
+    lab.sh("hog", "sleep 1000 & perl -e 'my @x; push @x, \"a\" x 1000000 while 1'").refused();
+    assert_eq!(lab.state("hog"), "stopped oom");
+    assert_eq!(lab.state("neighbour"), "running null");
+    assert_eq!(lab.sh("neighbour", "echo fine").ok(), "fine\n");
+    // It starts again, and works.
+    lab.boxherd(&["start", "hog"]).ok();
+    assert_eq!(lab.sh("hog", "echo again").ok(), "again\n");
+}
+
+#[test]
+fn a_hundred_thousand_files_are_deleted_with_their_box() {
+    let Some(lab) = Lab::open("a_hundred_thousand_files_are_deleted_with_their_box") else { return };
+    lab.create("many", &[]);
+    let touch = "mkdir '/tmp/d'; for my $n (1..100000) { open my $f, '>', \"/tmp/d/$n\" or die $! }";
+    lab.boxherd(&["exec", "many", "--", "perl", "-e", touch]).ok();
+    lab.boxherd(&["rm", "--force", "many"]).ok();
+    assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
+}
+
+#[test]
+fn a_console_that_is_flooded_stays_small() {
+    let Some(lab) = Lab::open("a_console_that_is_flooded_stays_small") else { return };
+    lab.create("loud", &["--", "perl", "-e", "print \"0123456789abcdef\\n\" x 1000000; print \"the end\\n\"; sleep 1000"]);
+    let mut logs = String::new();
+    // Bounded by the timeout of the test runner.
+    while !logs.contains("the end") {
+        logs = lab.boxherd(&["logs", "loud"]).ok();
+    }
+    assert!(logs.len() <= 2 << 20, "{} bytes of console", logs.len());
+    assert_eq!(lab.sh("loud", "echo fine").ok(), "fine\n");
+}

@@ -1,0 +1,99 @@
+//! A data folder of the test's own, and the program under test.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use boxherd_testkit::Leftovers;
+
+/// A data folder with boxes in it. Dropped, it deletes the boxes and looks for what is left.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    folder: tempfile::TempDir,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// The standard output of a command that must have succeeded.
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out
+    }
+
+    /// Asserts that the command failed, whatever it printed.
+    pub(crate) fn refused(&self) {
+        assert_ne!(self.code, Some(0), "{self:?}");
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Lab {
+    /// `None` when the test cannot run here, which was said aloud.
+    pub(crate) fn open(test: &str) -> Option<Self> {
+        boxherd_testkit::root_or_skip(test).then(|| Self {
+            folder: tempfile::Builder::new().prefix("boxherd-hostile-").tempdir().expect("tempdir"),
+        })
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_boxherd"));
+        command.arg("--data").arg(self.data()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn boxherd(&self, args: &[&str]) -> Said {
+        self.command(args).output().expect("boxherd runs").into()
+    }
+
+    /// Makes a box without a network; `flags` come after the name.
+    pub(crate) fn create(&self, name: &str, flags: &[&str]) {
+        self.boxherd(&[&["create", name, "--network", "none"], flags].concat()).ok();
+    }
+
+    /// Runs a shell line in a box as its root, for at most a minute.
+    pub(crate) fn sh(&self, name: &str, line: &str) -> Said {
+        self.boxherd(&["exec", "--timeout", "60s", name, "--", "sh", "-c", line])
+    }
+
+    /// The state of a box and why.
+    pub(crate) fn state(&self, name: &str) -> String {
+        let shown = self.boxherd(&["show", name, "-o", "json"]).ok();
+        let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        format!("{} {}", shown["state"], shown["reason"]).replace('"', "")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let names = self.boxherd(&["ls", "-q"]).out;
+        for name in names.lines() {
+            let removed = self.boxherd(&["rm", "--force", name]);
+            if removed.code != Some(0) && !std::thread::panicking() {
+                panic!("cannot delete `{name}`: {removed:?}");
+            }
+        }
+        let left = Leftovers::of(self.folder.path().to_string_lossy()).find();
+        if !std::thread::panicking() {
+            assert!(left.is_empty(), "left behind: {left:#?}");
+        }
+    }
+}

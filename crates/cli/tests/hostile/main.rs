@@ -1,0 +1,9 @@
+//! Boxes that are run by someone hostile: what root in a box tries, and what it gets.
+//!
+//! Every test runs the real program on a real box. System calls without a command line tool are
+//! made with perl's `syscall`, which every Debian has (`perl-base` is essential).
+
+mod exhaustion;
+mod lab;
+mod kernel;
+mod neighbours;
