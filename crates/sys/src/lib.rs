@@ -6,6 +6,7 @@
 
 pub mod clone;
 pub mod exec;
+pub mod floor;
 pub mod init;
 pub mod mount;
 pub mod pty;

@@ -1,0 +1,226 @@
+//! The least that the kernel wants for a box: what `boxherd bench` holds our figures against.
+//!
+//! One `clone` into the namespaces that a box has, the fewest mounts that make a root, and `true`
+//! in it. The child borrows the parent's memory until it executes, as in [`crate::spawn`], so that
+//! nothing is copied: no real engine can be faster than this on the same kernel.
+
+use std::ffi::{CString, c_int, c_void};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+/// Bytes of stack for the child's half.
+const STACK: usize = 64 * 1024;
+
+/// A program in namespaces of its own, ready to be run over and over.
+#[derive(Debug)]
+pub struct Floor {
+    steps: Vec<Step>,
+    program: CString,
+    namespaces: c_int,
+}
+
+/// A step failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} failed")]
+pub struct FloorError {
+    /// Which one.
+    pub step: String,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+/// What the child does before it executes: one system call each, on strings made beforehand.
+#[derive(Debug)]
+enum Step {
+    Write { path: CString, text: CString },
+    Mount { source: CString, target: CString, kind: CString, flags: libc::c_ulong },
+    MakeFolder(CString),
+    Link { target: CString, path: CString },
+    Enter(CString),
+    PivotHere,
+    DropOldRoot,
+}
+
+/// What the child works on. It lives in the parent, which waits meanwhile.
+struct Plan<'a> {
+    floor: &'a Floor,
+    argv: [*const libc::c_char; 2],
+    /// How many steps went well.
+    done: usize,
+    errno: c_int,
+}
+
+// === impl Floor ===
+
+impl Floor {
+    /// Everything is mounted on `folder`, an empty directory, in mounts that nobody else sees.
+    /// `network`: with a network namespace too.
+    pub fn new(folder: &Path, network: bool) -> io::Result<Self> {
+        let text = |text: &str| CString::new(text).map_err(io::Error::from);
+        let below = |name: &str| CString::new(folder.join(name).as_os_str().as_bytes());
+        let write =
+            |path, content| io::Result::Ok(Step::Write { path: text(path)?, text: text(content)? });
+        let mount = |source, target, kind, flags| {
+            io::Result::Ok(Step::Mount { source: text(source)?, target, kind: text(kind)?, flags })
+        };
+        let link =
+            |target, name| io::Result::Ok(Step::Link { target: text(target)?, path: below(name)? });
+        let steps = vec![
+            write("/proc/self/setgroups", "deny")?,
+            write("/proc/self/uid_map", "0 0 1")?,
+            write("/proc/self/gid_map", "0 0 1")?,
+            mount("none", text("/")?, "", libc::MS_REC | libc::MS_PRIVATE)?,
+            mount("tmpfs", below("")?, "tmpfs", 0)?,
+            Step::MakeFolder(below("usr")?),
+            Step::MakeFolder(below("proc")?),
+            link("usr/bin", "bin")?,
+            link("usr/lib", "lib")?,
+            link("usr/lib64", "lib64")?,
+            mount("/usr", below("usr")?, "", libc::MS_BIND | libc::MS_REC)?,
+            mount("proc", below("proc")?, "proc", 0)?,
+            Step::Enter(below("")?),
+            Step::PivotHere,
+            Step::DropOldRoot,
+        ];
+        let mut namespaces = libc::CLONE_NEWUSER
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWCGROUP;
+        if network {
+            namespaces |= libc::CLONE_NEWNET;
+        }
+        Ok(Self { steps, program: text("/usr/bin/true")?, namespaces })
+    }
+
+    /// Runs the program once and waits for its end.
+    pub fn run(&self) -> Result<(), FloorError> {
+        let argv = [self.program.as_ptr(), ptr::null()];
+        let mut plan = Plan { floor: self, argv, done: 0, errno: 0 };
+        let failed = |step: &str, source| FloorError { step: step.to_owned(), source };
+        let pid = clone_child(&mut plan).map_err(|source| failed("clone", source))?;
+        let status = loop {
+            match waitpid(Some(pid), WaitOptions::empty()) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed("wait", error.into())),
+                Ok(ended) => break ended.and_then(|(_, status)| status.exit_status()),
+            }
+        };
+        if plan.errno != 0 {
+            let step = self.steps.get(plan.done).map_or("execute".to_owned(), |s| format!("{s:?}"));
+            return Err(failed(&step, io::Error::from_raw_os_error(plan.errno)));
+        }
+        match status {
+            Some(0) => Ok(()),
+            other => Err(failed("true", io::Error::other(format!("it ended with {other:?}")))),
+        }
+    }
+}
+
+fn clone_child(plan: &mut Plan<'_>) -> io::Result<Pid> {
+    let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(STACK);
+    let top = stack.as_mut_ptr().wrapping_add(STACK);
+    let top = top.wrapping_sub(top as usize % 16).cast::<c_void>();
+    let flags = plan.floor.namespaces | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let plan = ptr::from_mut(plan).cast::<c_void>();
+    // SAFETY: the stack and the plan outlive the child's use of them, because CLONE_VFORK returns
+    // only once the child has executed or ended. The child only makes system calls; the handlers
+    // that this process may have set are not run in it, since nobody knows its process id to
+    // signal it before it has executed.
+    let pid = unsafe { libc::clone(child_half, top, flags, plan) };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Pid::from_raw(pid).ok_or_else(|| io::Error::other("clone returned no process id"))
+}
+
+/// Runs in the child, on its own stack, in the parent's memory.
+extern "C" fn child_half(plan: *mut c_void) -> c_int {
+    // SAFETY: `plan` is the parent's `Plan`, which nobody else touches while the parent waits.
+    let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
+    let floor = plan.floor;
+    for step in &floor.steps {
+        if step.take() < 0 {
+            plan.errno = errno();
+            break;
+        }
+        plan.done += 1;
+    }
+    if plan.errno == 0 {
+        let env = [ptr::null::<libc::c_char>()];
+        // SAFETY: a string and two lists that end in null, all alive in the waiting parent.
+        unsafe { libc::execve(floor.program.as_ptr(), plan.argv.as_ptr(), env.as_ptr()) };
+        plan.errno = errno();
+    }
+    // SAFETY: ends this process only, running nothing of the parent's on the way.
+    unsafe { libc::_exit(127) }
+}
+
+fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Less than 0 when it failed, with the reason in `errno`.
+    fn take(&self) -> libc::c_long {
+        match self {
+            Self::Write { path, text } => write_file(path, text),
+            Self::Mount { source, target, kind, flags } => {
+                let (from, to, kind) = (source.as_ptr(), target.as_ptr(), kind.as_ptr());
+                // SAFETY: three live strings and no data.
+                libc::c_long::from(unsafe { libc::mount(from, to, kind, *flags, ptr::null()) })
+            }
+            // SAFETY: a live string.
+            Self::MakeFolder(path) => unsafe { libc::mkdir(path.as_ptr(), 0o755) }.into(),
+            Self::Link { target, path } => {
+                // SAFETY: two live strings.
+                unsafe { libc::symlink(target.as_ptr(), path.as_ptr()) }.into()
+            }
+            // SAFETY: a live string. The child has a file system context of its own.
+            Self::Enter(path) => unsafe { libc::chdir(path.as_ptr()) }.into(),
+            Self::PivotHere => {
+                let here = c".".as_ptr();
+                // SAFETY: two live strings.
+                unsafe { libc::syscall(libc::SYS_pivot_root, here, here) }
+            }
+            // SAFETY: a live string.
+            Self::DropOldRoot => unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) }.into(),
+        }
+    }
+}
+
+fn write_file(path: &CString, text: &CString) -> libc::c_long {
+    // SAFETY: a live string.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return -1;
+    }
+    let bytes = text.as_bytes();
+    // SAFETY: pointer and length are those of a live slice.
+    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    // SAFETY: opened above, and closed once. The child has a descriptor table of its own.
+    unsafe { libc::close(fd) };
+    written as libc::c_long
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_fails_is_named() {
+        let floor = Floor::new(Path::new("/no/such/folder"), false).unwrap();
+        // As root it is the mount, for others the maps may be refused before.
+        let failed = floor.run().unwrap_err();
+        assert!(failed.step.starts_with("Mount") || failed.step.starts_with("Write"), "{failed:?}");
+    }
+}
