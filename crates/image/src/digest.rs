@@ -79,33 +79,35 @@ pub(crate) fn finish(hasher: Sha256) -> Digest {
     Digest(format!("sha256:{hex}"))
 }
 
-/// Hashes and counts what is read through it.
+/// Hashes what is read through it.
 #[derive(Debug)]
 pub(crate) struct HashingReader<R> {
     inner: R,
-    hasher: Sha256,
+    hasher: Option<Sha256>,
 }
 
 impl<R: Read> HashingReader<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, hasher: Sha256::new() }
+        Self::when(true, inner)
     }
 
-    /// Of what has been read.
-    pub(crate) fn digest(self) -> Digest {
-        finish(self.hasher)
+    /// Hashes nothing unless `wanted`; it costs as much as unpacking.
+    pub(crate) fn when(wanted: bool, inner: R) -> Self {
+        Self { inner, hasher: wanted.then(Sha256::new) }
     }
 
-    /// Of what has been read so far.
-    pub(crate) fn peek(&self) -> Digest {
-        finish(self.hasher.clone())
+    /// Of what has been read so far; of nothing when it was not wanted.
+    pub(crate) fn digest(&self) -> Digest {
+        finish(self.hasher.clone().unwrap_or_default())
     }
 }
 
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(into)?;
-        self.hasher.update(&into[..count]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&into[..count]);
+        }
         Ok(count)
     }
 }

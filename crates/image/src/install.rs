@@ -56,7 +56,7 @@ impl ImageStore {
         });
         made.map_err(|error| ImageError::io("make", &files, error))?;
 
-        let mut blob = HashingReader::new(Counted { inner: stream, job });
+        let mut blob = HashingReader::when(expected.blob.is_some(), Counted { inner: stream, job });
         let failed = |source| ImageError::layer(image, label, source);
         let (diff_id, unpacked) = {
             let tar = decompressed(BufReader::with_capacity(BUFFER, &mut blob));
@@ -64,11 +64,13 @@ impl ImageStore {
             let unpacked = unpack::unpack(&mut tar, &files, self.limits, &job.cancel);
             (tar.digest(), unpacked)
         };
-        // A damaged stream fails to unpack in many ways; what is wrong with it is its digest.
-        let damaged = io::copy(&mut blob, &mut io::sink()).is_ok()
-            && expected.blob.as_ref().is_some_and(|wanted| blob.peek() != *wanted);
-        if let (true, Some(wanted)) = (damaged, &expected.blob) {
-            return Err(ImageError::corrupt(image, wanted, &blob.peek()));
+        if let Some(wanted) = &expected.blob {
+            // A damaged stream fails to unpack in many ways; what is wrong with it is its digest.
+            let whole = io::copy(&mut blob, &mut io::sink()).is_ok();
+            let found = blob.digest();
+            if whole && found != *wanted {
+                return Err(ImageError::corrupt(image, wanted, &found));
+            }
         }
         let unpacked = unpacked.map_err(failed)?;
         if let Some(wanted) = expected.diff_id.as_ref().filter(|wanted| **wanted != diff_id) {

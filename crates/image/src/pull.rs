@@ -137,7 +137,8 @@ impl ImageStore {
             .await
             .map_err(|error| ImageError::io("lock", &path, error))?;
         let fetched = registry.blob(&layer.blob, partial.file(), progress).await;
-        if let Err(ImageError::Corrupt { .. }) = fetched {
+        // On a full disk, half a blob only keeps it full.
+        if let Err(ImageError::Corrupt { .. } | ImageError::NoSpace { .. }) = fetched {
             self.forget_partial(&path)?;
         }
         fetched?;
@@ -153,7 +154,7 @@ impl ImageStore {
             let installed = store.install(&image, label, blob, &expected, Some(lock), job);
             // Unpacked or not to be unpacked ever: no more use for the blob. The lock on it ends
             // with this thread, after it is gone.
-            if !matches!(&installed, Err(e) if e.is_full_disk() || e.is_cancelled()) {
+            if !matches!(&installed, Err(error) if error.is_cancelled()) {
                 store.forget_partial(&path)?;
             }
             installed

@@ -1,23 +1,16 @@
 //! Importing what lies in files.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use boxherd_image::{ImageError, unpack::Limits};
 use boxherd_model::{ImageRef, Silent};
 use boxherd_testkit::{programs_or_skip, root_or_skip};
 
 use crate::support::images::{digest, gzip, zstd};
-use crate::support::{Bench, Image, Tape, chain, noise};
+use crate::support::{Bench, Image, SmallDisk, Tape, chain, noise, run};
 
 fn rootfs() -> Vec<u8> {
     Tape::new().folder("./").folder("./bin").file("./bin/sh", b"#!").symlink("./sh", "bin/sh").end()
-}
-
-fn run(program: &str, arguments: &[&str], folder: &Path) {
-    let ran = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
-    assert!(ran.status.success(), "{program}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
 #[tokio::test]
@@ -146,31 +139,20 @@ async fn a_bomb_stops_at_the_limit() {
     bench.assert_tidy();
 }
 
-/// A small filesystem that goes with the value.
-struct SmallDisk(tempfile::TempDir);
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        run("umount", &[self.0.path().to_str().unwrap()], Path::new("/"));
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_said_to_be_full_and_what_filled_it_is_gone() {
     let test = "a_full_disk_is_said_to_be_full";
     if !root_or_skip(test) || !programs_or_skip(test, &["mount", "umount"]) {
         return;
     }
-    let disk = SmallDisk(tempfile::tempdir().unwrap());
-    let folder = disk.0.path();
-    run("mount", &["-t", "tmpfs", "-o", "size=2m", "small", folder.to_str().unwrap()], folder);
+    let disk = SmallDisk::new();
     let bench = Bench::new();
     let tar = bench.path("large.tar");
     fs::write(&tar, Tape::new().file("data", &noise(1, 4 << 20)).end()).unwrap();
-    let store = boxherd_image::ImageStore::open(&folder.join("images")).unwrap();
+    let store = boxherd_image::ImageStore::open(&disk.path().join("images")).unwrap();
     let name: ImageRef = "app".parse().unwrap();
     let error = store.import(&name, &tar, &Silent).await.unwrap_err();
     assert!(error.is_full_disk(), "{}", chain(&error));
     assert_eq!(error.to_string(), "no space is left for `data`");
-    assert!(fs::read_dir(folder.join("images/tmp")).unwrap().next().is_none());
+    assert!(fs::read_dir(disk.path().join("images/tmp")).unwrap().next().is_none());
 }

@@ -9,7 +9,7 @@ use boxherd_model::{ImageRef, Silent};
 use boxherd_testkit::programs_or_skip;
 
 use crate::support::images::digest;
-use crate::support::{Bench, Image, Line, Proxy, Registry, Tape, chain, noise};
+use crate::support::{Bench, Image, Line, Proxy, Registry, SmallDisk, Tape, chain, noise};
 
 const SIZE: usize = 1_500_000;
 
@@ -301,6 +301,32 @@ async fn of_an_index_the_image_for_this_machine_is_taken() {
 
     let imported = bench.import("app", folder.path()).await.unwrap();
     assert_eq!(bench.store.resolve(&imported).unwrap().unwrap().digest, manifest);
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_during_a_pull_is_not_left_full() {
+    let test = "a_disk_that_fills_up_during_a_pull";
+    if !boxherd_testkit::root_or_skip(test) || !programs_or_skip(test, &["mount", "umount"]) {
+        return;
+    }
+    let Some(registry) = Registry::start_or_skip(test) else { return };
+    // The first does not fit packed, the second not unpacked.
+    registry.push(&Image::new().layer(Tape::new().file("data", &noise(12, 4 << 20)).end()), "a:1");
+    let rows: Vec<u8> = noise(13, 40_000).repeat(200);
+    registry.push(
+        &Image { zstd: true, ..Image::new().layer(Tape::new().file("rows", &rows).end()) },
+        "b:1",
+    );
+    for image in ["a:1", "b:1"] {
+        let disk = SmallDisk::new();
+        let store = ImageStore::open(&disk.path().join("images")).unwrap();
+        let image: ImageRef = registry.name(image).parse().unwrap();
+        let error = store.pull(&image, &Silent).await.unwrap_err();
+        assert!(error.is_full_disk(), "{}", chain(&error));
+        for folder in ["images/partial", "images/tmp", "images/layers"] {
+            assert!(fs::read_dir(disk.path().join(folder)).unwrap().next().is_none(), "{folder}");
+        }
+    }
 }
 
 #[tokio::test]

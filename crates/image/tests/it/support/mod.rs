@@ -9,6 +9,7 @@ pub(crate) mod tape;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use boxherd_image::{ImageError, ImageStore};
 use boxherd_model::{ImageRef, Silent};
@@ -76,4 +77,32 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// Runs a program that must succeed.
+pub(crate) fn run(program: &str, arguments: &[&str], folder: &Path) {
+    let ran = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+    assert!(ran.status.success(), "{program}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// A filesystem of 2 MiB that goes with the value. Takes root.
+pub(crate) struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    pub(crate) fn new() -> Self {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let target = disk.path().to_str().unwrap().to_owned();
+        run("mount", &["-t", "tmpfs", "-o", "size=2m", "small", &target], Path::new("/"));
+        disk
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        run("umount", &[self.path().to_str().unwrap()], Path::new("/"));
+    }
 }
