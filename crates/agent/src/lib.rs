@@ -137,7 +137,10 @@ impl Agent {
         let mut stopped = self.inner.stopped.subscribe();
         loop {
             let accepted = tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => break LinkError::Closed,
+                _ = stopped.wait_for(|stopped| *stopped) => {
+                    conn.close().await;
+                    break LinkError::Closed;
+                }
                 accepted = conn.accept() => accepted,
             };
             match accepted {

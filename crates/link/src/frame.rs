@@ -37,7 +37,7 @@ pub enum Kind {
     Credit,
     /// The stream is over; what is under way on it is cancelled.
     Reset,
-    /// The client leaves and wants nothing kept.
+    /// The sender leaves: a client that wants nothing kept, or an agent that was told to stop.
     Goodbye,
     /// A kind that this side does not know. 16 (listen inside the box) and 17 (datagram) are
     /// reserved.

@@ -89,7 +89,7 @@ pub enum Event {
     Readable(u32),
     /// There is credit where there was none.
     Writable(u32),
-    /// The peer leaves and wants nothing kept.
+    /// The peer leaves, and nothing is to be kept for it.
     Goodbye,
 }
 

@@ -30,7 +30,7 @@ async fn sleeper(link: &Link) -> (boxherd_link::Exec, i32) {
 }
 
 /// A link whose stream a test can break.
-async fn breakable(agent: &boxherd_agent::Agent) -> (Link, tokio::task::JoinHandle<()>) {
+pub(crate) async fn breakable(agent: &boxherd_agent::Agent) -> (Link, tokio::task::JoinHandle<()>) {
     let (host, near) = UnixStream::pair().unwrap();
     let (mut near, (mut far, guest)) = (near, UnixStream::pair().unwrap());
     let relay = tokio::spawn(async move {

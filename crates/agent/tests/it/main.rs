@@ -1,6 +1,7 @@
 //! The agent as the host sees it: through a link, over a socket pair, in this process.
 
 mod exec;
+mod facts;
 mod files;
 mod lost;
 mod program;
