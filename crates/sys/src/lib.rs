@@ -4,10 +4,12 @@
 //! It knows the kernel and nothing of boxes, engines or links. One file per family of calls; every
 //! `unsafe` block says why it is sound.
 
+pub mod btrfs;
 pub mod clone;
 pub mod exec;
 pub mod floor;
 pub mod init;
+pub mod loopdev;
 pub mod mount;
 pub mod pty;
 pub mod seccomp;

@@ -1,0 +1,27 @@
+//! Where the writable layers of boxes live, and how they are limited, cloned and saved.
+//!
+//! A [`Pool`] is one of three kinds. On btrfs (the data folder itself, or a loop-backed filesystem
+//! that [`prepare_loop_pool`] made) a layer is a subvolume: cloning is a snapshot, and a quota
+//! holds. Anywhere else a layer is a plain folder: cloning is a parallel copy, and a limit is
+//! refused by name.
+//!
+//! Every call blocks; call from a thread that may. It knows no running boxes: whoever clones or
+//! saves the layer of a running box freezes the box first. Start reading at [`Pool`]; the reasons
+//! are in `docs/design/0004-storage.md`.
+
+mod copy;
+mod error;
+mod folder;
+mod loop_pool;
+mod pool;
+mod quota;
+mod snapshots;
+mod subvolume;
+#[cfg(test)]
+mod tests;
+mod trash;
+
+pub use copy::copy_tree;
+pub use error::StorageError;
+pub use loop_pool::prepare_loop_pool;
+pub use pool::{Layer, Pool, PoolKind};

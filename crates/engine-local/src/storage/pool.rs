@@ -1,0 +1,273 @@
+//! The pool: which kind it is, and the life of a layer.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use boxherd_model::{BoxId, ByteSize};
+
+use super::error::{StorageError, refused};
+use super::quota::{self, Quota};
+use super::trash::Trash;
+use super::{folder, loop_pool, subvolume};
+
+pub(super) const LAYERS: &str = "layers";
+pub(super) const SNAPSHOTS: &str = "snapshots";
+pub(super) const TRASH: &str = "trash";
+/// Copies that are not finished.
+pub(super) const MAKING: &str = "making";
+
+/// What a layer is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolKind {
+    /// Subvolumes of the btrfs that the data folder is on.
+    Subvolumes,
+    /// Subvolumes of the loop-backed btrfs `DATA/pool.img`, mounted at `DATA/pool`.
+    Loop,
+    /// Plain folders.
+    Folders,
+}
+
+/// One box's share of the pool: a folder, inside the box's limit, in which the runtime makes what
+/// it likes (`upper` and `work` of an overlay, the console). Mode 0700, owned by the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The folder. Its name is the box's id.
+    pub path: PathBuf,
+}
+
+/// Where the writable layers of boxes live. Cheap to clone; several processes may have the same
+/// pool open. Two calls for the *same* box must not run at once: the herd's journal sees to that.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) root: PathBuf,
+    kind: PoolKind,
+    pub(super) layers: File,
+    pub(super) quota: Result<Quota, String>,
+    pub(super) trash: Trash,
+}
+
+impl Pool {
+    /// Opens the pool of the data folder `data`, which exists and belongs to the caller with mode
+    /// 0700. Mounts the prepared filesystem when there is one and the host was rebooted, and takes
+    /// up removals that an earlier process did not finish.
+    ///
+    /// # Errors
+    ///
+    /// The folders cannot be made, or the prepared filesystem cannot be mounted.
+    pub fn open(data: &Path) -> Result<Self, StorageError> {
+        let looped = loop_pool::mount_if_prepared(data)?;
+        let root = looped.clone().unwrap_or_else(|| data.to_owned());
+        for name in [LAYERS, SNAPSHOTS, TRASH, MAKING] {
+            make_folder(&root.join(name))?;
+        }
+        let path = root.join(LAYERS);
+        let layers = File::open(&path).map_err(refused("open", &path))?;
+        let kind = match looped {
+            Some(_) => PoolKind::Loop,
+            None if subvolume::usable(&layers) => PoolKind::Subvolumes,
+            None => PoolKind::Folders,
+        };
+        let quota = match kind {
+            PoolKind::Folders => Err(quota::NO_BTRFS.to_owned()),
+            PoolKind::Loop | PoolKind::Subvolumes => Quota::detect(&layers),
+        };
+        let trash = Trash::new(root.join(TRASH));
+        let pool = Self { inner: Arc::new(Inner { root, kind, layers, quota, trash }) };
+        if pool.inner.trash.holds_something() {
+            pool.inner.trash.empty_in_background();
+        }
+        Ok(pool)
+    }
+
+    /// What layers are made of here.
+    #[must_use]
+    pub fn kind(&self) -> PoolKind {
+        self.inner.kind
+    }
+
+    /// Whether `limit` of [`create_layer`](Self::create_layer) is honoured; if not, why.
+    pub fn can_limit(&self) -> Result<(), String> {
+        self.inner.quota.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    /// Makes an empty layer that may grow to `limit`, metadata and snapshots included.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::CannotLimit`] when there is a limit and this pool has none;
+    /// [`StorageError::Exists`]; [`StorageError::Full`].
+    pub fn create_layer(&self, id: BoxId, limit: Option<ByteSize>) -> Result<Layer, StorageError> {
+        let path = self.layer_path(id);
+        if !self.has_subvolumes() {
+            if limit.is_some() {
+                return Err(self.cannot_limit());
+            }
+            folder::make(&path)?;
+            return Ok(Layer { path });
+        }
+        let quota = match (&self.inner.quota, limit) {
+            (Err(_), Some(_)) => return Err(self.cannot_limit()),
+            (Err(_), None) => None,
+            (Ok(quota), _) => Some(quota),
+        };
+        subvolume::make(&self.inner.layers, &path, quota, id, limit)?;
+        Ok(Layer { path })
+    }
+
+    /// The layer of a box, if it has one.
+    #[must_use]
+    pub fn layer(&self, id: BoxId) -> Option<Layer> {
+        let path = self.layer_path(id);
+        path.is_dir().then_some(Layer { path })
+    }
+
+    /// Gives each of `children` a copy of the layer of `source`, with the same limit. The box must
+    /// not write meanwhile. All children have one afterwards, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NoLayer`], [`StorageError::Exists`], [`StorageError::Full`].
+    pub fn clone_layers(&self, source: BoxId, children: &[BoxId]) -> Result<(), StorageError> {
+        let layer = self.layer(source).ok_or(StorageError::NoLayer { id: source })?;
+        let present = children.iter().find_map(|child| self.layer(*child));
+        if let Some(Layer { path }) = present {
+            return Err(StorageError::Exists { path });
+        }
+        let result = if self.has_subvolumes() {
+            self.snapshot_for_all(source, &layer.path, children)
+        } else {
+            let copy =
+                |child: &BoxId| folder::copy(&layer.path, &self.layer_path(*child), &self.making());
+            children.iter().try_for_each(copy)
+        };
+        result.map_err(|error| self.undo(children, error))
+    }
+
+    /// Takes the layer and the snapshots of a box away. The space is freed in the background: see
+    /// [`settle`](Self::settle). Succeeds when there is nothing, and on what is half made.
+    pub fn delete_layer(&self, id: BoxId) -> Result<(), StorageError> {
+        let moved = [self.layer_path(id), self.snapshots_path(id)]
+            .iter()
+            .map(|path| self.inner.trash.take(path))
+            .collect::<Result<Vec<bool>, _>>()?;
+        if moved.contains(&true) {
+            self.inner.trash.empty_in_background();
+        }
+        Ok(())
+    }
+
+    /// The bytes that count against the limit of a box. `None` where nobody counts.
+    #[must_use]
+    pub fn usage(&self, id: BoxId) -> Option<u64> {
+        self.inner.quota.as_ref().ok()?.usage(&self.layer_path(id), id)
+    }
+
+    /// Waits until what this process deleted is gone.
+    ///
+    /// # Errors
+    ///
+    /// What kept the last removal from its end. What is left is tried again by the next
+    /// [`open`](Self::open) or [`sweep`](Self::sweep).
+    pub fn settle(&self) -> Result<(), StorageError> {
+        self.inner.trash.settle()
+    }
+
+    /// Removes what crashes left behind: unfinished copies, trash, quota groups without members.
+    /// For reconciliation; not on the hot path.
+    pub fn sweep(&self) -> Result<(), StorageError> {
+        folder::discard_unfinished(&self.making(), &self.inner.trash)?;
+        self.inner.trash.empty()?;
+        match &self.inner.quota {
+            Ok(quota) => {
+                let alive = self.groups_alive()?;
+                quota.remove_stale(&self.inner.layers, |number| alive.contains(&number))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The numbers of the quota groups of boxes that have a layer.
+    fn groups_alive(&self) -> Result<HashSet<u64>, StorageError> {
+        let path = self.inner.root.join(LAYERS);
+        let mut alive = HashSet::new();
+        for entry in fs::read_dir(&path).map_err(refused("list", &path))? {
+            let name = entry.map_err(refused("list", &path))?.file_name();
+            alive.extend(
+                name.to_str().and_then(|n| n.parse().ok()).map(|id| quota::group_of(id).number),
+            );
+        }
+        Ok(alive)
+    }
+
+    pub(super) fn has_subvolumes(&self) -> bool {
+        self.inner.kind != PoolKind::Folders
+    }
+
+    pub(super) fn layer_path(&self, id: BoxId) -> PathBuf {
+        self.inner.root.join(LAYERS).join(id.to_string())
+    }
+
+    pub(super) fn snapshots_path(&self, id: BoxId) -> PathBuf {
+        self.inner.root.join(SNAPSHOTS).join(id.to_string())
+    }
+
+    pub(super) fn making(&self) -> PathBuf {
+        self.inner.root.join(MAKING)
+    }
+
+    fn cannot_limit(&self) -> StorageError {
+        let reason = self.inner.quota.as_ref().err().cloned().unwrap_or_default();
+        StorageError::CannotLimit { reason }
+    }
+
+    fn snapshot_for_all(
+        &self,
+        source: BoxId,
+        path: &Path,
+        children: &[BoxId],
+    ) -> Result<(), StorageError> {
+        let quota = self.inner.quota.as_ref().ok();
+        let limit = quota.and_then(|quota| quota.limit(path, source));
+        subvolume::for_all(children, |child| {
+            subvolume::snapshot(
+                path,
+                &self.inner.layers,
+                &self.layer_path(*child),
+                quota,
+                *child,
+                limit,
+            )
+        })
+    }
+
+    fn undo(&self, children: &[BoxId], error: StorageError) -> StorageError {
+        for child in children {
+            // The first error says more; what is left is found by its id when the box is deleted.
+            if let Err(left) = self.delete_layer(*child) {
+                tracing::warn!(%child, error = %left, "a half-made clone is left");
+            }
+        }
+        error
+    }
+}
+
+/// Makes a folder for this process's user alone; one that is there is fine.
+pub(super) fn make_folder(path: &Path) -> Result<(), StorageError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_folder(path) => Ok(()),
+        result => result.map_err(refused("make", path)),
+    }
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}

@@ -1,0 +1,143 @@
+//! Limits on what a box keeps on disk, by the quota groups of btrfs.
+//!
+//! With simple quotas (Linux 6.7) every box has a group of level 1 whose number comes from the
+//! box's id. Its layer, the snapshots of it, and subvolumes that a box makes inside its layer are
+//! all members, so the limit holds for their sum. With classic quotas the limit is on the layer's
+//! own group.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use boxherd_model::{BoxId, ByteSize};
+use boxherd_sys::btrfs::{self, Group};
+use rustix::io::Errno;
+
+use super::error::{StorageError, refused};
+
+pub(super) const NO_BTRFS: &str = "the data folder is not on btrfs and no pool is prepared";
+
+/// Quotas that are on.
+#[derive(Debug)]
+pub(super) struct Quota {
+    simple: bool,
+    /// `/sys/fs/btrfs/ID/qgroups`
+    groups: PathBuf,
+}
+
+impl Quota {
+    /// What the filesystem of `folder` has; if there are no quotas, why.
+    pub(super) fn detect(folder: &File) -> Result<Self, String> {
+        let id = btrfs::filesystem_id(folder).map_err(|error| error.to_string())?;
+        let groups = Path::new("/sys/fs/btrfs").join(id).join("qgroups");
+        let mode = fs::read_to_string(groups.join("mode"))
+            .map_err(|_| "quotas are not enabled on the btrfs of the data folder".to_owned())?;
+        Ok(Self { simple: mode.trim() == "squota", groups })
+    }
+
+    /// Makes the group that a new subvolume of the box shall join, if it is to join one.
+    pub(super) fn prepare(
+        &self,
+        folder: &File,
+        id: BoxId,
+        limit: Option<ByteSize>,
+    ) -> io::Result<Option<Group>> {
+        if !self.simple {
+            return Ok(None);
+        }
+        let group = group_of(id);
+        match btrfs::create_group(folder, group) {
+            Err(error) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {}
+            result => result?,
+        }
+        if let Some(limit) = limit {
+            btrfs::limit_group(folder, group, limit.bytes())?;
+        }
+        Ok(Some(group))
+    }
+
+    /// Sets what cannot be set before the subvolume at `path` exists.
+    pub(super) fn limit_made(
+        &self,
+        folder: &File,
+        path: &Path,
+        limit: Option<ByteSize>,
+    ) -> io::Result<()> {
+        match limit {
+            Some(limit) if !self.simple => {
+                btrfs::limit_group(folder, own_group(path)?, limit.bytes())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the group of a box that has no subvolume; one that has keeps it.
+    pub(super) fn forget(&self, folder: &File, id: BoxId) {
+        if self.simple {
+            // Nothing depends on it: an empty group costs 100 bytes until the next sweep.
+            drop(btrfs::remove_group(folder, group_of(id)));
+        }
+    }
+
+    /// The limit of a box, if it has one.
+    pub(super) fn limit(&self, layer: &Path, id: BoxId) -> Option<ByteSize> {
+        let bytes = self.read(layer, id, "max_referenced")?;
+        (bytes > 0).then(|| ByteSize::from_bytes(bytes))
+    }
+
+    /// The bytes charged to a box.
+    pub(super) fn usage(&self, layer: &Path, id: BoxId) -> Option<u64> {
+        self.read(layer, id, "referenced")
+    }
+
+    fn read(&self, layer: &Path, id: BoxId, value: &str) -> Option<u64> {
+        let group = if self.simple { group_of(id) } else { own_group(layer).ok()? };
+        let folder = self.groups.join(format!("{}_{}", group.level, group.number));
+        fs::read_to_string(folder.join(value)).ok()?.trim().parse().ok()
+    }
+
+    /// Removes the groups of boxes that are gone. One stays while another box still refers to what
+    /// its box wrote.
+    pub(super) fn remove_stale(
+        &self,
+        folder: &File,
+        alive: impl Fn(u64) -> bool,
+    ) -> Result<(), StorageError> {
+        if !self.simple {
+            return Ok(());
+        }
+        let failed = refused("list", &self.groups);
+        for entry in fs::read_dir(&self.groups).map_err(&failed)? {
+            let name = entry.map_err(&failed)?.file_name();
+            let Some(group) = name.to_str().and_then(parse) else { continue };
+            if group.level == 1 && !alive(group.number) {
+                match btrfs::remove_group(folder, group).map_err(|error| error.raw_os_error()) {
+                    Ok(()) => {}
+                    Err(Some(errno)) if STILL_NEEDED.contains(&Errno::from_raw_os_error(errno)) => {
+                    }
+                    Err(errno) => tracing::debug!(?group, ?errno, "a quota group stays"),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The group has members or charges, or another process removed it.
+const STILL_NEEDED: [Errno; 2] = [Errno::BUSY, Errno::NOENT];
+
+/// The group of a folder in `qgroups`, such as `1_42`.
+fn parse(name: &str) -> Option<Group> {
+    let (level, number) = name.split_once('_')?;
+    Some(Group { level: level.parse().ok()?, number: number.parse().ok()? })
+}
+
+/// The last 48 bits of the id, all of them random.
+pub(super) fn group_of(id: BoxId) -> Group {
+    let number = id.as_bytes()[10..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    Group { level: 1, number }
+}
+
+fn own_group(subvolume: &Path) -> io::Result<Group> {
+    Ok(Group { level: 0, number: btrfs::subvolume_id(File::open(subvolume)?)? })
+}

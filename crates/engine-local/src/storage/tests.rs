@@ -1,0 +1,104 @@
+//! The life of layers, on every kind of pool.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+use boxherd_model::{BoxId, ByteSize, SnapshotId};
+use rustix::io::Errno;
+
+/// Runs `check` on plain folders, and on a loop-backed btrfs where this user may make one.
+fn on_every_pool(check: impl Fn(&Pool)) {
+    let data = tempfile::tempdir().unwrap();
+    check(&Pool::open(data.path()).unwrap());
+    on_a_loop_pool(check);
+}
+
+fn on_a_loop_pool(check: impl Fn(&Pool)) {
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/sbin/mkfs.btrfs").exists() {
+        eprintln!("SKIPPED: the btrfs half: needs root and `mkfs.btrfs`");
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let _unmount = Unmount(data.path().join("pool"));
+    prepare_loop_pool(data.path(), ByteSize::from_mib(512)).unwrap();
+    let pool = Pool::open(data.path()).unwrap();
+    assert_eq!(pool.kind(), PoolKind::Loop);
+    check(&pool);
+    pool.settle().unwrap();
+}
+
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "a mount is left");
+    }
+}
+
+fn write(path: &Path, bytes: usize) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(&vec![7; bytes])?;
+    file.sync_all()
+}
+
+#[test]
+fn a_layer_is_made_cloned_and_deleted() {
+    on_every_pool(|pool| {
+        let (source, children) = (BoxId::new(), [BoxId::new(), BoxId::new(), BoxId::new()]);
+        let layer = pool.create_layer(source, None).unwrap();
+        fs::write(layer.path.join("file"), "before").unwrap();
+        pool.clone_layers(source, &children).unwrap();
+        fs::write(layer.path.join("file"), "after").unwrap();
+        for child in children {
+            let copy = pool.layer(child).unwrap().path.join("file");
+            assert_eq!(fs::read_to_string(copy).unwrap(), "before");
+            pool.delete_layer(child).unwrap();
+            pool.delete_layer(child).unwrap();
+            assert_eq!(pool.layer(child), None);
+        }
+    });
+}
+
+#[test]
+fn a_snapshot_comes_back() {
+    on_every_pool(|pool| {
+        let (id, snapshot) = (BoxId::new(), SnapshotId::new());
+        let file = pool.create_layer(id, None).unwrap().path.join("file");
+        fs::write(&file, "saved").unwrap();
+        pool.take_snapshot(id, snapshot).unwrap();
+        fs::write(&file, "changed").unwrap();
+        pool.restore_snapshot(id, snapshot).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "saved");
+        assert_eq!(pool.snapshots(id).unwrap(), [snapshot]);
+        pool.remove_snapshot(id, snapshot).unwrap();
+        assert!(pool.snapshots(id).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_limit_holds_for_the_box_its_children_and_its_subvolumes_and_spares_neighbours() {
+    on_a_loop_pool(|pool| {
+        let (id, child, neighbour) = (BoxId::new(), BoxId::new(), BoxId::new());
+        let layer = pool.create_layer(id, Some(ByteSize::from_mib(20))).unwrap();
+        pool.clone_layers(id, &[child]).unwrap();
+        let nested = Command::new("btrfs")
+            .args(["subvolume", "create"])
+            .arg(layer.path.join("nested"))
+            .output()
+            .unwrap();
+        assert!(nested.status.success());
+        for folder in [layer.path.join("nested"), pool.layer(child).unwrap().path] {
+            let refused = write(&folder.join("big"), 40 << 20).unwrap_err().raw_os_error();
+            assert_eq!(refused, Some(Errno::DQUOT.raw_os_error()), "{}", folder.display());
+        }
+        let free = pool.create_layer(neighbour, Some(ByteSize::from_mib(20))).unwrap();
+        write(&free.path.join("small"), 10 << 20).unwrap();
+        pool.delete_layer(id).unwrap();
+        pool.settle().unwrap();
+        assert_eq!(pool.layer(id), None);
+    });
+}
