@@ -56,7 +56,7 @@ fn main() {
     for (step, mut took) in STEPS.into_iter().zip(took) {
         took.sort();
         let at = |share: usize| took[(took.len() - 1) * share / 100].as_secs_f64() * 1e3;
-        println!("{step:<18} {:>8.3} ms p50 {:>8.3} ms p99", at(50), at(99));
+        println!("{step:<18} {:>8.3} ms p5 {:>8.3} ms p50 {:>8.3} ms p99", at(5), at(50), at(99));
     }
     for (mut sleeper, _) in namespaces {
         sleeper.kill().and_then(|()| sleeper.wait()).expect("end of a sleeper");

@@ -4,17 +4,19 @@
 //! lock                  held while a network is made
 //! networks/NAME.json    a network's number and subnet
 //! leases/ID.json        a box's lease
-//! slots/001-0ff         a symbolic link to the id of the box that has this address: the claim
-//! names/001-web         a symbolic link to the id of the box of that name, for netd
+//! slots/001-0ff         the same file under its address: the claim
+//! names/001-web         the same file under its name, for netd
 //! netd.lock netd.log    held, and written, by netd
 //! ```
 //!
-//! A claim is made by making the link, which fails when it is there; so no two processes ever lease
-//! the same address, without a lock.
+//! A claim is made by linking, which fails when the name is taken; so no two processes ever lease
+//! the same address, without a lock. And it is links because making a file is the dearest step of
+//! all: up to 0.7 ms on a busy ext4, and 0.02 ms for a link.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use boxherd_model::{BoxId, BoxName, NetworkName};
@@ -98,11 +100,38 @@ impl Folder {
         self.read_all("leases")
     }
 
-    pub(crate) fn write_lease(&self, lease: &Lease) -> Result<(), NetError> {
-        write(&self.lease_path(lease.id), lease)
+    /// Writes down a new lease: the first that `make` gives for one of `slots` that is free. `None`
+    /// when no slot is.
+    pub(crate) fn write_first_free(
+        &self,
+        slots: impl Iterator<Item = u16>,
+        make: impl Fn(u16) -> Lease,
+    ) -> Result<Option<Lease>, NetError> {
+        for slot in slots {
+            let lease = make(slot);
+            let draft = self.draft(&lease)?;
+            if self.claim(&draft, &lease)? {
+                self.publish(&draft, &lease)?;
+                return Ok(Some(lease));
+            }
+            remove(&draft)?;
+        }
+        Ok(None)
     }
 
+    /// Writes down that a box holds its address under other terms.
+    pub(crate) fn rewrite(&self, old: &Lease, new: &Lease) -> Result<(), NetError> {
+        let draft = self.draft(new)?;
+        replace(&draft, &self.slot_path(new.index, new.slot))?;
+        if old.name != new.name {
+            self.remove_name(old)?;
+        }
+        self.publish(&draft, new)
+    }
+
+    /// Takes a lease away, but not the claim.
     pub(crate) fn remove_lease(&self, lease: &Lease) -> Result<(), NetError> {
+        self.remove_name(lease)?;
         remove(&self.lease_path(lease.id))
     }
 
@@ -111,78 +140,81 @@ impl Folder {
         remove(&self.slot_path(lease.index, lease.slot))
     }
 
-    /// Whether no box has a lease.
-    pub(crate) fn has_no_lease(&self) -> Result<bool, NetError> {
-        let path = self.0.join("leases");
-        let entries = match fs::read_dir(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-            entries => entries.map_err(NetError::file("list", path))?,
-        };
-        // One that is being written is one that will be there.
-        Ok(entries.take(1).count() == 0)
-    }
-
-    /// Lets a box be found by its name. Names are unique among the living, so one that is there
-    /// already is of a box that is gone, or of this one.
-    pub(crate) fn write_name(&self, lease: &Lease) -> Result<(), NetError> {
-        let path = self.name_path(lease.index, lease.name.as_str());
-        let id = lease.id.to_string();
-        let made = match symlink(&id, &path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                fs::remove_file(&path).and_then(|()| symlink(&id, &path))
-            }
-            made => made,
-        };
-        made.map_err(NetError::file("write", path))
-    }
-
-    /// Lets a box not be found by this name any more.
-    pub(crate) fn remove_name(&self, lease: &Lease) -> Result<(), NetError> {
-        let path = self.name_path(lease.index, lease.name.as_str());
-        match link(&path)? {
-            Some(id) if id == lease.id => remove(&path),
-            _ => Ok(()),
-        }
+    /// The lease of the box with an address.
+    pub(crate) fn holder(&self, index: u16, slot: u16) -> Result<Option<Lease>, NetError> {
+        read(&self.slot_path(index, slot))
     }
 
     /// The lease of the box of that name.
     pub(crate) fn named(&self, index: u16, name: &str) -> Result<Option<Lease>, NetError> {
-        let Ok(name) = name.parse::<BoxName>() else { return Ok(None) };
-        match link(&self.name_path(index, name.as_str()))? {
-            Some(id) => self.lease(id),
-            None => Ok(None),
+        match name.parse::<BoxName>() {
+            Ok(name) => read(&self.name_path(index, &name)),
+            Err(_) => Ok(None),
         }
     }
 
-    /// Claims an address for a box; whether it was free, or was this box's already.
-    pub(crate) fn claim(&self, index: u16, slot: u16, id: BoxId) -> Result<bool, NetError> {
-        let path = self.slot_path(index, slot);
-        match symlink(id.to_string(), &path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Ok(self.owner(index, slot)? == Some(id))
-            }
-            Err(error) => Err(NetError::file("claim", path)(error)),
-        }
+    /// Whether no box has a lease.
+    pub(crate) fn has_no_lease(&self) -> Result<bool, NetError> {
+        Ok(self.entries("leases")?.is_empty())
     }
 
-    /// Who has claimed an address.
-    pub(crate) fn owner(&self, index: u16, slot: u16) -> Result<Option<BoxId>, NetError> {
-        link(&self.slot_path(index, slot))
-    }
-
-    /// Frees the claims and the names for which `stays` says no.
-    pub(crate) fn sweep_links(&self, stays: impl Fn(BoxId) -> bool) -> Result<(), NetError> {
+    /// Removes what `keeps` does not want of the claims, the names and the drafts of leases.
+    pub(crate) fn sweep(&self, keeps: impl Fn(BoxId) -> bool) -> Result<(), NetError> {
         for path in [self.entries("slots")?, self.entries("names")?].concat() {
-            if link(&path)?.is_none_or(|id| !stays(id)) {
+            let lease = read::<Lease>(&path).ok().flatten();
+            if lease.is_none_or(|lease| !keeps(lease.id)) {
+                remove(&path)?;
+            }
+        }
+        for path in self.listed("leases")? {
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            let id = name.split('.').next().and_then(|id| id.parse().ok());
+            if id.is_none_or(|id| !keeps(id)) {
                 remove(&path)?;
             }
         }
         Ok(())
     }
 
-    fn name_path(&self, index: u16, name: &str) -> PathBuf {
-        self.0.join(format!("names/{index:03x}-{name}"))
+    /// A lease as a file that nobody looks for.
+    fn draft(&self, lease: &Lease) -> Result<PathBuf, NetError> {
+        let draft = new(&self.lease_path(lease.id));
+        fill(&draft, lease)?;
+        Ok(draft)
+    }
+
+    /// Claims the address of a lease; whether it was free, or was this box's already.
+    fn claim(&self, draft: &Path, lease: &Lease) -> Result<bool, NetError> {
+        let path = self.slot_path(lease.index, lease.slot);
+        match fs::hard_link(draft, &path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // What a crash has left half made is taken over. One that cannot be read is somebody's.
+                let own = read::<Lease>(&path).ok().flatten().is_some_and(|l| l.id == lease.id);
+                if own {
+                    replace(draft, &path)?;
+                }
+                Ok(own)
+            }
+            Err(error) => Err(NetError::file("claim", path)(error)),
+        }
+    }
+
+    /// Lets a lease be found by its name and by its box. Names are unique among the living, so one
+    /// that is there already is of a box that is gone, or of this one.
+    fn publish(&self, draft: &Path, lease: &Lease) -> Result<(), NetError> {
+        replace(draft, &self.name_path(lease.index, &lease.name))?;
+        let path = self.lease_path(lease.id);
+        fs::rename(draft, &path).map_err(NetError::file("write", path))
+    }
+
+    /// Lets a box not be found by its name any more, unless another has it by now.
+    fn remove_name(&self, lease: &Lease) -> Result<(), NetError> {
+        let path = self.name_path(lease.index, &lease.name);
+        match read::<Lease>(&path)? {
+            Some(found) if found.id == lease.id => remove(&path),
+            _ => Ok(()),
+        }
     }
 
     fn lease_path(&self, id: BoxId) -> PathBuf {
@@ -193,19 +225,25 @@ impl Folder {
         self.0.join(format!("slots/{index:03x}-{slot:03x}"))
     }
 
+    fn name_path(&self, index: u16, name: &BoxName) -> PathBuf {
+        self.0.join(format!("names/{index:03x}-{name}"))
+    }
+
     /// The files of a folder, without those that are being written.
     fn entries(&self, name: &str) -> Result<Vec<PathBuf>, NetError> {
-        let path = self.0.join(name);
-        let listed = match fs::read_dir(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            listed => listed.and_then(|entries| {
-                entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
-            }),
-        };
-        let mut paths = listed.map_err(NetError::file("list", path))?;
+        let mut paths = self.listed(name)?;
         paths.retain(|path| path.extension().is_none_or(|extension| extension != "new"));
         paths.sort();
         Ok(paths)
+    }
+
+    fn listed(&self, name: &str) -> Result<Vec<PathBuf>, NetError> {
+        let path = self.0.join(name);
+        let listed = match fs::read_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed.and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect()),
+        };
+        listed.map_err(NetError::file("list", path))
     }
 
     fn read_all<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, NetError> {
@@ -232,26 +270,37 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, NetErr
 /// Writes a file so that a reader sees the old contents or the new. Nothing is synced: what a crash
 /// of the host takes is made again by the next reserve.
 fn write(path: &Path, value: &impl Serialize) -> Result<(), NetError> {
+    let new = new(path);
+    fill(&new, value)?;
+    fs::rename(&new, path).map_err(NetError::file("write", path))
+}
+
+/// The name under which a file is written before it gets its own.
+fn new(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
-    let new = PathBuf::from(name);
+    PathBuf::from(name)
+}
+
+fn fill(path: &Path, value: &impl Serialize) -> Result<(), NetError> {
     let bytes = serde_json::to_vec(value).map_err(io::Error::other);
-    let written = bytes
-        .and_then(|bytes| File::create(&new)?.write_all(&bytes))
-        .and_then(|()| fs::rename(&new, path));
+    let written = bytes.and_then(|bytes| File::create(path)?.write_all(&bytes));
     if written.is_err() {
-        remove(&new)?;
+        remove(path)?;
     }
     written.map_err(NetError::file("write", path))
 }
 
-/// The id that a symbolic link of ours holds; `None` when there is no link, or none of ours.
-fn link(path: &Path) -> Result<Option<BoxId>, NetError> {
-    match fs::read_link(path) {
-        Ok(target) => Ok(target.to_str().and_then(|id| id.parse().ok())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(NetError::file("read", path)(error)),
-    }
+/// Links a file under another name, whatever is there.
+fn replace(from: &Path, to: &Path) -> Result<(), NetError> {
+    let linked = match fs::hard_link(from, to) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let new = new(to);
+            fs::hard_link(from, &new).and_then(|()| fs::rename(&new, to))
+        }
+        linked => linked,
+    };
+    linked.map_err(NetError::file("write", to))
 }
 
 /// Removes a file; it is fine when it is not there.

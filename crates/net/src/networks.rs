@@ -130,7 +130,6 @@ impl Networks {
     /// it takes 20 ms and more. A box with an egress list takes some 12 ms, any other microseconds.
     pub fn release(&self, id: BoxId) -> Result<(), NetError> {
         let Some(lease) = self.folder.lease(id)? else { return Ok(()) };
-        self.folder.remove_name(&lease)?;
         self.folder.remove_lease(&lease)?;
         send(&open_route()?, |batch| route::cut_off(batch, lease.address()))?;
         forget(&lease)?;
@@ -140,11 +139,8 @@ impl Networks {
 
     /// Changes the name by which other boxes find a box. Succeeds when it has no lease.
     pub fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), NetError> {
-        let Some(mut lease) = self.folder.lease(id)? else { return Ok(()) };
-        self.folder.remove_name(&lease)?;
-        lease.name = name.clone();
-        self.folder.write_lease(&lease)?;
-        self.folder.write_name(&lease)
+        let Some(lease) = self.folder.lease(id)? else { return Ok(()) };
+        self.folder.rewrite(&lease, &Lease { name: name.clone(), ..lease.clone() })
     }
 
     /// The lease of a box, if it has one. Reads one file.
@@ -165,7 +161,7 @@ impl Networks {
             self.release(lease.id)?;
             swept.push(lease.id);
         }
-        self.folder.sweep_links(|id| known.contains(&id))?;
+        self.folder.sweep(|id| known.contains(&id))?;
         Ok(swept)
     }
 
@@ -192,9 +188,14 @@ impl Networks {
         make::network(&self.folder, self.tag, name, &self.nft()?)
     }
 
+    /// Leases a free address. The search begins where the id says, so an address returns late and
+    /// two processes seldom try the same.
     fn lease(&self, network: &Network, wanted: &Wanted<'_>) -> Result<Lease, NetError> {
-        let slot = self.claim(network, wanted.id)?;
-        let lease = Lease {
+        let count = SLOTS.end() - SLOTS.start() + 1;
+        let tail = [wanted.id.as_bytes()[14], wanted.id.as_bytes()[15]];
+        let start = u16::from_be_bytes(tail) % count;
+        let slots = (0..count).map(|step| SLOTS.start() + (start + step) % count);
+        let make = |slot| Lease {
             id: wanted.id,
             name: wanted.name.clone(),
             network: network.name.clone(),
@@ -206,25 +207,10 @@ impl Networks {
             isolated: wanted.isolated,
             egress: wanted.egress.cloned(),
         };
-        self.folder.write_lease(&lease)?;
-        self.folder.write_name(&lease)?;
+        let lease = self.folder.write_first_free(slots, make)?;
+        let lease = lease.ok_or_else(|| NetError::Full { network: network.name.clone() })?;
         list(&lease)?;
         Ok(lease)
-    }
-
-    /// Claims a free address. The search begins where the id says, so an address returns late and
-    /// two processes seldom try the same.
-    fn claim(&self, network: &Network, id: BoxId) -> Result<u16, NetError> {
-        let count = SLOTS.end() - SLOTS.start() + 1;
-        let tail: [u8; 2] = [id.as_bytes()[14], id.as_bytes()[15]];
-        let start = u16::from_be_bytes(tail) % count;
-        for step in 0..count {
-            let slot = SLOTS.start() + (start + step) % count;
-            if self.folder.claim(network.index, slot, id)? {
-                return Ok(slot);
-            }
-        }
-        Err(NetError::Full { network: network.name.clone() })
     }
 
     fn renew(&self, old: Lease, network: &Network, wanted: &Wanted<'_>) -> Result<Lease, NetError> {
@@ -238,9 +224,7 @@ impl Networks {
         };
         if new != old {
             forget(&old)?;
-            self.folder.remove_name(&old)?;
-            self.folder.write_lease(&new)?;
-            self.folder.write_name(&new)?;
+            self.folder.rewrite(&old, &new)?;
             list(&new)?;
         }
         Ok(new)

@@ -196,10 +196,7 @@ impl Server {
     /// The lease of the box with that address. The firewall vouches for the address.
     fn holder(&self, network: &Network, address: Ipv4Addr) -> Option<Lease> {
         let slot = network.subnet.slot_of(address)?;
-        let found = self.folder.owner(network.index, slot).and_then(|owner| match owner {
-            Some(id) => self.folder.lease(id),
-            None => Ok(None),
-        });
+        let found = self.folder.holder(network.index, slot);
         logged(found).filter(|lease| lease.address() == address)
     }
 
