@@ -100,10 +100,9 @@ impl Agent {
 
     /// Serves links until the agent is told to stop.
     pub async fn run(&self, listener: UnixListener) -> io::Result<()> {
-        let mut stopped = self.inner.stopped.subscribe();
         loop {
             let accepted = tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                () = self.stopped() => return Ok(()),
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -134,10 +133,9 @@ impl Agent {
             Ok((conn, _theirs)) => conn,
             Err(error) => return error,
         };
-        let mut stopped = self.inner.stopped.subscribe();
         loop {
             let accepted = tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => {
+                () = self.stopped() => {
                     conn.close().await;
                     break LinkError::Closed;
                 }
