@@ -7,10 +7,10 @@ use std::path::Path;
 use boxherd_model::{ImageInfo, ImageRef, ImageSource, Progress, ProgressEvent};
 
 use crate::archive::{self, Archive, OciLayout};
+use crate::claim::Claim;
 use crate::digest::{Digest, sha256};
 use crate::install::{Expected, Installed};
 use crate::job::{self, Job};
-use crate::lock::{Hold, Lock};
 use crate::oci::{self, Descriptor, Document, LARGEST_DOCUMENT, Layer, Manifest, Platform};
 use crate::work::{Work, clean_litter};
 use crate::{ImageConfig, ImageError, ImageStore};
@@ -83,13 +83,12 @@ impl ImageStore {
         layer: &Layer,
         job: &Job,
     ) -> Result<Installed, ImageError> {
-        let path = self.layout.layer_lock(&layer.diff_id);
-        let failed = |error| ImageError::io("lock", &path, error);
-        let lock = Lock::wait(&path, Hold::Exclusive).map_err(failed)?;
-        if let Some(record) = self.layer_record(&layer.diff_id)? {
-            let lock = lock.share().map_err(failed)?;
-            return Ok(Installed { diff_id: layer.diff_id.clone(), record, lock });
-        }
+        let label = layer.blob.digest.as_str();
+        let cancelled = |source| ImageError::layer(image, label, source);
+        let lock = match self.claim_blocking(&layer.diff_id, job, cancelled)? {
+            Claim::Here(installed) => return Ok(installed),
+            Claim::Ours(lock) => lock,
+        };
         let blob = layout
             .blob(&layer.blob.digest)
             .map_err(|error| missing(image, &layer.blob.digest, &error))?;
@@ -97,7 +96,7 @@ impl ImageStore {
             blob: Some(layer.blob.digest.clone()),
             diff_id: Some(layer.diff_id.clone()),
         };
-        self.install(image, layer.blob.digest.as_str(), blob, &expected, Some(lock), job)
+        self.install(image, label, blob, &expected, Some(lock), job)
     }
 }
 

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use boxherd_model::ImageRef;
 
+use crate::claim::Claim;
 use crate::compression::decompressed;
 use crate::digest::{Digest, HashingReader};
 use crate::job::{Counted, Job};
-use crate::lock::{Hold, Lock};
+use crate::lock::Lock;
 use crate::record::LayerRecord;
 use crate::unpack::{self, UnpackError, Unpacked};
 use crate::work::Work;
@@ -84,16 +85,14 @@ impl ImageStore {
         let record = LayerRecord { size, notes, opaque_root };
         let lock = match lock {
             Some(lock) => lock,
-            None => self.lock_layer(&diff_id)?,
+            None => match self.claim_blocking(&diff_id, job, failed)? {
+                Claim::Here(installed) => return Ok(installed),
+                Claim::Ours(lock) => lock,
+            },
         };
         self.publish(&work, &diff_id, &record)?;
         let shared = lock.share().map_err(|e| ImageError::io("lock", layer, e))?;
         Ok(Installed { diff_id, record, lock: shared })
-    }
-
-    fn lock_layer(&self, diff_id: &Digest) -> Result<Lock, ImageError> {
-        let path = self.layout.layer_lock(diff_id);
-        Lock::wait(&path, Hold::Exclusive).map_err(|error| ImageError::io("lock", path, error))
     }
 
     /// Renames the layer in `work` to where everyone finds it, when all of it is on disk.
@@ -104,9 +103,6 @@ impl ImageStore {
         record: &LayerRecord,
     ) -> Result<(), ImageError> {
         let (from, to) = (work.path("layer"), self.layout.layer(diff_id));
-        if to.exists() {
-            return Ok(());
-        }
         let done = serde_json::to_vec(record)
             .map_err(io::Error::from)
             .and_then(|bytes| fs::write(from.join("layer.json"), bytes))

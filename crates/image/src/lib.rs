@@ -10,6 +10,7 @@
 
 mod archive;
 mod build;
+mod claim;
 mod compression;
 mod config;
 mod digest;

@@ -1,17 +1,17 @@
 //! Pulling an image from its registry.
 
-use std::fs;
 use std::io::{Seek as _, SeekFrom};
 use std::time::SystemTime;
 
 use boxherd_model::{ImageInfo, ImageRef, ImageSource, Progress, ProgressEvent};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use crate::claim::Claim;
 use crate::digest::Digest;
 use crate::install::{Expected, Installed};
 use crate::lock::{Hold, Lock};
 use crate::oci::{self, Document, Layer, Manifest, Platform};
-use crate::record::{self, LayerRecord, ManifestRecord, NameRecord};
+use crate::record::{ManifestRecord, NameRecord};
 use crate::registry::Registry;
 use crate::work::{Work, clean_litter};
 use crate::{ImageConfig, ImageError, ImageStore, job};
@@ -100,21 +100,9 @@ impl ImageStore {
         layer: &Layer,
         progress: &dyn Progress,
     ) -> Result<Installed, ImageError> {
-        let path = self.layout.layer_lock(&layer.diff_id);
-        let failed = |error| ImageError::io("lock", &path, error);
-        loop {
-            if self.has_layer(&layer.diff_id) {
-                let lock = Lock::acquire(&path, Hold::Shared).await.map_err(failed)?;
-                // A sweep may have been faster.
-                if let Some(record) = self.layer_record(&layer.diff_id)? {
-                    return Ok(Installed { diff_id: layer.diff_id.clone(), record, lock });
-                }
-                continue;
-            }
-            let lock = Lock::acquire(&path, Hold::Exclusive).await.map_err(failed)?;
-            if !self.has_layer(&layer.diff_id) {
-                return self.fetch_layer(registry, image, layer, lock, progress).await;
-            }
+        match self.claim(&layer.diff_id).await? {
+            Claim::Here(installed) => Ok(installed),
+            Claim::Ours(lock) => self.fetch_layer(registry, image, layer, lock, progress).await,
         }
     }
 
@@ -162,14 +150,6 @@ impl ImageStore {
         .await?;
         progress.event(ProgressEvent::End { item: &item });
         Ok(installed)
-    }
-
-    pub(crate) fn has_layer(&self, diff_id: &Digest) -> bool {
-        fs::exists(self.layout.layer(diff_id)).unwrap_or(false)
-    }
-
-    pub(crate) fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, ImageError> {
-        record::read(&self.layout.layer(diff_id).join("layer.json"))
     }
 }
 

@@ -42,6 +42,30 @@ async fn one_tarball_imported_twice_at_once_is_one_layer_with_two_names() {
 }
 
 #[tokio::test]
+async fn images_that_share_layers_in_a_circle_do_not_wait_for_each_other() {
+    let layer = |seed| Tape::new().file("data", &noise(seed, 20_000)).end();
+    for round in 0..8 {
+        let bench = Bench::new();
+        let mut imports = Vec::new();
+        for turn in 0..3 {
+            let mut order = [round, round + 100, round + 200];
+            order.rotate_left(turn);
+            let image = order.iter().fold(Image::new(), |image, seed| image.layer(layer(*seed)));
+            let (name, folder) = (format!("app{turn}"), bench.path(&format!("l{turn}")));
+            image.write(&folder, "tag");
+            imports.push((name, folder));
+        }
+        let all = imports.iter().map(|(name, folder)| bench.import(name, folder));
+        for imported in futures_util::future::join_all(all).await {
+            let rootfs = bench.store.resolve(&imported.unwrap()).unwrap().unwrap();
+            assert_eq!(rootfs.layers.len(), 3);
+        }
+        assert_eq!(bench.entries("layers").len(), 3);
+        bench.assert_tidy();
+    }
+}
+
+#[tokio::test]
 async fn a_pull_that_is_given_up_stops_and_leaves_what_the_next_one_uses() {
     let Some(registry) = Registry::start_or_skip("a_pull_that_is_given_up") else { return };
     let made = registry
