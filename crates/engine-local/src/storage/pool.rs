@@ -155,6 +155,9 @@ impl Pool {
     /// Takes the layer and the snapshots of a box away. The space is freed in the background: see
     /// [`settle`](Self::settle). Succeeds when there is nothing, and on what is half made.
     pub fn delete_layer(&self, id: BoxId) -> Result<(), StorageError> {
+        if let Ok(quota) = &self.inner.quota {
+            quota.lift(&self.inner.layers, &self.layer_path(id), id);
+        }
         let moved = [self.layer_path(id), self.snapshots_path(id)]
             .iter()
             .map(|path| self.inner.trash.take(path))

@@ -79,6 +79,15 @@ impl Quota {
         }
     }
 
+    /// Lifts the limit of a box that is being deleted: removing a subvolume that it made inside its
+    /// layer takes space in the layer, and a full one has none. What is gone needs no lifting.
+    pub(super) fn lift(&self, folder: &File, layer: &Path, id: BoxId) {
+        let group = if self.simple { Ok(group_of(id)) } else { own_group(layer) };
+        if let Err(error) = group.and_then(|group| btrfs::limit_group(folder, group, u64::MAX)) {
+            tracing::debug!(%id, %error, "no limit to lift");
+        }
+    }
+
     /// The limit of a box, if it has one.
     pub(super) fn limit(&self, layer: &Path, id: BoxId) -> Option<ByteSize> {
         let bytes = self.read(layer, id, "max_referenced")?;
