@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use boxherd_model::ImageRef;
 
@@ -49,34 +50,8 @@ impl ImageStore {
         job: &Job,
     ) -> Result<Installed, ImageError> {
         let work = Work::begin(&self.layout.folder("tmp"))?;
-        let layer = work.path("layer");
-        let files = layer.join("fs");
-        let made = fs::create_dir(&layer).and_then(|()| fs::create_dir(&files)).and_then(|()| {
-            // Whatever the umask is: a layer that says nothing of its root has an ordinary one.
-            fs::set_permissions(&files, fs::Permissions::from_mode(0o755))
-        });
-        made.map_err(|error| ImageError::io("make", &files, error))?;
-
-        let mut blob = HashingReader::when(expected.blob.is_some(), Counted { inner: stream, job });
         let failed = |source| ImageError::layer(image, label, source);
-        let (diff_id, unpacked) = {
-            let tar = decompressed(BufReader::with_capacity(BUFFER, &mut blob));
-            let mut tar = HashingReader::new(tar.map_err(|e| failed(UnpackError::Read(e)))?);
-            let unpacked = unpack::unpack(&mut tar, &files, self.limits, &job.cancel);
-            (tar.digest(), unpacked)
-        };
-        if let Some(wanted) = &expected.blob {
-            // A damaged stream fails to unpack in many ways; what is wrong with it is its digest.
-            let whole = io::copy(&mut blob, &mut io::sink()).is_ok();
-            let found = blob.digest();
-            if whole && found != *wanted {
-                return Err(ImageError::corrupt(image, wanted, &found));
-            }
-        }
-        let unpacked = unpacked.map_err(failed)?;
-        if let Some(wanted) = expected.diff_id.as_ref().filter(|wanted| **wanted != diff_id) {
-            return Err(ImageError::corrupt(image, wanted, &diff_id));
-        }
+        let (diff_id, unpacked) = self.unpack(image, label, stream, expected, &work, job)?;
         if expected.diff_id.is_none() && !unpacked.end_marker {
             let reason = "the stream ends without the end marker of a tar stream";
             return Err(failed(UnpackError::Malformed { offset: 0, reason }));
@@ -91,8 +66,44 @@ impl ImageStore {
             },
         };
         self.publish(&work, &diff_id, &record)?;
-        let shared = lock.share().map_err(|e| ImageError::io("lock", layer, e))?;
-        Ok(Installed { diff_id, record, lock: shared })
+        let path = self.layout.layer_lock(&diff_id);
+        let lock = lock.share().map_err(|error| ImageError::io("lock", path, error))?;
+        Ok(Installed { diff_id, record, lock })
+    }
+
+    /// Unpacks into `work` and checks the digests.
+    fn unpack(
+        &self,
+        image: &ImageRef,
+        label: &str,
+        stream: impl Read,
+        expected: &Expected,
+        work: &Work,
+        job: &Job,
+    ) -> Result<(Digest, Unpacked), ImageError> {
+        let files = make_folders(work)?;
+        let failed = |source| ImageError::layer(image, label, source);
+        let mut blob = HashingReader::when(expected.blob.is_some(), Counted { inner: stream, job });
+        let (diff_id, unpacked) = {
+            let tar = decompressed(BufReader::with_capacity(BUFFER, &mut blob));
+            let mut tar = HashingReader::new(tar.map_err(|e| failed(UnpackError::Read(e)))?);
+            let unpacked = unpack::unpack(&mut tar, &files, self.limits, &job.cancel);
+            (tar.digest(), unpacked)
+        };
+        // A damaged stream fails to unpack in many ways; what is wrong with it is its digest. What
+        // was given up was not read to its end and has none.
+        if let Some(wanted) = &expected.blob
+            && !matches!(unpacked, Err(UnpackError::Cancelled))
+            && io::copy(&mut blob, &mut io::sink()).is_ok()
+            && blob.digest() != *wanted
+        {
+            return Err(ImageError::corrupt(image, wanted, &blob.digest()));
+        }
+        let unpacked = unpacked.map_err(failed)?;
+        match &expected.diff_id {
+            Some(wanted) if *wanted != diff_id => Err(ImageError::corrupt(image, wanted, &diff_id)),
+            _ => Ok((diff_id, unpacked)),
+        }
     }
 
     /// Renames the layer in `work` to where everyone finds it, when all of it is on disk.
@@ -112,4 +123,16 @@ impl ImageStore {
             .and_then(|()| crate::record::sync_parent(&to));
         done.map_err(|error| ImageError::io("write", to, error))
     }
+}
+
+/// The folder of a layer in `work`, and in it the folder for its files.
+fn make_folders(work: &Work) -> Result<PathBuf, ImageError> {
+    let layer = work.path("layer");
+    let files = layer.join("fs");
+    let made = fs::create_dir(&layer).and_then(|()| fs::create_dir(&files)).and_then(|()| {
+        // Whatever the umask is: a layer that says nothing of its root has an ordinary one.
+        fs::set_permissions(&files, fs::Permissions::from_mode(0o755))
+    });
+    made.map_err(|error| ImageError::io("make", &files, error))?;
+    Ok(files)
 }
