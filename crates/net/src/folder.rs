@@ -6,15 +6,17 @@
 //! leases/ID.json        a box's lease
 //! slots/001-0ff         the same file under its address: the claim
 //! names/001-web         the same file under its name, for netd
+//! spares/00 … 3f        files of released leases
 //! netd.lock netd.log    held, and written, by netd
 //! ```
 //!
 //! A claim is made by linking, which fails when the name is taken; so no two processes ever lease
-//! the same address, without a lock. And it is links because making a file is the dearest step of
-//! all: up to 0.7 ms on a busy ext4, and 0.02 ms for a link.
+//! the same address, without a lock. And it is links because making and removing a file are the
+//! dearest steps of all: 0.3 to 3 ms on an ext4 on which many come and go, and 0.02 ms for a link.
+//! For the same reason the file of a released lease is kept, and becomes that of another one.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -45,7 +47,13 @@ impl Network {
 }
 
 /// What is below `DATA/net` of folders.
-pub(crate) const FOLDERS: [&str; 4] = ["networks", "leases", "slots", "names"];
+pub(crate) const FOLDERS: [&str; 5] = ["networks", "leases", "slots", "names", "spares"];
+
+/// The most files that are kept for leases to come.
+const SPARES: u16 = 64;
+
+/// How many of them are looked for before a file is made.
+const LOOKED_FOR: u16 = 8;
 
 /// The folder `DATA/net`.
 #[derive(Debug, Clone)]
@@ -135,9 +143,13 @@ impl Folder {
         remove(&self.lease_path(lease.id))
     }
 
-    /// Gives a claim up.
+    /// Gives a claim up. It is the last name of the file, so the file is spare.
     pub(crate) fn free(&self, lease: &Lease) -> Result<(), NetError> {
-        remove(&self.slot_path(lease.index, lease.slot))
+        let path = self.slot_path(lease.index, lease.slot);
+        match fs::rename(&path, self.spare_path(lease.slot)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            kept => kept.map_err(NetError::file("free", path)),
+        }
     }
 
     /// The lease of the box with an address.
@@ -179,8 +191,15 @@ impl Folder {
     /// A lease as a file that nobody looks for.
     fn draft(&self, lease: &Lease) -> Result<PathBuf, NetError> {
         let draft = new(&self.lease_path(lease.id));
+        let near = (0..LOOKED_FOR).map(|step| self.spare_path(lease.slot.wrapping_add(step)));
+        // Whoever renames it has it; when there is none, `fill` makes a file.
+        near.into_iter().any(|spare| fs::rename(spare, &draft).is_ok());
         fill(&draft, lease)?;
         Ok(draft)
+    }
+
+    fn spare_path(&self, slot: u16) -> PathBuf {
+        self.0.join(format!("spares/{:02x}", slot % SPARES))
     }
 
     /// Claims the address of a lease; whether it was free, or was this box's already.
@@ -284,7 +303,13 @@ fn new(path: &Path) -> PathBuf {
 
 fn fill(path: &Path, value: &impl Serialize) -> Result<(), NetError> {
     let bytes = serde_json::to_vec(value).map_err(io::Error::other);
-    let written = bytes.and_then(|bytes| File::create(path)?.write_all(&bytes));
+    // Cut to its length afterwards: ext4 writes out a file at once that was emptied first.
+    let options = OpenOptions::new().write(true).create(true).truncate(false).clone();
+    let written = bytes.and_then(|bytes| {
+        let mut file = options.open(path)?;
+        file.write_all(&bytes)?;
+        file.set_len(bytes.len() as u64)
+    });
     if written.is_err() {
         remove(path)?;
     }
