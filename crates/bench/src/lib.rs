@@ -1,1 +1,29 @@
-//! stub
+//! What `boxherd bench` measures: our figures, the kernel's floor, and the peers that are
+//! installed, in one run and interleaved, so that every figure comes with a ratio that a busy
+//! machine does not falsify.
+//!
+//! It knows no engine: it measures through a [`Front`], which the herd is. Nothing here judges: the targets are printed beside what was
+//! measured. Start reading in [`run`], then `contest.rs` (how contenders take turns), then
+//! `stats.rs` (pure).
+
+mod boxes;
+mod contest;
+mod context;
+mod files;
+mod forks;
+mod front;
+mod machine;
+mod memory;
+mod peers;
+mod programs;
+mod report;
+mod run;
+mod stats;
+mod table;
+
+pub use context::{Context, Options};
+pub use front::Front;
+pub use machine::Machine;
+pub use report::{Contest, Figure, PhaseFigure, Report, Unit};
+pub use run::{NAMES, run};
+pub use stats::Summary;
