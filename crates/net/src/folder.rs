@@ -146,6 +146,9 @@ impl Folder {
     /// Gives a claim up. It is the last name of the file, so the file is spare.
     pub(crate) fn free(&self, lease: &Lease) -> Result<(), NetError> {
         let path = self.slot_path(lease.index, lease.slot);
+        if read::<Lease>(&path)?.is_some_and(|held| held.id != lease.id) {
+            return Ok(());
+        }
         match fs::rename(&path, self.spare_path(lease.slot)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             kept => kept.map_err(NetError::file("free", path)),

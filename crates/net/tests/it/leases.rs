@@ -222,3 +222,20 @@ fn boxes_made_at_once_share_a_network_and_no_address() {
     assert_eq!(addresses.len(), 32);
     assert_eq!(said("nft", "list tables").lines().count(), 2);
 }
+
+#[test]
+fn what_a_torn_release_left_opens_nothing_for_the_next_box() {
+    if !plays_host("leases::what_a_torn_release_left_opens_nothing_for_the_next_box") {
+        return;
+    }
+    let host = Host::new();
+    let id = BoxId::new();
+    let first = Guest::start(&host.networks, id, "web", &egress(&["192.0.2.0/24"]));
+    assert!(first.pings(OUTSIDE));
+    let address = first.address();
+    drop(first);
+    std::fs::remove_file(host.data.path().join(format!("net/leases/{id}.json"))).unwrap();
+    let second = Guest::start(&host.networks, id, "web", &egress(&[]));
+    assert_eq!(second.address(), address);
+    assert!(!second.pings(OUTSIDE));
+}
