@@ -120,6 +120,9 @@ impl NetError {
             Self::SubnetTaken { .. } => {
                 Some("remove the host's route, or delete the boxes of that network")
             }
+            Self::Rules { .. } => {
+                Some("the kernel needs `nft_fib_inet`, `nft_masq`, `nft_ct` and `nft_reject_inet`")
+            }
             Self::Ipv6Rule { .. } => Some("list IPv4 addresses or names"),
             _ => None,
         }

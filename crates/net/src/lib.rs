@@ -4,8 +4,8 @@
 //! A box's port is a *routed* veth pair: one end is `eth0` in the box, the other is a device of
 //! its own on the host with a route to the box's single address (`docs/design/0006-network.md`
 //! says why no bridge carries it). A network is a subnet, an nftables table, and an anchor device
-//! that holds the gateway's address; it is made once. A box then costs a few netlink messages and
-//! some elements of the table's sets, and no process is spawned for it.
+//! that holds the gateway's address; it is made once. A box then costs a file and a few netlink
+//! messages; no process is spawned for it and the firewall is not touched.
 //!
 //! The room knows the model's words and the kernel. It knows nothing of images, cgroups or agents.
 //!

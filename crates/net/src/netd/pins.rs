@@ -1,6 +1,7 @@
 //! The addresses that boxes with an egress list may reach because of an answer.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use crate::networks::refused;
 use crate::nft::Transaction;
 use crate::{Lease, NetError, elements};
 
-/// A pin lives at least this long: programs connect some time after they asked.
+/// A pin outlives the answer by at least this, since programs connect some time after they asked,
+/// and by at most twice this, so that asking often does not mean pinning often.
 const FLOOR: Duration = Duration::from_secs(300);
 /// The most pins of one box.
 const MAX_PER_BOX: usize = 2048;
@@ -51,13 +53,17 @@ impl Pins {
         self.until.retain(|_, until| *until > now);
         let place = |pin: &Pin| Place { from: lease.address(), to: pin.to, port: pin.port };
         let stale = |pin: &&Pin| {
-            let needed = now + Duration::from_secs(pin.ttl.into());
+            let needed = now + Duration::from_secs(pin.ttl.into()) + FLOOR;
             self.until.get(&place(pin)).is_none_or(|until| *until < needed)
         };
         let stale: Vec<Pin> = pins.iter().filter(stale).copied().collect();
         let held = self.until.keys().filter(|place| place.from == lease.address()).count();
-        if stale.is_empty() || held + stale.len() > MAX_PER_BOX {
+        if stale.is_empty() {
             return Ok(());
+        }
+        if held + stale.len() > MAX_PER_BOX {
+            let full = io::Error::other(format!("the box has {held} pins, and may have no more"));
+            return Err(NetError::kernel("pin an answer")(full));
         }
         self.renew(lease, &stale)?;
         if folder.lease(lease.id)?.as_ref() != Some(lease) {
@@ -88,9 +94,8 @@ impl Pins {
     }
 }
 
-/// Longer than the answer may be believed, so that the box asks again before it is cut off.
 fn lifetime(pin: &Pin) -> Duration {
-    Duration::from_secs(pin.ttl.into()) + FLOOR
+    Duration::from_secs(pin.ttl.into()) + 2 * FLOOR
 }
 
 fn element(lease: &Lease, pin: &Pin) -> elements::Element {
