@@ -1,1 +1,34 @@
-//! stub
+//! The engine of this machine: boxes made of namespaces, control groups and mounts, by system calls
+//! alone.
+//!
+//! It knows the rooms below it ([`boxherd_image`], [`boxherd_net`], `sys`) and what the agent wants
+//! to be handed; it knows no store and no front door. Nothing it writes down is believed without a
+//! look at the kernel.
+//!
+//! Start reading in [`LocalEngine`], then `start.rs` (what a start prepares), `helper/start.rs`
+//! (what needs privileges) and `helper/child.rs` (the box's first process until it is the agent).
+//! `docs/design/0003-local-runtime.md` says why it is done this way.
+
+mod capabilities;
+mod cgroup;
+mod checks;
+mod copies;
+mod core;
+mod create;
+mod data;
+mod engine;
+mod error;
+mod helper;
+mod images;
+mod link;
+mod process;
+mod record;
+mod root;
+mod start;
+mod stop;
+pub mod storage;
+mod truth;
+mod uids;
+
+pub use engine::LocalEngine;
+pub use helper::Helper;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use rustix::process::Pid;
@@ -11,6 +11,9 @@ pub use libc::{
     CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER,
     CLONE_NEWUTS,
 };
+
+/// Of `linux/sched.h`; wider than the C library's flags.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Which of the two processes this is.
 #[derive(Debug)]
@@ -42,14 +45,23 @@ impl SingleThreaded {
     }
 
     /// Copies this process; the copy is in new namespaces of the kinds in `namespaces`
-    /// (`CLONE_NEW…`). The parent hears SIGCHLD when it ends.
-    pub fn fork(&self, namespaces: libc::c_int) -> io::Result<Forked> {
+    /// (`CLONE_NEW…`), and in the control group whose folder in the unified hierarchy is `group`.
+    /// The parent hears SIGCHLD when it ends.
+    pub fn fork(
+        &self,
+        namespaces: libc::c_int,
+        group: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Forked> {
         let mut pidfd: libc::c_int = -1;
         // SAFETY: all zero is a valid `clone_args`: no flags, no stack, nothing written.
         let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
         args.flags = namespaces as u64 | libc::CLONE_PIDFD as u64;
         args.pidfd = ptr::from_mut(&mut pidfd) as u64;
         args.exit_signal = libc::SIGCHLD as u64;
+        if let Some(group) = group {
+            args.flags |= CLONE_INTO_CGROUP;
+            args.cgroup = u64::try_from(group.as_raw_fd()).map_err(io::Error::other)?;
+        }
         let size = size_of::<libc::clone_args>();
         // SAFETY: `args` is alive and has that size, `pidfd` is alive and receives a descriptor.
         // Without CLONE_VM the child has memory of its own, and as there is one thread, which is

@@ -1,0 +1,82 @@
+//! What this host lets boxes do, and why not the rest.
+
+use boxherd_engine::{EngineError, Unsupported};
+use boxherd_model::{Capability, CapabilitySet};
+
+use crate::cgroup::Controller;
+use crate::core::Core;
+
+/// Why there is no gVisor yet.
+pub(crate) const NO_GVISOR: &str = "this version of Boxherd does not run boxes under `runsc`";
+
+/// What was probed, once.
+#[derive(Debug, Clone)]
+pub(crate) struct Probed {
+    pub(crate) set: CapabilitySet,
+    missing: Vec<(Capability, String)>,
+}
+
+impl Probed {
+    pub(crate) fn probe(core: &Core) -> Self {
+        let candidates = [
+            (Capability::Suspend, controller(core, Controller::Freezer)),
+            (Capability::MemoryLimit, controller(core, Controller::Memory)),
+            (Capability::PidsLimit, controller(core, Controller::Pids)),
+            (Capability::CpuLimit, controller(core, Controller::Cpu)),
+            (Capability::DiskLimit, core.pool.can_limit()),
+            (Capability::Network, network(core)),
+            (Capability::Egress, network(core)),
+            (Capability::Fork, Ok(())),
+            (Capability::Snapshot, Ok(())),
+            (Capability::Images, Ok(())),
+            (Capability::Uids, Ok(())),
+            (Capability::Nesting, Ok(())),
+            (Capability::Gvisor, Err(NO_GVISOR.to_owned())),
+            (Capability::LiveFork, Err(NO_MEMORY.to_owned())),
+            (Capability::Hibernate, Err(NO_MEMORY.to_owned())),
+        ];
+        let mut probed = Self { set: CapabilitySet::default(), missing: Vec::new() };
+        let mut present = Vec::new();
+        for (capability, found) in candidates {
+            match found {
+                Ok(()) => present.push(capability),
+                Err(reason) => probed.missing.push((capability, reason)),
+            }
+        }
+        probed.set = present.into_iter().collect();
+        probed
+    }
+
+    pub(crate) fn why_not(&self, capability: Capability) -> String {
+        let reason = self.missing.iter().find(|(missing, _)| *missing == capability);
+        reason.map_or_else(|| "it works here".to_owned(), |(_, reason)| reason.clone())
+    }
+}
+
+/// Why memory is not saved.
+const NO_MEMORY: &str = "memory is saved through gVisor or CRIU 4.2, neither of which this version of \
+     Boxherd drives";
+
+fn controller(core: &Core, controller: Controller) -> Result<(), String> {
+    match &core.hierarchies {
+        None => Err("this process may not make control groups; run as root".to_owned()),
+        Some(hierarchies) if hierarchies.has(controller) => Ok(()),
+        Some(_) => {
+            let name = controller.as_str();
+            Err(format!("no mounted cgroup hierarchy has the controller `{name}`"))
+        }
+    }
+}
+
+fn network(core: &Core) -> Result<(), String> {
+    core.networks.available().map_err(|error| match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    })
+}
+
+/// The error for a call that needs control groups where there are none.
+pub(crate) fn missing(op: &'static str, capability: Capability) -> EngineError {
+    let reason = "this process may not make control groups; run as root".to_owned();
+    Unsupported { op, capability, reason }.into()
+}

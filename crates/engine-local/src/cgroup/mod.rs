@@ -1,0 +1,142 @@
+//! Control groups: v1, v2, and both at once.
+//!
+//! Every box has a group `boxherd-INSTALLATION/ID` in each hierarchy that is used. [`layout`] says
+//! which those are; [`Group`] drives the groups of one box.
+
+mod group;
+mod layout;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use boxherd_model::{BoxId, Limits};
+
+pub(crate) use group::{Group, Joins};
+pub(crate) use layout::{Controller, Layout, Place};
+
+/// Processes and threads of a box whose spec sets no limit.
+const DEFAULT_PIDS: u64 = 4096;
+
+/// The hierarchies of this host, and our folder in each.
+#[derive(Debug, Clone)]
+pub(crate) struct Hierarchies {
+    layout: Layout,
+    folder: String,
+    /// What a box may use whose spec sets no limit, in bytes: half of this host.
+    default_memory: u64,
+}
+
+impl Hierarchies {
+    /// Looks at this host. `None` when this process may not make groups in it.
+    pub(crate) fn detect(installation: &str) -> io::Result<Option<Self>> {
+        let mut layout = Layout::parse(&fs::read_to_string("/proc/self/mountinfo")?);
+        if let Some(root) = layout.unified() {
+            let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
+            layout = layout.with_unified_controllers(&controllers);
+        }
+        let memory = rustix::system::sysinfo();
+        let total = memory.totalram as u64 * u64::from(memory.mem_unit);
+        let folder = format!("boxherd-{installation}");
+        let this = Self { layout, folder, default_memory: total / 2 };
+        Ok(this.usable().then_some(this))
+    }
+
+    /// Without a freezer there is no telling which processes are a box's.
+    fn usable(&self) -> bool {
+        let Some(Place::V1(root) | Place::V2(root)) = self.layout.place(Controller::Freezer) else {
+            return false;
+        };
+        rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok()
+    }
+
+    /// Whether `controller` is anywhere.
+    pub(crate) fn has(&self, controller: Controller) -> bool {
+        self.layout.place(controller).is_some()
+    }
+
+    /// Where `controller` is, for `doctor`.
+    pub(crate) fn place(&self, controller: Controller) -> Option<Place<'_>> {
+        self.layout.place(controller)
+    }
+
+    /// The groups of a box, whether they are there or not.
+    pub(crate) fn group(&self, id: BoxId) -> Group {
+        let place = |root: &Path| root.join(&self.folder).join(id.to_string());
+        let mut group = Group::default();
+        for controller in Controller::ALL {
+            match self.layout.place(controller) {
+                Some(Place::V1(root)) => group.v1.push((controller, place(root))),
+                Some(Place::V2(root)) => group.unified = Some(place(root)),
+                None => {}
+            }
+        }
+        group
+    }
+
+    /// Makes the groups of a box with their limits, anew when there are old ones. The caller has
+    /// seen to it that no process is left in those.
+    pub(crate) fn make(&self, id: BoxId, limits: &Limits) -> io::Result<Group> {
+        let mut group = self.group(id);
+        if limits.cpus.is_none() {
+            // One group less to make, to join and to remove.
+            group.forget(Controller::Cpu);
+        }
+        for folder in group.folders() {
+            self.make_folder(folder)?;
+        }
+        group.limit(
+            limits.memory.map_or(self.default_memory, |size| size.bytes()),
+            limits.pids.map_or(DEFAULT_PIDS, u64::from),
+            limits.cpus,
+        )?;
+        Ok(group)
+    }
+
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_ours(folder.parent().unwrap_or(folder))?;
+                fs::create_dir(folder)
+            }
+            // A group remembers that its last processes ran out of memory.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir(folder)?;
+                fs::create_dir(folder)
+            }
+            made => made,
+        }
+    }
+
+    /// The folder of this installation in one hierarchy.
+    fn make_ours(&self, folder: &Path) -> io::Result<()> {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let Some(root) = self.layout.unified().filter(|root| folder.starts_with(root)) else {
+            return Ok(());
+        };
+        let down: Vec<_> = self.layout.delegated().map(|c| format!("+{}", c.as_str())).collect();
+        if down.is_empty() {
+            return Ok(());
+        }
+        for level in [root, folder] {
+            fs::write(level.join("cgroup.subtree_control"), down.join(" "))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the folders of this installation that are empty. For the end of an installation, and
+    /// for tests.
+    pub(crate) fn remove_ours(&self) -> io::Result<()> {
+        let mut folders: Vec<PathBuf> = Vec::new();
+        for controller in Controller::ALL {
+            if let Some(Place::V1(root) | Place::V2(root)) = self.layout.place(controller) {
+                folders.push(root.join(&self.folder));
+            }
+        }
+        folders.dedup();
+        folders.iter().try_for_each(|folder| group::absent_is_fine(fs::remove_dir(folder)))
+    }
+}

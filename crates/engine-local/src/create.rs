@@ -1,0 +1,108 @@
+//! Making a box that does not run.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use boxherd_engine::{EngineError, Made, Unsupported, fault};
+use boxherd_image::Rootfs;
+use boxherd_model::{BoxId, BoxSpec, Capability, ImageRef, ImageSource, Isolation};
+
+use crate::core::Core;
+use crate::error::{at, storage};
+use crate::record::{self, BoxRecord};
+use crate::root::skeleton;
+
+impl Core {
+    pub(crate) fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
+        let begun = Instant::now();
+        let mut made = Made::default();
+        refuse_what_cannot_be(spec, &self.pool)?;
+        let image = self.resolve(&spec.image)?;
+        made.image_digest = image.as_ref().map(|image| image.digest.clone());
+        made.timings.push("image", begun.elapsed());
+        let at_rootfs = Instant::now();
+        self.begin(id, spec, made.image_digest.clone())?;
+        let layer = self.pool.create_layer(id, spec.limits.disk).map_err(storage)?;
+        fault::point("create.layer");
+        furnish(&layer.path, spec.image == ImageRef::host()).map_err(at("fill the box's root"))?;
+        fault::point("create.root");
+        self.finish(id)?;
+        // From here on the record holds the image's layers.
+        drop(image);
+        made.timings.push("rootfs", at_rootfs.elapsed());
+        Ok(made)
+    }
+
+    /// Writes down what is about to be made, so that a delete finds all of it.
+    pub(crate) fn begin(
+        &self,
+        id: BoxId,
+        spec: &BoxSpec,
+        image: Option<String>,
+    ) -> Result<(), EngineError> {
+        let folder = self.folder(id);
+        fs::create_dir(folder.path()).map_err(at("make the box's folder"))?;
+        fault::point("create.folder");
+        let uids = Some(self.uids.claim(id).map_err(at("claim host ids"))?);
+        fault::point("create.uids");
+        let record = BoxRecord { spec: spec.clone(), uids, image };
+        record::write(&folder.draft(), &record).map_err(at("write `box.json`"))?;
+        fault::point("create.draft");
+        Ok(())
+    }
+
+    /// The box is whole.
+    pub(crate) fn finish(&self, id: BoxId) -> Result<(), EngineError> {
+        let folder = self.folder(id);
+        fs::rename(folder.draft(), folder.record()).map_err(at("write `box.json`"))?;
+        fault::point("create.whole");
+        Ok(())
+    }
+
+    fn resolve(&self, image: &ImageRef) -> Result<Option<Rootfs>, EngineError> {
+        if *image == ImageRef::host() {
+            return Ok(None);
+        }
+        let found = self.images.resolve(image).map_err(crate::images::refused)?;
+        found.map(Some).ok_or_else(|| EngineError::Image {
+            image: image.to_string(),
+            reason: "it is not in the image store".to_owned(),
+            hint: Some(match image.source() {
+                ImageSource::Local(_) => "`boxherd image ls` lists those that are".to_owned(),
+                _ => format!("run `boxherd image pull {image}`"),
+            }),
+        })
+    }
+}
+
+fn refuse_what_cannot_be(spec: &BoxSpec, pool: &crate::storage::Pool) -> Result<(), EngineError> {
+    if spec.isolation == Isolation::Gvisor {
+        return Err(unsupported("isolation", Capability::Gvisor, crate::capabilities::NO_GVISOR));
+    }
+    if spec.limits.disk.is_some()
+        && let Err(reason) = pool.can_limit()
+    {
+        return Err(unsupported("disk", Capability::DiskLimit, &reason));
+    }
+    Ok(())
+}
+
+fn unsupported(op: &'static str, capability: Capability, reason: &str) -> EngineError {
+    Unsupported { op, capability, reason: reason.to_owned() }.into()
+}
+
+/// What lies in a layer: the box's root, or the upper folder of its overlay; the overlay's work
+/// folder; the console.
+pub(crate) const ROOT: &str = "root";
+pub(crate) const WORK: &str = "work";
+pub(crate) const CONSOLE: &str = "console";
+
+fn furnish(layer: &Path, host: bool) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let root = layer.join(ROOT);
+    fs::DirBuilder::new().mode(0o755).create(&root)?;
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755))?;
+    if host { skeleton::fill(&root) } else { fs::create_dir(layer.join(WORK)) }
+}

@@ -1,0 +1,151 @@
+//! What lies where in the data folder.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use boxherd_model::BoxId;
+
+/// The data folder of one installation.
+#[derive(Debug, Clone)]
+pub(crate) struct Data {
+    root: PathBuf,
+    /// 32 hex digits that tell our groups, tables and devices from others'.
+    installation: String,
+}
+
+/// The folders that are made with the data folder.
+const FOLDERS: [&str; 4] = ["agent", "boxes", "layers", "uids"];
+
+impl Data {
+    /// Opens the folder, and makes what is missing of it.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+        if !root.join(FOLDERS[FOLDERS.len() - 1]).is_dir() {
+            make(root)?;
+            // Layers hold files that belong to root and may be set-user-id.
+            fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+            FOLDERS.iter().try_for_each(|folder| make(&root.join(folder)))?;
+        }
+        let root = root.canonicalize()?;
+        let installation = installation(&root)?;
+        Ok(Self { root, installation })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn installation(&self) -> &str {
+        &self.installation
+    }
+
+    pub(crate) fn boxes(&self) -> PathBuf {
+        self.root.join("boxes")
+    }
+
+    pub(crate) fn uids(&self) -> PathBuf {
+        self.root.join("uids")
+    }
+
+    pub(crate) fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// Device files for every box to share.
+    pub(crate) fn devices(&self) -> PathBuf {
+        self.root.join("dev")
+    }
+
+    pub(crate) fn of(&self, id: BoxId) -> BoxFolder {
+        BoxFolder { path: self.boxes().join(id.to_string()) }
+    }
+
+    /// The agent's file, written when it is not there. Nobody but root may read it, so that the
+    /// kernel lets nobody else look into a process that executes it.
+    pub(crate) fn agent(&self, bytes: &[u8], sha256: &str) -> io::Result<PathBuf> {
+        let path = self.root.join("agent").join(sha256);
+        if path.exists() {
+            return Ok(path);
+        }
+        let draft = path.with_extension(std::process::id().to_string());
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o711).open(&draft)?;
+        file.write_all(bytes)?;
+        file.set_permissions(fs::Permissions::from_mode(0o711))?;
+        drop(file);
+        fs::rename(draft, &path)?;
+        Ok(path)
+    }
+}
+
+/// The folder of one box, `boxes/ID`.
+#[derive(Debug, Clone)]
+pub(crate) struct BoxFolder {
+    path: PathBuf,
+}
+
+impl BoxFolder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What `start` needs; there once the box is whole.
+    pub(crate) fn record(&self) -> PathBuf {
+        self.path.join("box.json")
+    }
+
+    /// The same while the box is being made.
+    pub(crate) fn draft(&self) -> PathBuf {
+        self.path.join("draft.json")
+    }
+
+    pub(crate) fn runtime(&self) -> PathBuf {
+        self.path.join("runtime.json")
+    }
+
+    pub(crate) fn ended(&self) -> PathBuf {
+        self.path.join("ended.json")
+    }
+
+    /// Where the agent says how the main program ended.
+    pub(crate) fn exit(&self) -> PathBuf {
+        self.path.join("exit")
+    }
+
+    /// There once the box has an identity of its own: machine id, SSH host keys.
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.path.join("identity")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path.join(SOCKET)
+    }
+}
+
+/// The agent's listener in a box's folder.
+pub(crate) const SOCKET: &str = "link.sock";
+
+/// The id of the installation, made once, by whoever is first.
+fn installation(root: &Path) -> io::Result<String> {
+    let path = root.join("installation");
+    loop {
+        match fs::read_to_string(&path) {
+            Ok(id) if id.trim().len() == 32 => return Ok(id.trim().to_owned()),
+            Ok(_) => return Err(io::Error::other(format!("`{}` is damaged", path.display()))),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+        let mut bytes = [0; 16];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let draft = root.join(format!("installation.{}", std::process::id()));
+        fs::write(&draft, format!("{id}\n"))?;
+        match fs::hard_link(&draft, &path) {
+            // Somebody else was first; theirs is read in the next round.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => fs::remove_file(draft)?,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The [`Engine`] of this machine: what blocks runs in threads of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use boxherd_engine::{
+    Check, Child, ConsoleChunk, Engine, EngineError, Images, LinkStream, Made, Running, Snapshots,
+    Truth, Usage,
+};
+use boxherd_link::Link;
+use boxherd_model::{
+    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageInfo, ImageRef, Progress,
+    SnapshotId,
+};
+
+use crate::capabilities::Probed;
+use crate::core::Core;
+use crate::error::{at, storage};
+use crate::helper::Helper;
+
+/// How much longer than the grace an agent may take to end.
+const AGENT_SLACK: Duration = Duration::from_secs(2);
+
+/// Boxes on this machine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LocalEngine {
+    name: EngineName,
+    core: Arc<Core>,
+    probed: Arc<Probed>,
+}
+
+impl LocalEngine {
+    /// Opens the engine on the data folder `data`, making what is missing of it. Any number of
+    /// processes may have the same folder open. Boxes are started by `helper`.
+    ///
+    /// Blocks for about a millisecond.
+    pub fn open(name: EngineName, data: &Path, helper: Helper) -> Result<Self, EngineError> {
+        let core = Core::open(data, helper)?;
+        let probed = Arc::new(Probed::probe(&core));
+        Ok(Self { name, core: Arc::new(core), probed })
+    }
+
+    /// The id of the installation: 32 hex digits, made once for the data folder.
+    #[must_use]
+    pub fn installation(&self) -> &str {
+        self.core.data.installation()
+    }
+
+    /// The networks of the boxes, for `netd` and for reconciliation.
+    #[must_use]
+    pub fn networks(&self) -> &boxherd_net::Networks {
+        &self.core.networks
+    }
+
+    /// Where the boxes' disks are, for reconciliation.
+    #[must_use]
+    pub fn pool(&self) -> &crate::storage::Pool {
+        &self.core.pool
+    }
+
+    /// Takes away what the installation made on this host: networks, empty control groups. For the
+    /// end of an installation, and for tests; no box may be left.
+    pub fn dismantle(&self) -> Result<(), EngineError> {
+        self.core.networks.dismantle().map_err(crate::error::network)?;
+        self.core.pool.settle().map_err(storage)?;
+        let groups = self.core.hierarchies.as_ref();
+        groups.map_or(Ok(()), |groups| groups.remove_ours()).map_err(at("remove control groups"))
+    }
+
+    /// Runs `work` in a thread that may block, alone with the box.
+    async fn alone<T: Send + 'static>(
+        &self,
+        id: BoxId,
+        work: impl FnOnce(&Core) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        self.blocking(move |core| core.alone(id, || work(core))).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Core) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let core = Arc::clone(&self.core);
+        let done = tokio::task::spawn_blocking(move || work(&core)).await;
+        done.map_err(|error| EngineError::refused("run the engine's work", error))?
+    }
+
+    /// Asks the agent to end everything. One that cannot be asked is killed by the caller.
+    async fn ask_to_stop(&self, id: BoxId, grace: Duration) {
+        let asked = async {
+            let stream = self.core.connect(id).ok()?;
+            let link = Link::open(stream).await.ok()?;
+            link.stop(grace).await.ok()
+        };
+        if tokio::time::timeout(grace + AGENT_SLACK, asked).await.ok().flatten().is_none() {
+            tracing::debug!(%id, "the agent did not end by itself");
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for LocalEngine {
+    fn name(&self) -> &EngineName {
+        &self.name
+    }
+
+    fn capabilities(&self) -> &CapabilitySet {
+        &self.probed.set
+    }
+
+    fn why_not(&self, capability: Capability) -> String {
+        self.probed.why_not(capability)
+    }
+
+    async fn checks(&self) -> Vec<Check> {
+        let checked = self.blocking(|core| Ok(crate::checks::all(core))).await;
+        checked.unwrap_or_default()
+    }
+
+    async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
+        let spec = spec.clone();
+        self.alone(id, move |core| core.create(id, &spec)).await
+    }
+
+    async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
+        self.alone(id, move |core| core.start(id)).await
+    }
+
+    async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
+        if self.alone(id, move |core| core.begin_stop(id)).await? {
+            self.ask_to_stop(id, grace).await;
+            self.alone(id, move |core| core.finish_stop(id)).await?;
+        }
+        Ok(())
+    }
+
+    async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
+        self.alone(id, move |core| core.suspend(id)).await
+    }
+
+    async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
+        self.alone(id, move |core| core.resume(id)).await
+    }
+
+    async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
+        let children = children.to_vec();
+        self.alone(source, move |core| core.fork(source, &children)).await
+    }
+
+    async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
+        self.alone(id, move |core| core.delete(id)).await
+    }
+
+    async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {
+        self.blocking(move |core| core.inspect(id)).await
+    }
+
+    async fn list(&self) -> Result<Vec<Truth>, EngineError> {
+        self.blocking(Core::list).await
+    }
+
+    async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
+        // Nothing in it waits: a socket of this machine answers at once or not at all.
+        self.core.connect(id)
+    }
+
+    async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
+        let name = name.clone();
+        self.alone(id, move |core| core.rename(id, &name)).await
+    }
+
+    async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError> {
+        self.blocking(move |core| core.console(id, from)).await
+    }
+
+    async fn usage(&self, id: BoxId) -> Result<Usage, EngineError> {
+        self.blocking(move |core| core.usage(id)).await
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Snapshots for LocalEngine {
+    async fn take(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.alone(id, move |core| core.take_snapshot(id, snapshot)).await
+    }
+
+    async fn restore(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.alone(id, move |core| core.restore_snapshot(id, snapshot)).await
+    }
+
+    async fn remove(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.alone(id, move |core| core.pool.remove_snapshot(id, snapshot).map_err(storage)).await
+    }
+
+    async fn list(&self, id: BoxId) -> Result<Vec<SnapshotId>, EngineError> {
+        self.blocking(move |core| core.pool.snapshots(id).map_err(storage)).await
+    }
+}
+
+#[async_trait]
+impl Images for LocalEngine {
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        progress: &dyn Progress,
+    ) -> Result<ImageInfo, EngineError> {
+        self.core.images.pull(image, progress).await.map_err(crate::images::refused)
+    }
+
+    async fn import(
+        &self,
+        name: &ImageRef,
+        path: &Path,
+        progress: &dyn Progress,
+    ) -> Result<ImageInfo, EngineError> {
+        self.core.images.import(name, path, progress).await.map_err(crate::images::refused)
+    }
+
+    async fn list(&self) -> Result<Vec<ImageInfo>, EngineError> {
+        self.blocking(|core| core.images.list().map_err(crate::images::refused)).await
+    }
+
+    async fn remove(&self, image: &ImageRef) -> Result<(), EngineError> {
+        let image = image.clone();
+        self.blocking(move |core| core.remove_image(&image)).await
+    }
+}

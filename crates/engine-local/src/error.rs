@@ -1,0 +1,89 @@
+//! From what the rooms below say to what an engine answers.
+
+use std::io;
+
+use boxherd_engine::EngineError;
+use rustix::io::Errno;
+
+use crate::helper::HelperError;
+use crate::storage::StorageError;
+
+/// For `map_err`: what the system said about `step`.
+pub(crate) fn at(step: impl Into<String>) -> impl FnOnce(io::Error) -> EngineError {
+    let step = step.into();
+    move |source| refused(step, source, None)
+}
+
+fn refused(step: String, source: io::Error, hint: Option<String>) -> EngineError {
+    let exhausted = |resource| EngineError::Exhausted { resource, source: repeat(&source) };
+    match source.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => exhausted("disk space"),
+        Some(Errno::MFILE | Errno::NFILE) => exhausted("file descriptors"),
+        Some(Errno::AGAIN) => exhausted("processes"),
+        Some(Errno::NOMEM) => exhausted("memory"),
+        _ => EngineError::Refused { step, source: Box::new(source), hint },
+    }
+}
+
+fn repeat(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
+}
+
+pub(crate) fn helper(error: HelperError) -> EngineError {
+    match error {
+        HelperError::Failed(failure) => {
+            let hint = hint(&failure.step, failure.errno);
+            let source = match failure.errno {
+                Some(errno) => io::Error::from_raw_os_error(errno),
+                None => io::Error::other(failure.message),
+            };
+            refused(failure.step, source, hint)
+        }
+        HelperError::Gone(source) => EngineError::Unreachable { source: Box::new(source) },
+    }
+}
+
+/// The way out of what a step of a start can run into.
+fn hint(step: &str, errno: Option<i32>) -> Option<String> {
+    let says = |text: &str| Some(text.to_owned());
+    match errno.map(Errno::from_raw_os_error) {
+        Some(Errno::INVAL) if step.starts_with("map ids on") => says(
+            "its filesystem has no id-mapped mounts; put the data folder on ext4, btrfs or xfs",
+        ),
+        Some(Errno::NOSPC) if step.starts_with("make the box's namespaces") => {
+            says("raise the limits in `/proc/sys/user`, such as `max_user_namespaces`")
+        }
+        Some(Errno::PERM) if step.starts_with("mount proc") || step.starts_with("mount sysfs") => {
+            says("this host hides parts of `/proc` or `/sys`, as containers do; run outside of one")
+        }
+        Some(Errno::PERM) => says("`boxherd doctor` says what this host allows"),
+        _ => None,
+    }
+}
+
+pub(crate) fn storage(error: StorageError) -> EngineError {
+    let hint = error.hint();
+    match error {
+        full @ StorageError::Full { .. } => EngineError::Exhausted {
+            resource: "disk space",
+            source: io::Error::new(io::ErrorKind::StorageFull, full.to_string()),
+        },
+        StorageError::NoLayer { id } => EngineError::NoSuchBox(id),
+        other => EngineError::Refused {
+            step: "keep the disk of the box".to_owned(),
+            source: Box::new(other),
+            hint,
+        },
+    }
+}
+
+pub(crate) fn network(error: boxherd_net::NetError) -> EngineError {
+    let hint = error.hint().map(str::to_owned);
+    EngineError::Refused {
+        step: "give the box its network".to_owned(),
+        source: Box::new(error),
+        hint,
+    }
+}

@@ -1,0 +1,313 @@
+//! The box's first process, until it is the agent.
+//!
+//! It is a copy of the helper in namespaces of its own. It has no privilege outside them, and what
+//! it does to files, it does as the box's root: it follows links of the box only after the host's
+//! files are out of reach.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use boxherd_sys::clone::{CLONE_NEWCGROUP, default_signals, unshare};
+use boxherd_sys::exec::{exec_fd, hand_on};
+use boxherd_sys::seccomp::Program;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
+};
+use rustix::process::{chdir, fchdir, pivot_root, setsid};
+use rustix::thread::{
+    CapabilitySet, remove_capability_from_bounding_set, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+
+use super::start::{IDS, Mounts, NETWORK, chain};
+use super::wire::{Failure, Root, Start, StartFds};
+
+/// What the child has in its hands.
+pub(super) struct Inside<'a> {
+    pub(super) request: &'a Start,
+    pub(super) fds: StartFds,
+    pub(super) mounts: Mounts,
+    pub(super) filter: &'a Program,
+}
+
+/// Becomes the agent, or says through `sync` why not.
+pub(super) fn run(inside: Inside<'_>, sync: OwnedFd) {
+    // Above the numbers that the agent is handed.
+    let Ok(sync) = rustix::io::fcntl_dupfd_cloexec(sync, 64) else { return };
+    let Err(failure) = become_agent(inside, &sync);
+    let text = serde_json::to_vec(&failure).unwrap_or_default();
+    // Nobody listens any more when the helper is gone; then nobody waits either.
+    drop(File::from(sync).write_all(&text));
+}
+
+fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
+    let Inside { request, fds, mounts, filter } = inside;
+    join_groups(&fds.tasks)?;
+    wait_for(sync, IDS)?;
+    become_root().map_err(Failure::at("become the box's root"))?;
+    enter_root(request, mounts)?;
+    rustix::system::sethostname(request.hostname.as_bytes())
+        .map_err(Failure::at("set the host name"))?;
+    write_files(request);
+    wait_for(sync, NETWORK)?;
+    let network = request.lease.as_ref().map(boxherd_net::Lease::inside);
+    network.unwrap_or_else(boxherd_net::Inside::loopback).apply().map_err(|error| Failure {
+        step: "set up the network inside the box".to_owned(),
+        message: chain(&error),
+        errno: None,
+    })?;
+    if !request.nesting {
+        drop_capabilities()?;
+    }
+    execute(fds, filter)
+}
+
+/// Joins the groups of v1 hierarchies, then makes them the root of what the box sees of groups.
+fn join_groups(tasks: &[OwnedFd]) -> Result<(), Failure> {
+    for group in tasks {
+        rustix::io::write(group, b"0").map_err(Failure::at("join a control group"))?;
+    }
+    unshare(CLONE_NEWCGROUP).map_err(Failure::at("make a cgroup namespace"))
+}
+
+/// Waits for a word of the helper's. Without a helper there is no box.
+fn wait_for(sync: &OwnedFd, word: u8) -> Result<(), Failure> {
+    let mut heard = [0];
+    let copy = sync.try_clone().map_err(Failure::at("listen to the helper"))?;
+    File::from(copy).read_exact(&mut heard).map_err(Failure::at("listen to the helper"))?;
+    match heard[0] == word {
+        true => Ok(()),
+        false => Err(Failure::at("listen to the helper")(io::Error::other("unexpected word"))),
+    }
+}
+
+fn become_root() -> io::Result<()> {
+    use rustix::process::{Gid, Uid};
+    setsid()?;
+    set_thread_groups(&[])?;
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    Ok(())
+}
+
+/// Makes the box's root the only one, and mounts what belongs below it.
+fn enter_root(request: &Start, mounts: Mounts) -> Result<(), Failure> {
+    let Mounts { layer, lower, binds } = mounts;
+    let root = match &request.root {
+        Root::Host { .. } => layer,
+        Root::Layers(_) => overlay(&layer, &lower)?,
+    };
+    attach(&root, "/")?;
+    fchdir(&root).map_err(Failure::at("enter the box's root"))?;
+    // The old root ends on top of the new one, from where it is taken away below. Until then the
+    // kernel sees that this process could see all of `/proc` and `/sys`, and lets it mount them.
+    pivot_root(".", ".").map_err(Failure::at("change the root"))?;
+    for (path, tree) in &binds {
+        attach(tree, path)?;
+    }
+    mount_kernel(request.nesting)?;
+    unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))?;
+    chdir("/").map_err(Failure::at("enter the box's root"))
+}
+
+fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(tree, "", rustix::fs::CWD, path, flags)
+        .map_err(Failure::at(format!("mount on `{path}`")))
+}
+
+/// The root of a box with an image, mounted from inside: outside, an upper folder with an id map
+/// would make it read-only without a word.
+fn overlay(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<OwnedFd, Failure> {
+    use std::os::fd::AsRawFd as _;
+    let at = || Failure::at("mount the overlay of the image");
+    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let filesystem = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(at())?;
+    for folder in lower {
+        fsconfig_set_string(&filesystem, "lowerdir+", path(folder)).map_err(at())?;
+    }
+    let within = |name: &str| format!("{}/{name}", path(layer));
+    fsconfig_set_string(&filesystem, "upperdir", within("root")).map_err(at())?;
+    fsconfig_set_string(&filesystem, "workdir", within("work")).map_err(at())?;
+    fsconfig_set_flag(&filesystem, "userxattr").map_err(at())?;
+    fsconfig_create(&filesystem).map_err(at())?;
+    fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
+        .map_err(at())
+}
+
+const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// Filesystems of the kernel: type, where, options, attributes.
+const KERNEL: [(&str, &str, &[(&str, &str)], MountAttrFlags); 6] = [
+    ("proc", "/proc", &[], PLAIN),
+    ("sysfs", "/sys", &[], PLAIN.union(MountAttrFlags::MOUNT_ATTR_RDONLY)),
+    (
+        "devpts",
+        "/dev/pts",
+        &[("gid", "5"), ("mode", "620"), ("ptmxmode", "666")],
+        MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    ),
+    (
+        "tmpfs",
+        "/dev/shm",
+        &[("mode", "1777")],
+        MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV),
+    ),
+    ("mqueue", "/dev/mqueue", &[], PLAIN),
+    (
+        "tmpfs",
+        "/run",
+        &[("mode", "755")],
+        MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV),
+    ),
+];
+
+fn mount_kernel(nesting: bool) -> Result<(), Failure> {
+    for (kind, path, options, attributes) in KERNEL {
+        let attributes = match kind {
+            // Containers inside want to mount parts of it again, which a mask would forbid.
+            "sysfs" if nesting => PLAIN,
+            _ => attributes,
+        };
+        let at = || Failure::at(format!("mount {kind} on `{path}`"));
+        let filesystem = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(at())?;
+        for (key, value) in options {
+            fsconfig_set_string(&filesystem, *key, *value).map_err(at())?;
+        }
+        fsconfig_create(&filesystem).map_err(at())?;
+        let tree = fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(at())?;
+        attach(&tree, path)?;
+    }
+    if nesting { Ok(()) } else { mask() }
+}
+
+/// Hidden behind `/dev/null`: what tells of the host, or has told too much before.
+const MASKED: [&str; 7] = [
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/sysrq-trigger",
+    "/proc/kallsyms",
+];
+/// Hidden behind an empty folder that cannot be written to.
+const EMPTIED: [&str; 4] = ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/kernel/debug"];
+/// Left to be read.
+const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
+
+fn mask() -> Result<(), Failure> {
+    use boxherd_sys::mount::{Attributes, set_attributes};
+    use rustix::mount::{OpenTreeFlags, open_tree};
+    let cover = |source: &str, path: &str, read_only: bool| {
+        if !Path::new(path).exists() {
+            return Ok(());
+        }
+        let at = || Failure::at(format!("cover `{path}`"));
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = open_tree(rustix::fs::CWD, source, flags).map_err(at())?;
+        if read_only {
+            let attributes = Attributes { read_only: true, ..Attributes::default() };
+            set_attributes(tree.as_fd(), attributes)
+                .map_err(Failure::at(format!("restrict `{path}`")))?;
+        }
+        attach(&tree, path)
+    };
+    MASKED.iter().try_for_each(|path| cover("/dev/null", path, false))?;
+    // A folder of the shared `/dev` in which nothing can be made.
+    EMPTIED.iter().try_for_each(|path| cover("/dev/.empty", path, true))?;
+    READ_ONLY.iter().try_for_each(|path| cover(path, path, true))
+}
+
+/// The files that depend on the start. The box may have put anything in their place, so that not
+/// one of them can keep it from starting.
+fn write_files(request: &Start) {
+    if request.new_identity {
+        renew_identity();
+    }
+    drop(fs::remove_file("/etc/hostname"));
+    drop(fs::write("/etc/hostname", format!("{}\n", request.hostname)));
+    for (path, content) in &request.files {
+        // What the box's own administrator has written is left alone.
+        let ours = fs::read_to_string(path).map(|text| text.starts_with(crate::start::OURS));
+        if ours.unwrap_or(true) {
+            drop(fs::remove_file(path));
+            drop(fs::write(path, content));
+        }
+    }
+}
+
+/// A copy must not be mistaken for what it is a copy of.
+fn renew_identity() {
+    let mut bytes = [0; 16];
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_ok() {
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        drop(fs::remove_file("/etc/machine-id"));
+        drop(fs::write("/etc/machine-id", format!("{id}\n")));
+    }
+    let keys = fs::read_dir("/etc/ssh").into_iter().flatten().flatten().filter(|entry| {
+        entry.file_name().to_str().is_some_and(|name| name.starts_with("ssh_host_"))
+    });
+    // Made anew by whoever starts `sshd`, as after the first boot of any machine.
+    keys.for_each(|key| drop(fs::remove_file(key.path())));
+}
+
+/// What a box's root is left with: enough for accounts, packages, `ping` and debuggers. The rest
+/// opens parts of the kernel that few programs need, with `nesting` among them.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::SYS_NICE)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::AUDIT_WRITE)
+    .union(CapabilitySet::SETFCAP);
+
+/// Takes the others out of the set that bounds what programs can gain.
+fn drop_capabilities() -> Result<(), Failure> {
+    for bit in 0..64 {
+        let Some(capability) = CapabilitySet::from_bits(1 << bit) else { continue };
+        if KEPT.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            // Newer than this kernel.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(errno) => return Err(Failure::at("drop capabilities")(errno)),
+        }
+    }
+    Ok(())
+}
+
+fn execute(fds: StartFds, filter: &Program) -> Result<std::convert::Infallible, Failure> {
+    let at = || Failure::at("hand descriptors to the agent");
+    let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+    let stdio =
+        [null(), null(), null()].into_iter().collect::<io::Result<Vec<_>>>().map_err(at())?;
+    let StartFds { agent, listener, config, console, exit, .. } = fds;
+    let agent = rustix::io::fcntl_dupfd_cloexec(agent, 64);
+    let agent = agent.map_err(Failure::at("hand descriptors to the agent"))?;
+    let handed = stdio.into_iter().chain([listener, config, console, exit]).map(Some).collect();
+    hand_on(handed).map_err(at())?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    default_signals();
+    let argv = [CString::from(c"boxherd-agent")];
+    let env = [CString::from(c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")];
+    filter.install().map_err(Failure::at("install the system call filter"))?;
+    Err(Failure::at("execute the agent")(exec_fd(agent.as_fd(), &argv, &env)))
+}

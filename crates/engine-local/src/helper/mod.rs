@@ -1,0 +1,96 @@
+//! The helper: a small process with one thread that makes boxes.
+//!
+//! A process with threads cannot be copied safely, and the engine lives in one. So `main` calls
+//! [`Helper::fork`] before it starts any; what is then copied for each box is the helper, which has
+//! little memory and few descriptors. It ends when nobody can ask it any more: when every copy of
+//! the [`Helper`] is gone, or its process. The boxes stay.
+
+mod child;
+mod serve;
+mod start;
+pub(crate) mod wire;
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use boxherd_sys::clone::{Forked, SingleThreaded, exit_now};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use self::wire::{Failure, Request, StartFds, Started};
+
+/// A connection to helper processes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Helper {
+    socket: Arc<OwnedFd>,
+}
+
+/// Why the helper gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelperError {
+    /// A step of what it did failed.
+    #[error("{} failed: {}", .0.step, .0.message)]
+    Failed(Failure),
+    /// It is gone, or does not understand.
+    #[error("the helper process does not answer")]
+    Gone(#[source] io::Error),
+}
+
+impl Helper {
+    /// Makes `workers` helper processes; one is enough for a command, a server wants one per
+    /// processor. Call this first thing in `main`.
+    ///
+    /// Fails when this process has more than one thread.
+    pub fn fork(workers: usize) -> io::Result<Self> {
+        let alone = SingleThreaded::check()?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        for _ in 0..workers.max(1) {
+            if let Forked::Child = alone.fork(0, None)? {
+                drop(ours);
+                let code = match serve::serve(&theirs) {
+                    Ok(()) => 0,
+                    // Nobody is there to be told; whoever asks next finds the helper gone.
+                    Err(_) => 1,
+                };
+                exit_now(code);
+            }
+        }
+        Ok(Self { socket: Arc::new(ours) })
+    }
+
+    /// Starts a box; blocks until its agent executes. The descriptor follows its first process.
+    pub(crate) fn start(
+        &self,
+        start: wire::Start,
+        fds: &StartFds,
+    ) -> Result<(Started, OwnedFd), HelperError> {
+        let (started, pidfd) = self.ask(&Request::Start(Box::new(start)), &fds.to_vec())?;
+        let missing = || HelperError::Gone(io::Error::other("no descriptor came with the answer"));
+        Ok((started, pidfd.into_iter().next().ok_or_else(missing)?))
+    }
+
+    /// Changes the host name of a running box.
+    pub(crate) fn rename(&self, pidfd: BorrowedFd<'_>, name: &str) -> Result<(), HelperError> {
+        self.ask(&Request::Rename(name.to_owned()), &[pidfd]).map(|((), _)| ())
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(T, Vec<OwnedFd>), HelperError> {
+        let pair =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = pair.map_err(|errno| HelperError::Gone(errno.into()))?;
+        let mut all = vec![theirs.as_fd()];
+        all.extend_from_slice(fds);
+        wire::send(&*self.socket, request, &all).map_err(HelperError::Gone)?;
+        // So that the end of the helper ends the wait.
+        drop(theirs);
+        let gone = || HelperError::Gone(io::ErrorKind::UnexpectedEof.into());
+        let received = wire::receive(&ours).map_err(HelperError::Gone)?.ok_or_else(gone)?;
+        let (answer, fds): (Result<T, Failure>, _) = received;
+        Ok((answer.map_err(HelperError::Failed)?, fds))
+    }
+}

@@ -1,0 +1,104 @@
+//! The helper's own loop.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use boxherd_sys::clone::{Forked, SingleThreaded, exit_now, ignore_interrupts, reap_automatically};
+use boxherd_sys::seccomp::{Policy, Program};
+use rustix::process::chdir;
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::thread::{
+    CapabilitiesSecureBits, LinkNameSpaceType, capabilities_secure_bits, move_into_link_name_space,
+    set_capabilities_secure_bits,
+};
+
+use super::start;
+use super::wire::{self, Failure, Request, StartFds};
+
+/// What the helper keeps from one box to the next.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) alone: SingleThreaded,
+    /// The system calls of boxes without and with `nesting`.
+    pub(super) filters: [Program; 2],
+}
+
+/// Answers until nobody can ask any more.
+pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
+    settle()?;
+    let kept = Kept {
+        alone: SingleThreaded::check()?,
+        filters: [false, true].map(|nesting| Program::compile(&Policy::new(nesting))),
+    };
+    while let Some((request, mut fds)) = wire::receive::<Request>(socket)? {
+        if fds.is_empty() {
+            continue;
+        }
+        let reply = fds.remove(0);
+        let sent = match request {
+            Request::Start(request) => answer_start(&kept, &reply, &request, fds),
+            Request::Rename(name) => wire::send(&reply, &rename(&kept, &name, fds), &[]),
+        };
+        // Whoever asked may be gone by now; what was made is found by the next who looks.
+        drop(sent);
+    }
+    Ok(())
+}
+
+/// Lets go of what belonged to the process this is a copy of.
+fn settle() -> io::Result<()> {
+    ignore_interrupts()?;
+    // Boxes are followed by pidfd, by whoever wants to know.
+    reap_automatically()?;
+    chdir("/")?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    if rustix::process::geteuid().is_root() {
+        // Taking on a box's id for a moment must not cost the capabilities.
+        let bits = capabilities_secure_bits()? | CapabilitiesSecureBits::NO_SETUID_FIXUP;
+        set_capabilities_secure_bits(bits)?;
+    }
+    Ok(())
+}
+
+fn answer_start(
+    kept: &Kept,
+    reply: &OwnedFd,
+    request: &wire::Start,
+    fds: Vec<OwnedFd>,
+) -> io::Result<()> {
+    let incomplete = || Failure {
+        step: "read the request".to_owned(),
+        message: "descriptors are missing".to_owned(),
+        errno: None,
+    };
+    let started = StartFds::from_vec(request, fds)
+        .ok_or_else(incomplete)
+        .and_then(|fds| start::start(kept, request, fds));
+    match started {
+        Ok((started, pidfd)) => wire::send(reply, &Ok::<_, Failure>(started), &[pidfd.as_fd()]),
+        Err(failure) => wire::send(reply, &Err::<wire::Started, _>(failure), &[]),
+    }
+}
+
+/// Only a process in the box's own UTS namespace can name it, so that a copy of this one goes there.
+fn rename(kept: &Kept, name: &str, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+    let pidfd = fds.into_iter().next().ok_or(io::Error::other("no descriptor"));
+    let pidfd = pidfd.map_err(Failure::at("read the request"))?;
+    match kept.alone.fork(0, None).map_err(Failure::at("fork"))? {
+        Forked::Child => {
+            let enter = Some(LinkNameSpaceType::HostNameAndNISDomainName);
+            let named = move_into_link_name_space(pidfd.as_fd(), enter)
+                .and_then(|()| rustix::system::sethostname(name.as_bytes()));
+            exit_now(i32::from(named.is_err()))
+        }
+        Forked::Parent { pidfd: child, .. } => {
+            let mut fds = [rustix::event::PollFd::new(&child, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).map_err(Failure::at("wait for the copy"))?;
+            Ok(())
+        }
+    }
+}

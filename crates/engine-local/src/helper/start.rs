@@ -1,0 +1,233 @@
+//! The helper's half of a start: what needs the host's privileges.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Instant;
+
+use boxherd_net::Networks;
+use boxherd_sys::clone::{
+    CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, Forked,
+    exit_now,
+};
+use boxherd_sys::mount::{Attributes, set_attributes};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal};
+use rustix::thread::set_thread_res_uid;
+
+use super::child::{self, Inside};
+use super::serve::Kept;
+use super::wire::{Failure, Root, Start, StartFds, Started};
+use crate::record::Runtime;
+use crate::uids::{COUNT, UidBase};
+
+const NAMESPACES: i32 =
+    CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC;
+
+/// Says to the child that its ids exist.
+pub(super) const IDS: u8 = b'i';
+/// Says to the child that its network is there.
+pub(super) const NETWORK: u8 = b'n';
+
+/// Starts a box and returns when its agent executes.
+pub(super) fn start(
+    kept: &Kept,
+    request: &Start,
+    fds: StartFds,
+) -> Result<(Started, OwnedFd), Failure> {
+    let begun = Instant::now();
+    let mut timings = Vec::new();
+    let mounts = Mounts::open(request, &fds)?;
+    lap(&mut timings, "mounts", begun);
+    let at = Instant::now();
+    let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let (ours, theirs) = pair.map_err(Failure::at("make a socket pair"))?;
+    let group = fds.unified.as_ref().map(OwnedFd::as_fd);
+    let uids = request.uids.unwrap_or(UidBase(0));
+    take_on(uids.0).map_err(Failure::at("take on the box's id"))?;
+    let forked = kept.alone.fork(NAMESPACES, group);
+    if let Ok(Forked::Child) = forked {
+        drop(ours);
+        let filter = &kept.filters[usize::from(request.nesting)];
+        child::run(Inside { request, fds, mounts, filter }, theirs);
+        exit_now(1);
+    }
+    take_on(0).map_err(Failure::at("take back the own id"))?;
+    let forked = forked.map_err(Failure::at("make the box's namespaces"))?;
+    let Forked::Parent { pid, pidfd } = forked else { exit_now(1) };
+    drop(theirs);
+    lap(&mut timings, "clone", at);
+    let at = Instant::now();
+    let attended = attend(request, &fds, &mounts, pid, File::from(ours), &mut timings);
+    if let Err(failure) = attended {
+        // It may be waiting for us, or have ended already: then there is nothing to end.
+        let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+        return Err(failure);
+    }
+    lap(&mut timings, "exec", at);
+    Ok((Started { pid: pid.as_raw_nonzero().get(), timings }, pidfd))
+}
+
+/// What the child waits for, in the order it does.
+fn attend(
+    request: &Start,
+    fds: &StartFds,
+    mounts: &Mounts,
+    pid: Pid,
+    mut sync: File,
+    timings: &mut Vec<(String, u64)>,
+) -> Result<(), Failure> {
+    let at = Instant::now();
+    let proc = format!("/proc/{}", pid.as_raw_nonzero());
+    let uids = request.uids.unwrap_or(UidBase(0));
+    map_ids(&proc, uids).map_err(Failure::at("map the box's ids"))?;
+    let userns =
+        File::open(format!("{proc}/ns/user")).map_err(Failure::at("open its namespace"))?;
+    for tree in mounts.mapped() {
+        let attributes = Attributes { id_map: Some(userns.as_fd()), ..Attributes::default() };
+        set_attributes(tree.as_fd(), attributes)
+            .map_err(Failure::at("map ids on the data folder's filesystem"))?;
+    }
+    tell(&sync, IDS)?;
+    lap(timings, "ids", at);
+    let at = Instant::now();
+    write_runtime(request, fds, pid).map_err(Failure::at("write `runtime.json`"))?;
+    if let Some(lease) = &request.lease {
+        plug(request, lease, &proc)?;
+    }
+    lap(timings, "net", at);
+    tell(&sync, NETWORK)?;
+    // Closed by the execution of the agent; anything that comes before is what went wrong.
+    let mut said = Vec::new();
+    sync.read_to_end(&mut said).map_err(Failure::at("listen to the box's first process"))?;
+    match serde_json::from_slice(&said) {
+        _ if said.is_empty() => Ok(()),
+        Ok(failure) => Err(failure),
+        Err(_) => Err(Failure {
+            step: "start the box's first process".to_owned(),
+            message: "it ended half-way".to_owned(),
+            errno: None,
+        }),
+    }
+}
+
+fn plug(request: &Start, lease: &boxherd_net::Lease, proc: &str) -> Result<(), Failure> {
+    let netns = File::open(format!("{proc}/ns/net")).map_err(Failure::at("open its network"))?;
+    let (data, installation) = &request.networks;
+    let plugged = Networks::open(data, installation).and_then(|n| n.plug(lease, netns.as_fd()));
+    plugged.map_err(|error| Failure {
+        step: format!("plug the box into network `{}`", lease.network()),
+        message: chain(&error),
+        errno: None,
+    })
+}
+
+/// An error and its sources, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Acts under another id, with the capabilities kept. The kernel charges what a user namespace uses
+/// of inotify, keys and the like to the id of whoever made it, so that is the box's own.
+fn take_on(id: u32) -> rustix::io::Result<()> {
+    set_thread_res_uid(None, rustix::process::Uid::from_raw(id), None)
+}
+
+/// Tells the child to go on. One that has ended meanwhile has said why, which is read later.
+fn tell(mut sync: &File, what: u8) -> Result<(), Failure> {
+    match sync.write_all(&[what]) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        told => told.map_err(Failure::at("talk to the box's first process")),
+    }
+}
+
+fn map_ids(proc: &str, uids: UidBase) -> io::Result<()> {
+    let map = format!("0 {} {COUNT}\n", uids.0);
+    for file in ["gid_map", "uid_map"] {
+        let mut file = File::options().write(true).open(format!("{proc}/{file}"))?;
+        file.write_all(map.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Written before the box runs anything of its own, so that no crash leaves a box nobody knows of.
+fn write_runtime(request: &Start, fds: &StartFds, pid: Pid) -> io::Result<()> {
+    let pid = pid.as_raw_nonzero().get();
+    let start_time = crate::process::start_time(pid)?.unwrap_or(0);
+    let runtime = Runtime { pid, start_time, boot_id: request.boot_id.clone() };
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(&fds.folder, "runtime.json", flags, Mode::from_raw_mode(0o600))?;
+    File::from(file).write_all(&serde_json::to_vec(&runtime)?)
+}
+
+/// Mounts that are attached nowhere yet. The child, which inherits the descriptors, attaches them.
+#[derive(Debug)]
+pub(super) struct Mounts {
+    /// The writable layer.
+    pub(super) layer: OwnedFd,
+    /// Lower layers of an image, topmost first.
+    pub(super) lower: Vec<OwnedFd>,
+    /// Folders and files of the host, by the path at which they appear.
+    pub(super) binds: Vec<(String, OwnedFd)>,
+}
+
+impl Mounts {
+    fn open(request: &Start, fds: &StartFds) -> Result<Self, Failure> {
+        let layer = detach(&fds.layer, "").map_err(Failure::at("clone the mount of the layer"))?;
+        let no_dev = Attributes { no_dev: true, ..Attributes::default() };
+        set_attributes(layer.as_fd(), no_dev).map_err(Failure::at("restrict the layer's mount"))?;
+        let read_only = Attributes { read_only: true, no_dev: true, ..Attributes::default() };
+        let mut this = Self { layer, lower: Vec::new(), binds: Vec::new() };
+        match &request.root {
+            Root::Host { binds } => {
+                for path in binds {
+                    this.binds.push((path.clone(), bind(path, read_only)?));
+                }
+            }
+            Root::Layers(layers) => {
+                for path in layers {
+                    let path = path.to_string_lossy();
+                    this.lower.push(bind(&path, Attributes::default())?);
+                }
+            }
+        }
+        let devices = detach(&fds.devices, "").map_err(Failure::at("clone the mount of `dev`"))?;
+        let read_only =
+            Attributes { read_only: true, no_suid: true, no_exec: true, ..Attributes::default() };
+        set_attributes(devices.as_fd(), read_only).map_err(Failure::at("restrict `/dev`"))?;
+        this.binds.push(("/dev".to_owned(), devices));
+        Ok(this)
+    }
+
+    /// Those whose files on disk belong to ids inside the box.
+    fn mapped(&self) -> impl Iterator<Item = &OwnedFd> {
+        std::iter::once(&self.layer).chain(&self.lower)
+    }
+}
+
+fn bind(path: &str, attributes: Attributes<'_>) -> Result<OwnedFd, Failure> {
+    let tree = detach(rustix::fs::CWD, path).map_err(Failure::at(format!("bind `{path}`")))?;
+    set_attributes(tree.as_fd(), attributes)
+        .map_err(Failure::at(format!("restrict the mount of `{path}`")))?;
+    Ok(tree)
+}
+
+fn detach(base: impl std::os::fd::AsFd, path: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(base, path, flags)
+}
+
+fn lap(timings: &mut Vec<(String, u64)>, name: &str, since: Instant) {
+    let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+    timings.push((name.to_owned(), micros));
+}

@@ -1,0 +1,184 @@
+//! What travels between an engine and its helper: one message, with descriptors, each way.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::uids::UidBase;
+
+/// The largest message, in bytes. A list of a thousand egress rules fits.
+const LARGEST: usize = 160 * 1024;
+/// The most descriptors with one message.
+const DESCRIPTORS: usize = 24;
+
+/// What an engine asks of its helper. The first descriptor of each is where the answer goes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Start a box; its descriptors are [`StartFds`].
+    Start(Box<Start>),
+    /// Give the box whose first process the descriptor follows another host name.
+    Rename(String),
+}
+
+/// All that starting a box needs beyond descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// The box's host ids.
+    pub(crate) uids: Option<UidBase>,
+    /// The box's name.
+    pub(crate) hostname: String,
+    /// Whether namespaces and mounts are allowed inside.
+    pub(crate) nesting: bool,
+    /// What the box has mounted.
+    pub(crate) root: Root,
+    /// Its place on a network; loopback only when there is none.
+    pub(crate) lease: Option<boxherd_net::Lease>,
+    /// Where the networks are: data folder and installation.
+    pub(crate) networks: (std::path::PathBuf, String),
+    /// Files of the box's own root that depend on the start: path, content.
+    pub(crate) files: Vec<(String, String)>,
+    /// Whether what tells one machine from another is to be made anew: machine id, SSH host keys.
+    pub(crate) new_identity: bool,
+    /// Which boot this is.
+    pub(crate) boot_id: String,
+    /// How many control groups are joined by writing to `tasks`.
+    pub(crate) tasks: usize,
+    /// Whether the box is cloned into a group of the unified hierarchy.
+    pub(crate) unified: bool,
+}
+
+/// What is mounted as `/`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Root {
+    /// The writable folder, and these paths of the host bound into it, read-only.
+    Host { binds: Vec<String> },
+    /// An overlay of these folders, topmost first, below the writable one.
+    Layers(Vec<std::path::PathBuf>),
+}
+
+/// The descriptors of [`Request::Start`], in this order.
+#[derive(Debug)]
+pub(crate) struct StartFds {
+    /// `boxes/ID`.
+    pub(crate) folder: OwnedFd,
+    /// The writable layer's folder.
+    pub(crate) layer: OwnedFd,
+    /// `dev` of the data folder.
+    pub(crate) devices: OwnedFd,
+    pub(crate) agent: OwnedFd,
+    pub(crate) listener: OwnedFd,
+    pub(crate) config: OwnedFd,
+    pub(crate) console: OwnedFd,
+    pub(crate) exit: OwnedFd,
+    pub(crate) unified: Option<OwnedFd>,
+    pub(crate) tasks: Vec<OwnedFd>,
+}
+
+impl StartFds {
+    pub(crate) fn to_vec(&self) -> Vec<BorrowedFd<'_>> {
+        let Self { folder, layer, devices, agent, listener, config, console, exit, .. } = self;
+        let fixed = [folder, layer, devices, agent, listener, config, console, exit];
+        let groups = self.unified.iter().chain(&self.tasks);
+        fixed.into_iter().chain(groups).map(AsFd::as_fd).collect()
+    }
+
+    pub(crate) fn from_vec(start: &Start, fds: Vec<OwnedFd>) -> Option<Self> {
+        let mut fds = fds.into_iter();
+        let this = Self {
+            folder: fds.next()?,
+            layer: fds.next()?,
+            devices: fds.next()?,
+            agent: fds.next()?,
+            listener: fds.next()?,
+            config: fds.next()?,
+            console: fds.next()?,
+            exit: fds.next()?,
+            unified: if start.unified { Some(fds.next()?) } else { None },
+            tasks: fds.by_ref().take(start.tasks).collect(),
+        };
+        (this.tasks.len() == start.tasks && fds.next().is_none()).then_some(this)
+    }
+}
+
+/// A box runs; a descriptor that follows its first process comes with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Started {
+    /// What was written to `runtime.json`.
+    pub(crate) pid: i32,
+    /// Phases and their lengths in microseconds.
+    pub(crate) timings: Vec<(String, u64)>,
+}
+
+/// A step that failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// Such as `mount proc on /proc`.
+    pub(crate) step: String,
+    /// What the system said.
+    pub(crate) message: String,
+    /// Its number, where it has one.
+    pub(crate) errno: Option<i32>,
+}
+
+impl Failure {
+    /// For `map_err`: what the system said about `step`.
+    pub(crate) fn at<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let step = step.into();
+        move |error| {
+            let error = error.into();
+            Self { step, message: error.to_string(), errno: error.raw_os_error() }
+        }
+    }
+}
+
+/// Sends one message.
+pub(crate) fn send<T: Serialize>(
+    socket: impl AsFd,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    if text.len() > LARGEST || fds.len() > DESCRIPTORS {
+        return Err(io::Error::other("too much for one message"));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::other("too many descriptors for one message"));
+    }
+    sendmsg(socket, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one message; `None` when the other side is gone.
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: impl AsFd,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut text = vec![0; LARGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut slices = [IoSliceMut::new(&mut text)];
+        match recvmsg(&socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            received => break received?,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&text[..received.bytes])?, fds)))
+}

@@ -1,0 +1,64 @@
+//! Streams to agents.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use boxherd_engine::{EngineError, LinkStream};
+use boxherd_model::BoxId;
+use parking_lot::Mutex;
+
+use crate::core::Core;
+use crate::error::at;
+use crate::start::dial;
+
+/// An agent hangs up on who does not greet it; a stream that waits is good for this long.
+const FRESH: Duration = Duration::from_secs(3);
+
+/// The streams by which starts saw that agents answer. The first link of a box takes over its
+/// stream, on which the agent has greeted already.
+#[derive(Debug, Default)]
+pub(crate) struct Warm {
+    streams: Mutex<HashMap<BoxId, (Instant, UnixStream)>>,
+}
+
+impl Warm {
+    pub(crate) fn put(&self, id: BoxId, stream: UnixStream) {
+        let mut streams = self.streams.lock();
+        streams.retain(|_, (since, _)| since.elapsed() < FRESH);
+        streams.insert(id, (Instant::now(), stream));
+    }
+
+    pub(crate) fn take(&self, id: BoxId) -> Option<UnixStream> {
+        let (since, stream) = self.streams.lock().remove(&id)?;
+        (since.elapsed() < FRESH).then_some(stream)
+    }
+}
+
+impl Core {
+    /// A new stream to the agent of a box.
+    pub(crate) fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
+        let stream = match self.warm.take(id) {
+            Some(stream) => stream,
+            None => dial(&self.folder(id)).map_err(|error| self.no_stream(id, error))?,
+        };
+        let adopt = |stream: UnixStream| {
+            stream.set_nonblocking(true)?;
+            tokio::net::UnixStream::from_std(stream)
+        };
+        Ok(Box::new(adopt(stream).map_err(at("connect to the agent"))?))
+    }
+
+    fn no_stream(&self, id: BoxId, error: io::Error) -> EngineError {
+        if let Err(error) = self.record(id) {
+            return error;
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                EngineError::WrongState { op: "connect", found: "stopped" }
+            }
+            _ => at("connect to the agent")(error),
+        }
+    }
+}

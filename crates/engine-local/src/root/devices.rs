@@ -1,0 +1,66 @@
+//! `/dev` of every box: one folder of device files, made once and bound read-only into each.
+//!
+//! Its files belong to the host's root, who has no id in any box, so that not even a box with
+//! `nesting` can change them.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+/// Name, major and minor number.
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+const LINKS: [(&str, &str); 7] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+    // Its users cannot make the socket here, and look for it here.
+    ("log", "/run/systemd/journal/dev-log"),
+];
+
+/// Where filesystems of the box's own are mounted, and what covers folders that are to look empty.
+const FOLDERS: [&str; 4] = ["pts", "shm", "mqueue", ".empty"];
+
+/// Makes the folder unless it is there. Needs root.
+pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    let draft = folder.with_extension(format!("new-{}", std::process::id()));
+    match fs::remove_dir_all(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::create_dir(&draft)?,
+    }
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755))?;
+    for (name, major, minor) in DEVICES {
+        let (path, mode) = (draft.join(name), Mode::from_raw_mode(0o666));
+        mknodat(CWD, &path, FileType::CharacterDevice, mode, makedev(major, minor))?;
+        // Whatever the umask took away.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    }
+    for (name, target) in LINKS {
+        symlink(target, draft.join(name))?;
+    }
+    for name in FOLDERS {
+        fs::create_dir(draft.join(name))?;
+        fs::set_permissions(draft.join(name), fs::Permissions::from_mode(0o755))?;
+    }
+    match fs::rename(&draft, folder) {
+        // Another process was first.
+        Err(_) if folder.exists() => fs::remove_dir_all(draft),
+        renamed => renamed,
+    }
+}

@@ -1,0 +1,4 @@
+//! What a box sees as `/`.
+
+pub(crate) mod devices;
+pub(crate) mod skeleton;

@@ -1,0 +1,294 @@
+//! Starting a box: the half that needs no privilege but the data folder's.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use boxherd_engine::{EngineError, Running, fault};
+use boxherd_link::agent_config::AgentConfig;
+use boxherd_model::{BoxId, ImageRef, NetworkSpec, Timings};
+use boxherd_net::Lease;
+use prost::Message as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+
+use crate::cgroup::Joins;
+use crate::core::Core;
+use crate::create::{CONSOLE, ROOT};
+use crate::data::{BoxFolder, SOCKET};
+use crate::error::{at, helper, network};
+use crate::helper::wire::{Root, Start, StartFds};
+use crate::record::{self, BoxRecord};
+use crate::root::skeleton;
+
+/// The first line of files that are written at every start. Who removes it keeps the file.
+pub(crate) const OURS: &str =
+    "# Written by boxherd at every start; remove this line to keep the file.\n";
+
+/// How long the agent may take to greet.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Core {
+    pub(crate) fn start(&self, id: BoxId) -> Result<Running, EngineError> {
+        let record = self.record(id)?;
+        let folder = self.folder(id);
+        if self.pidfd(&folder).map_err(at("look for the box's processes"))?.is_some() {
+            let lease = self.networks.find(id).map_err(network)?;
+            let addresses = lease.as_ref().map(Lease::addresses).unwrap_or_default();
+            return Ok(Running { addresses, ..Running::default() });
+        }
+        let mut running = Running::default();
+        let begun = Instant::now();
+        let lease = self.lease(id, &record, &mut running)?;
+        running.addresses = lease.as_ref().map(Lease::addresses).unwrap_or_default();
+        fault::point("start.lease");
+        self.clear(id, &folder)?;
+        let joins = self.groups(id, &record)?;
+        fault::point("start.groups");
+        running.timings.push("prepare", begun.elapsed());
+        self.launch(id, &record, lease.as_ref(), joins, &mut running.timings)?;
+        Ok(running)
+    }
+
+    /// The box's place on its network. One that was not asked for is done without where it cannot
+    /// be had.
+    fn lease(
+        &self,
+        id: BoxId,
+        record: &BoxRecord,
+        running: &mut Running,
+    ) -> Result<Option<Lease>, EngineError> {
+        let spec = &record.spec;
+        if spec.network == NetworkSpec::None {
+            self.networks.release(id).map_err(network)?;
+            return Ok(None);
+        }
+        if spec.network == NetworkSpec::default()
+            && let Err(error) = self.networks.available()
+        {
+            running.notes.push(format!("the box has loopback only: {error}"));
+            return Ok(None);
+        }
+        self.networks.reserve(id, &spec.name, &spec.network).map(Some).map_err(network)
+    }
+
+    /// Takes away what the box's last run has left.
+    fn clear(&self, id: BoxId, folder: &BoxFolder) -> Result<(), EngineError> {
+        if let Some(group) = self.group(id) {
+            group.kill().map_err(at("end what is left of the box's last run"))?;
+        }
+        for path in [folder.ended(), folder.runtime(), folder.socket(), folder.exit()] {
+            record::remove(&path).map_err(at("forget the box's last run"))?;
+        }
+        Ok(())
+    }
+
+    fn groups(&self, id: BoxId, record: &BoxRecord) -> Result<Joins, EngineError> {
+        let Some(hierarchies) = &self.hierarchies else {
+            return Ok(Joins { unified: None, tasks: Vec::new() });
+        };
+        let group = hierarchies.make(id, &record.spec.limits);
+        group.and_then(|group| group.joins()).map_err(at("make the box's control groups"))
+    }
+
+    fn launch(
+        &self,
+        id: BoxId,
+        record: &BoxRecord,
+        lease: Option<&Lease>,
+        joins: Joins,
+        timings: &mut Timings,
+    ) -> Result<(), EngineError> {
+        let begun = Instant::now();
+        let folder = self.folder(id);
+        let (root, config) = self.root(record)?;
+        let (fds, stream) = self.descriptors(id, &root, &config, joins)?;
+        let new_identity = !folder.identity().exists();
+        let request = Start {
+            uids: record.uids,
+            hostname: record.spec.name.to_string(),
+            nesting: record.spec.nesting,
+            root,
+            lease: lease.cloned(),
+            networks: (self.data.root().to_owned(), self.data.installation().to_owned()),
+            files: files(record, lease),
+            new_identity,
+            boot_id: self.boot_id.clone(),
+            tasks: fds.tasks.len(),
+            unified: fds.unified.is_some(),
+        };
+        timings.push("files", begun.elapsed());
+        let (started, pidfd) = self.helper.start(request, &fds).map_err(helper)?;
+        // Only the box holds its ends now, so that its end is seen.
+        drop(fds);
+        fault::point("start.cloned");
+        for (phase, micros) in &started.timings {
+            timings.push(phase, Duration::from_micros(*micros));
+        }
+        let begun = Instant::now();
+        wait_for_greeting(id, &stream, &pidfd)?;
+        self.warm.put(id, stream);
+        if new_identity {
+            File::create(folder.identity()).map_err(at("note the box's identity"))?;
+        }
+        timings.push("agent", begun.elapsed());
+        fault::point("start.running");
+        Ok(())
+    }
+
+    /// What the box mounts, and what its agent is told.
+    fn root(&self, record: &BoxRecord) -> Result<(Root, AgentConfig), EngineError> {
+        let spec = &record.spec;
+        let mut config = AgentConfig {
+            cmd: spec.cmd.clone(),
+            workdir: spec.workdir.clone(),
+            user: spec.user.clone(),
+            restart: Some(spec.restart.into()),
+            oom_first: true,
+            ..AgentConfig::default()
+        };
+        let env = |(name, value): (&String, &String)| boxherd_link::proto::Env {
+            name: name.clone().into(),
+            value: value.clone().into(),
+        };
+        if spec.image == ImageRef::host() {
+            config.env = spec.env.iter().map(env).collect();
+            let present = skeleton::BINDS
+                .iter()
+                .filter(|(path, optional)| !optional || std::path::Path::new(path).exists());
+            return Ok((
+                Root::Host { binds: present.map(|(p, _)| (*p).to_owned()).collect() },
+                config,
+            ));
+        }
+        let digest = record.image.as_deref().unwrap_or_default();
+        let rootfs = self.images.rootfs(digest).map_err(crate::images::refused)?;
+        let rootfs = rootfs.ok_or_else(|| EngineError::Image {
+            image: spec.image.to_string(),
+            reason: format!("{digest}, from which the box was made, is gone"),
+            hint: None,
+        })?;
+        config.workdir = config.workdir.or(rootfs.config.workdir);
+        config.user = config.user.or(rootfs.config.user);
+        let of_image = rootfs.config.env.iter().map(|(name, value)| (name, value));
+        let of_image = of_image.filter(|(name, _)| !spec.env.contains_key(*name));
+        config.env = of_image.chain(&spec.env).map(env).collect();
+        Ok((Root::Layers(rootfs.layers), config))
+    }
+
+    fn descriptors(
+        &self,
+        id: BoxId,
+        root: &Root,
+        config: &AgentConfig,
+        joins: Joins,
+    ) -> Result<(StartFds, UnixStream), EngineError> {
+        let folder = self.folder(id);
+        let layer = self.pool.layer(id).ok_or(EngineError::NoSuchBox(id))?;
+        let handle = open_folder(folder.path().to_owned()).map_err(at("open the box's folder"))?;
+        let (listener, stream) = listen(&handle).map_err(at("listen for the box's agent"))?;
+        let root = match root {
+            Root::Host { .. } => layer.path.join(ROOT),
+            // An overlay needs its work folder beside it.
+            Root::Layers(_) => layer.path.clone(),
+        };
+        let console = rustix::fs::openat(
+            open_folder(layer.path.clone()).map_err(at("open the layer"))?,
+            CONSOLE,
+            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+        );
+        let exit = File::create(folder.exit()).map_err(at("make the exit record"))?;
+        let open_root = open_folder(root).map_err(at("open the box's root"))?;
+        let devices = open_folder(self.data.devices()).map_err(at("open the device files"))?;
+        let agent = open(&self.agent, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let fds = StartFds {
+            folder: handle,
+            layer: open_root,
+            devices,
+            agent: agent.map_err(|e| at("open the agent")(e.into()))?,
+            listener: listener.into(),
+            config: sealed(config).map_err(at("write the agent's configuration"))?,
+            console: console.map_err(|e| at("open the console")(e.into()))?,
+            exit: exit.into(),
+            unified: joins.unified,
+            tasks: joins.tasks,
+        };
+        Ok((fds, stream))
+    }
+}
+
+fn open_folder(path: PathBuf) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?)
+}
+
+/// The agent's listener, and a first connection to it. The path of a socket may have 107 bytes,
+/// which a data folder may exceed; the way through the descriptor never does.
+fn listen(folder: &OwnedFd) -> io::Result<(UnixListener, UnixStream)> {
+    let path = socket_path(folder);
+    let listener = UnixListener::bind(&path)?;
+    let stream = UnixStream::connect(&path)?;
+    Ok((listener, stream))
+}
+
+fn socket_path(folder: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd())
+}
+
+/// A connection to the agent that listens in a box's folder.
+pub(crate) fn dial(folder: &BoxFolder) -> io::Result<UnixStream> {
+    let handle = open_folder(folder.path().to_owned())?;
+    UnixStream::connect(socket_path(&handle))
+}
+
+/// The configuration in memory that nobody can change any more.
+fn sealed(config: &AgentConfig) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
+    let memory = match memfd_create("agent", flags) {
+        // Before Linux 6.3.
+        Err(rustix::io::Errno::INVAL) => {
+            memfd_create("agent", flags.difference(MemfdFlags::NOEXEC_SEAL))?
+        }
+        memory => memory?,
+    };
+    let mut file = File::from(memory);
+    file.write_all(&config.encode_length_delimited_to_vec())?;
+    fcntl_add_seals(
+        &file,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
+    Ok(file.into())
+}
+
+/// Waits until the agent has something to say on `stream`, which it accepted then.
+fn wait_for_greeting(id: BoxId, stream: &UnixStream, pidfd: &OwnedFd) -> Result<(), EngineError> {
+    let timeout = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    let (stream, pidfd) = (stream.as_fd(), pidfd.as_fd());
+    let mut fds = [stream, pidfd].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let ready = poll(&mut fds, Some(&timeout)).map_err(|e| at("wait for the agent")(e.into()))?;
+    if ready == 0 {
+        return Err(EngineError::AgentSilent { id, after: PATIENCE });
+    }
+    // A box whose main program has ended already was running nevertheless.
+    Ok(())
+}
+
+/// The files of the box's `/etc` that depend on the start.
+fn files(record: &BoxRecord, lease: Option<&Lease>) -> Vec<(String, String)> {
+    let addresses = lease.map(Lease::addresses).unwrap_or_default();
+    let resolv = lease.map(|lease| format!("nameserver {}\n", lease.dns())).unwrap_or_default();
+    let hosts = hosts(record.spec.name.as_str(), &addresses);
+    [("/etc/hosts", hosts), ("/etc/resolv.conf", resolv)]
+        .map(|(path, text)| (path.to_owned(), format!("{OURS}{text}")))
+        .to_vec()
+}
+
+fn hosts(name: &str, addresses: &[IpAddr]) -> String {
+    let own = addresses.first().map_or("127.0.1.1".to_owned(), IpAddr::to_string);
+    format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}\t{name}\n")
+}

@@ -1,0 +1,149 @@
+//! Stopping, freezing and deleting.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use boxherd_engine::{EngineError, TruthState, fault};
+use boxherd_model::{BoxId, BoxName, Capability};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+
+use crate::cgroup::Group;
+use crate::core::Core;
+use crate::data::BoxFolder;
+use crate::error::{at, helper, network, storage};
+use crate::record::{self, BoxRecord, Ended};
+use crate::uids::UidBase;
+
+/// How long the kernel may take to end processes that were killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Core {
+    /// Whether the box has processes that could be asked to end; a frozen one is thawed, so that it
+    /// hears. Notes that it was asked.
+    pub(crate) fn begin_stop(&self, id: BoxId) -> Result<bool, EngineError> {
+        self.record(id)?;
+        let folder = self.folder(id);
+        drop(self.warm.take(id));
+        if self.pidfd(&folder).map_err(at("look for the box's processes"))?.is_none() {
+            return Ok(false);
+        }
+        record::write(&folder.ended(), &Ended {}).map_err(at("note that the box is stopped"))?;
+        fault::point("stop.noted");
+        if let Some(group) = self.group(id)
+            && group.is_frozen().map_err(at("look at the freezer"))?
+        {
+            group.thaw().map_err(at("thaw the box"))?;
+        }
+        Ok(true)
+    }
+
+    /// Kills what is left and takes the groups away.
+    pub(crate) fn finish_stop(&self, id: BoxId) -> Result<(), EngineError> {
+        let folder = self.folder(id);
+        self.kill(id, &folder)?;
+        fault::point("stop.killed");
+        if let Some(group) = self.group(id) {
+            group.remove().map_err(at("remove the box's control groups"))?;
+        }
+        Ok(())
+    }
+
+    fn kill(&self, id: BoxId, folder: &BoxFolder) -> Result<(), EngineError> {
+        let pidfd = self.pidfd(folder).map_err(at("look for the box's processes"))?;
+        if let Some(pidfd) = pidfd {
+            match pidfd_send_signal(&pidfd, Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(errno) => return Err(at("end the box's processes")(errno.into())),
+            }
+            let group = self.group(id);
+            let thawed = group.as_ref().map_or(Ok(()), |group| self.thaw_if_frozen(group));
+            thawed.map_err(at("thaw the box"))?;
+            // Its end is that of all: the kernel ends and reaps the others first.
+            let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+            let timeout = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+            poll(&mut fds, Some(&timeout)).map_err(|e| at("wait for the box's end")(e.into()))?;
+        }
+        // What a crash has left without a record.
+        self.group(id).map_or(Ok(()), |group| group.kill()).map_err(at("end the box's processes"))
+    }
+
+    fn thaw_if_frozen(&self, group: &Group) -> io::Result<()> {
+        if group.is_frozen()? { group.thaw() } else { Ok(()) }
+    }
+
+    pub(crate) fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
+        let group = self.running_group(id, "suspend")?;
+        group.freeze().map_err(at("freeze the box"))?;
+        fault::point("suspend.frozen");
+        Ok(())
+    }
+
+    pub(crate) fn resume(&self, id: BoxId) -> Result<(), EngineError> {
+        let group = self.running_group(id, "resume")?;
+        group.thaw().map_err(at("thaw the box"))
+    }
+
+    fn running_group(&self, id: BoxId, op: &'static str) -> Result<Group, EngineError> {
+        let Some(group) = self.group(id) else {
+            return Err(crate::capabilities::missing(op, Capability::Suspend));
+        };
+        // Also what tells a box that is not there from one that is stopped.
+        match self.state(id)? {
+            Some(TruthState::Running | TruthState::Suspended) => Ok(group),
+            Some(_) => Err(EngineError::WrongState { op, found: "stopped" }),
+            None => Err(EngineError::NoSuchBox(id)),
+        }
+    }
+
+    pub(crate) fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
+        let mut record = self.record(id)?;
+        record.spec.name = name.clone();
+        let folder = self.folder(id);
+        record::write(&folder.record(), &record).map_err(at("write `box.json`"))?;
+        fault::point("rename.written");
+        self.networks.rename(id, name).map_err(network)?;
+        match self.pidfd(&folder).map_err(at("look for the box's processes"))? {
+            Some(pidfd) => {
+                use std::os::fd::AsFd as _;
+                self.helper.rename(pidfd.as_fd(), name.as_str()).map_err(helper)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Each step removes one thing and succeeds when it is gone; the folder, by which the box is
+    /// known, goes last.
+    pub(crate) fn delete(&self, id: BoxId) -> Result<(), EngineError> {
+        let folder = self.folder(id);
+        drop(self.warm.take(id));
+        self.kill(id, &folder)?;
+        fault::point("delete.killed");
+        if let Some(group) = self.group(id) {
+            group.remove().map_err(at("remove the box's control groups"))?;
+        }
+        fault::point("delete.groups");
+        self.networks.release(id).map_err(network)?;
+        fault::point("delete.lease");
+        self.pool.delete_layer(id).map_err(storage)?;
+        fault::point("delete.layer");
+        if folder.path().exists() {
+            self.release_ids(id, &folder).map_err(at("give back the box's host ids"))?;
+            fault::point("delete.uids");
+            fs::remove_dir_all(folder.path()).map_err(at("remove the box's folder"))?;
+        }
+        Ok(())
+    }
+
+    fn release_ids(&self, id: BoxId, folder: &BoxFolder) -> io::Result<()> {
+        let known = [folder.record(), folder.draft()].into_iter().find_map(|path| {
+            // One that is damaged is as good as none: the claims say whose they are.
+            record::read::<BoxRecord>(&path).ok().flatten()
+        });
+        match known {
+            Some(record) => record.uids.map_or(Ok(()), |base: UidBase| self.uids.release(base)),
+            None => self.uids.release_all_of(id),
+        }
+    }
+}
