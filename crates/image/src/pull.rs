@@ -56,8 +56,10 @@ impl ImageStore {
         let machine = Platform::of_this_machine();
         let (config, layers) = oci::read_config(&manifest, &config, &machine).map_err(bad)?;
         let layers = oci::without_repeats(layers);
-        let installed: Vec<Installed> = stream::iter(&layers)
-            .map(|layer| self.pull_layer(&registry, image, layer, progress))
+        // Collected first: a stream that borrows makes a future nobody can prove to be `Send`.
+        let pull = |layer| self.pull_layer(&registry, image, layer, progress);
+        let pulls: Vec<_> = layers.iter().map(pull).collect();
+        let installed: Vec<Installed> = stream::iter(pulls)
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
