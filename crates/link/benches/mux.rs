@@ -6,8 +6,6 @@
 //! cargo bench -p boxherd-link
 //! ```
 
-#![expect(missing_docs, reason = "a program")]
-
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
@@ -50,7 +48,7 @@ fn report(round: u32, name: &str, mut measured: Measured) {
 /// Runs both ends, each on a thread and a runtime of its own as they are in life.
 fn run<S, C>(server: fn(UnixStream) -> S, client: fn(UnixStream) -> C) -> Measured
 where
-    S: Future<Output = ()>,
+    S: Future<Output = ()> + 'static,
     C: Future<Output = Measured>,
 {
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();

@@ -12,17 +12,17 @@ const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 /// A command, ready to be started.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Prepared {
+pub(super) struct Prepared {
     /// Paths to try, in order.
-    pub programs: Vec<CString>,
+    pub(super) programs: Vec<CString>,
     /// Its arguments.
-    pub argv: Vec<CString>,
+    pub(super) argv: Vec<CString>,
     /// Its environment, `NAME=value`.
-    pub env: Vec<CString>,
+    pub(super) env: Vec<CString>,
 }
 
 /// Prepares a command for a user. The error is a sentence for the user.
-pub fn prepare(exec: &Exec, user: &User) -> Result<Prepared, String> {
+pub(super) fn prepare(exec: &Exec, user: &User) -> Result<Prepared, String> {
     let argv: Vec<Vec<u8>> = match (&exec.shell, exec.argv.is_empty()) {
         (Some(line), true) => {
             // A line that begins with `-` is no option.

@@ -47,7 +47,7 @@ pub(crate) fn start(inner: &Arc<Inner>, stream: Stream, exec: &proto::Exec) {
             let job = Job::new(Arc::clone(inner), id, started, attach);
             tokio::spawn(job.run(stream));
         }
-        Err(answer) => stream.end(answer),
+        Err(answer) => stream.end(*answer),
     }
 }
 

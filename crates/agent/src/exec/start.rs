@@ -85,8 +85,8 @@ pub(crate) struct CmdStarted {
 }
 
 /// Starts what was asked for. The error is the answer to the client.
-pub(super) fn start(inner: &Inner, exec: &proto::Exec) -> Result<Started, Answer> {
-    let refused = |message: String| failure(Cause::Refused, 0, message);
+pub(super) fn start(inner: &Inner, exec: &proto::Exec) -> Result<Started, Box<Answer>> {
+    let refused = |message: String| Box::new(failure(Cause::Refused, 0, message));
     let user = look_up(inner, exec.user.as_deref().unwrap_or("0")).map_err(refused)?;
     let prepared = prepare(exec, &user).map_err(refused)?;
     let ends = open_ends(exec).map_err(|error| refused(format!("no streams: {error}")))?;

@@ -18,6 +18,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::sync::mpsc;
 
 use super::ops::stat;
+use super::write::tidy;
 use crate::{Inner, done, failure, io_failure};
 
 /// Sends a file, or a part of it, as data, then how it went.
@@ -44,6 +45,7 @@ pub(crate) async fn read(inner: Arc<Inner>, stream: Stream, request: proto::Read
         }
     }
     stream.end(Answer::Done(proto::Nothing {}));
+    tidy(offset - request.offset);
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -10,6 +10,7 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use boxherd_link::conn::{Inbound, Stream};
 use boxherd_link::proto;
@@ -31,18 +32,39 @@ pub(crate) async fn write(inner: Arc<Inner>, stream: Stream, request: proto::Wri
         Ok(target) => target,
         Err(error) => return stream.end(io_failure(&error)),
     };
+    let mut taken = 0;
     loop {
-        let Some(batch) = Batch::receive(&stream).await else { return };
+        let Some(batch) = Batch::receive(&stream).await else { return tidy(taken) };
         let (chunks, fin) = (batch.chunks, batch.fin);
+        taken += u64::from(batch.cost);
+        // Before it is written, so that more arrives meanwhile: at most twice the window waits.
+        stream.release(batch.cost);
         let written = on_thread(move || {
             target.write(&chunks)?;
             if fin { target.commit().map(|()| None) } else { Ok(Some(target)) }
         });
         match written.await {
             Ok(Some(open)) => target = open,
-            result => return stream.end(done(result.map(drop))),
+            result => {
+                stream.end(done(result.map(drop)));
+                return tidy(taken);
+            }
         }
-        stream.release(batch.cost);
+    }
+}
+
+/// From this size on a transfer is followed by giving memory back, in bytes.
+const LARGE: u64 = 1024 * 1024;
+/// When what was on its way has been sent and freed.
+const SOON: Duration = Duration::from_millis(500);
+
+/// An agent is small when it is idle: what a large transfer made the allocator take is given back.
+pub(super) fn tidy(transferred: u64) {
+    if transferred >= LARGE {
+        tokio::spawn(async {
+            tokio::time::sleep(SOON).await;
+            boxherd_sys::init::trim_memory();
+        });
     }
 }
 
