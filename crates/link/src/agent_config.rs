@@ -14,6 +14,9 @@ pub const LISTENER_FD: i32 = 3;
 pub const CONFIG_FD: i32 = 4;
 /// The console's ring file, opened for reading and writing; closed when the box has none.
 pub const CONSOLE_FD: i32 = 5;
+/// A file for the exit code of the main program, in decimal: written once, when it has ended for
+/// good. Closed when nobody wants to know.
+pub const EXIT_FD: i32 = 6;
 
 /// The longest configuration an agent accepts, in bytes.
 pub const MAX_CONFIG: usize = 1024 * 1024;

@@ -6,14 +6,14 @@ mod cmd;
 mod console;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
 
 use boxherd_link::ExitStatus;
 use boxherd_link::agent_config::{
-    AgentConfig as Config, CONFIG_FD, CONSOLE_FD, LISTENER_FD, MAX_CONFIG,
+    AgentConfig as Config, CONFIG_FD, CONSOLE_FD, EXIT_FD, LISTENER_FD, MAX_CONFIG,
 };
 use boxherd_sys::init::{take_inherited, use_one_arena};
 use prost::Message;
@@ -41,6 +41,7 @@ pub fn run() -> io::Result<u8> {
     let listener = take_inherited(LISTENER_FD).ok_or_else(|| missing("listener"))?;
     let config = take_inherited(CONFIG_FD).ok_or_else(|| missing("configuration"))?;
     let console = take_inherited(CONSOLE_FD);
+    let exit = take_inherited(EXIT_FD).map(File::from);
     let config = read_config(config)?;
     let process_one = std::process::id() == 1;
     if process_one && config.oom_first {
@@ -57,7 +58,7 @@ pub fn run() -> io::Result<u8> {
         .thread_keep_alive(KEEP_THREAD)
         .thread_stack_size(STACK)
         .build()?;
-    let code = runtime.block_on(serve(listener, config, console, process_one));
+    let code = runtime.block_on(serve(listener, config, console, exit, process_one));
     // A thread that hangs on a dead file system must not keep the box from ending.
     runtime.shutdown_background();
     code
@@ -85,6 +86,7 @@ async fn serve(
     listener: OwnedFd,
     config: Config,
     console: Console,
+    exit: Option<File>,
     process_one: bool,
 ) -> io::Result<u8> {
     let listener = StdListener::from(listener);
@@ -107,7 +109,12 @@ async fn serve(
             result = &mut links => return result.map(|()| 0),
             status = &mut cmd => {
                 stop(&agent, &children, Duration::ZERO).await;
-                return Ok(code(status));
+                let code = code(status);
+                if let Some(mut exit) = exit {
+                    // Nobody waits for this process who could be told by its own exit code.
+                    write!(exit, "{code}")?;
+                }
+                return Ok(code);
             }
             _ = told.recv() => {
                 let agent = agent.clone();
