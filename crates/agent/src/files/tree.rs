@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use boxherd_link::channel;
 use boxherd_link::conn::Stream;
@@ -241,11 +242,12 @@ fn unpack(path: &Path, inlet: Inlet, request: &proto::TarIn) -> io::Result<()> {
     }
     directories.sort_by(|a, b| b.path_bytes().cmp(&a.path_bytes()));
     for mut directory in directories {
-        let place = inside(path, &directory.path()?);
+        let place = path.join(directory.path()?);
         if !directory.unpack_in(path)? {
             return Err(io::Error::from_raw_os_error(INVAL));
         }
         give(request, &place)?;
+        set_modified(&place, directory.header().mtime()?)?;
     }
     drain(archive.into_inner())
 }
@@ -272,6 +274,12 @@ const INVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 /// An archive may be padded beyond its end; the client is to see all of it taken.
 fn drain(mut inlet: Inlet) -> io::Result<()> {
     io::copy(&mut inlet, &mut io::sink()).map(drop)
+}
+
+/// Unpacking sets the times of files only.
+fn set_modified(path: &Path, seconds: u64) -> io::Result<()> {
+    let modified = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+    fs::File::open(path)?.set_modified(modified)
 }
 
 fn give(request: &proto::TarIn, path: &Path) -> io::Result<()> {

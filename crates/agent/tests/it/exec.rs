@@ -87,7 +87,7 @@ async fn without_input_it_reads_nothing() {
 async fn ten_megabytes_go_in_and_come_out_unchanged() {
     let mut request = argv(&["cat"]);
     request.stdin = true;
-    let input: Vec<u8> = (0..10 << 20).map(|i: u32| (i * 31 >> 7) as u8).collect();
+    let input: Vec<u8> = (0..10 << 20).map(|i: u32| ((i * 31) >> 7) as u8).collect();
     let input = Bytes::from(input);
     let exec = link().await.exec(request).await.unwrap();
     let ran = within(exec.collect(input.clone(), usize::MAX)).await.unwrap();

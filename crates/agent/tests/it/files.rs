@@ -314,6 +314,7 @@ async fn a_tree_goes_out_and_in_unchanged() {
     fs::hard_link(tree.join("script"), tree.join("twin")).unwrap();
     symlink("/nowhere/else", tree.join("dangling")).unwrap();
     fs::File::create(tree.join("sparse")).unwrap().set_len(1 << 30).unwrap();
+    fs::File::open(tree.join("sub")).unwrap().set_modified(UNIX_EPOCH).unwrap();
     fs::set_permissions(tree.join("sub"), fs::Permissions::from_mode(0o555)).unwrap();
     let archive = pack(&files, &tree).await;
     assert!(archive.len() < 1 << 20, "{} bytes: the hole was sent", archive.len());
