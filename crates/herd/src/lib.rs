@@ -1,1 +1,39 @@
-//! stub
+//! The use cases: what every front door and the command line call to make and drive boxes.
+//!
+//! The herd asks [`boxherd_model::policy`] what is legal, writes an operation into the store before
+//! its first side effect, asks the engine, and writes down what came of it. It knows engines only by
+//! their trait, and no SQL, no terminal, no wire.
+//!
+//! A process can die anywhere. An operation names the *session* that does it, and a session is a
+//! lock that the kernel drops with the process ([`locks`]); the next herd that opens finds
+//! operations whose session is dead and finishes or undoes them (`recover`).
+//!
+//! Start reading in [`herd`](Herd), then `create`, then `recover`.
+
+mod change;
+mod config;
+mod create;
+mod delete;
+mod error;
+mod fork;
+mod guest;
+mod herd;
+mod journal;
+pub mod locks;
+mod lookup;
+mod names;
+mod reconcile;
+mod recover;
+mod rename;
+mod snapshots;
+#[cfg(test)]
+mod tests;
+
+pub use config::HerdConfig;
+pub use create::Create;
+pub use error::HerdError;
+pub use fork::Fork;
+pub use herd::Herd;
+pub use journal::STEPS;
+pub use lookup::Listing;
+pub use reconcile::Repairs;

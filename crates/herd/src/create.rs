@@ -1,0 +1,151 @@
+//! Making a box.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use boxherd_engine::{Engine, EngineError};
+use boxherd_model::policy::Event;
+use boxherd_model::{BoxId, BoxSpec, BoxState, BoxStatus, EngineName, Timestamp};
+use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
+
+use crate::herd::{apply, status};
+use crate::{Herd, HerdError};
+
+/// How long an idempotency key is remembered, in milliseconds: a day.
+const KEY_LIFE: i64 = 24 * 3600 * 1000;
+
+/// A box that is asked for.
+#[derive(Debug, Clone)]
+pub struct Create {
+    /// What is asked for.
+    pub spec: BoxSpec,
+    /// Where; the default engine when `None`.
+    pub engine: Option<EngineName>,
+    /// Two requests with the same key within a day make one box.
+    pub key: Option<String>,
+}
+
+impl From<BoxSpec> for Create {
+    fn from(spec: BoxSpec) -> Self {
+        Self { spec, engine: None, key: None }
+    }
+}
+
+impl Herd {
+    /// Makes a box and starts it. It runs when this returns, or there is nothing of it.
+    pub async fn create(&self, create: Create) -> Result<BoxStatus, HerdError> {
+        let engine = self.engine(create.engine.as_ref())?;
+        check_needs(engine, &create.spec)?;
+        if let Some(earlier) = self.made_before(create.key.as_deref()).await? {
+            return Ok(earlier);
+        }
+        let began = Instant::now();
+        let mut record = self.new_record(engine, create.spec)?;
+        let begun =
+            self.begin(OperationKind::Create, vec![record.id], create.key, &[record.clone()]).await;
+        let begun = match begun {
+            // Somebody with the same key was faster.
+            Err(HerdError::Store(StoreError::KeyTaken)) => {
+                return Err(HerdError::Busy { name: record.spec.name.to_string() });
+            }
+            begun => begun?,
+        };
+        record.details.timings.push("journal", began.elapsed());
+        record.last_operation = Some(begun.id());
+        let made = async {
+            self.make(engine, &mut record).await?;
+            begun.reached("made");
+            self.boot(engine, &mut record).await?;
+            begun.reached("started");
+            Ok(())
+        };
+        match made.await {
+            Ok(()) => {
+                self.end(begun, Outcome::Done, std::slice::from_ref(&record), &[]).await?;
+                Ok(status(record))
+            }
+            Err(source) => {
+                self.remove_failed(engine, record.id).await;
+                self.end(begun, Outcome::Failed, &[], &[record.id]).await?;
+                Err(HerdError::Create { name: record.spec.name.to_string(), source })
+            }
+        }
+    }
+
+    pub(crate) fn new_record(
+        &self,
+        engine: &Arc<dyn Engine>,
+        spec: BoxSpec,
+    ) -> Result<BoxRecord, HerdError> {
+        let maker = spec.ephemeral.then(|| self.session()).transpose()?;
+        Ok(BoxRecord {
+            id: BoxId::new(),
+            engine: engine.name().clone(),
+            spec,
+            state: BoxState::Pending,
+            reason: None,
+            failure: None,
+            created: self.now(),
+            maker,
+            last_operation: None,
+            details: Details::default(),
+        })
+    }
+
+    async fn make(
+        &self,
+        engine: &Arc<dyn Engine>,
+        record: &mut BoxRecord,
+    ) -> Result<(), EngineError> {
+        let made = engine.create(record.id, &record.spec).await?;
+        record.details.image_digest = made.image_digest;
+        record.details.notes = made.notes;
+        record.details.timings.0.extend(made.timings.0);
+        Ok(())
+    }
+
+    /// Starts the processes of a box and writes into the record what the engine said.
+    pub(crate) async fn boot(
+        &self,
+        engine: &Arc<dyn Engine>,
+        record: &mut BoxRecord,
+    ) -> Result<(), EngineError> {
+        apply(record, Event::Starting);
+        let running = engine.start(record.id).await?;
+        apply(record, Event::Started);
+        record.details.addresses = running.addresses;
+        record.details.notes.extend(running.notes);
+        record.details.notes.sort();
+        record.details.notes.dedup();
+        record.details.timings.0.extend(running.timings.0);
+        Ok(())
+    }
+
+    /// Removes a box that could not be made. What cannot be removed now is an orphan that
+    /// reconcile removes later.
+    pub(crate) async fn remove_failed(&self, engine: &Arc<dyn Engine>, id: BoxId) {
+        if let Err(error) = engine.delete(id).await {
+            tracing::warn!(%id, %error, "a box that could not be made was not removed yet");
+        }
+    }
+
+    async fn made_before(&self, key: Option<&str>) -> Result<Option<BoxStatus>, HerdError> {
+        let Some(key) = key else { return Ok(None) };
+        let since = Timestamp::from_millis(self.now().millis() - KEY_LIFE);
+        let Some(operation) = self.store.by_key(key, since).await? else { return Ok(None) };
+        let Some(id) = operation.boxes.first() else { return Ok(None) };
+        Ok(self.store.box_by_id(*id).await?.map(status))
+    }
+}
+
+/// Refuses a spec that the engine cannot honour, before anything is made.
+fn check_needs(engine: &Arc<dyn Engine>, spec: &BoxSpec) -> Result<(), HerdError> {
+    let missing = spec.needs().into_iter().find(|need| !engine.capabilities().has(*need));
+    match missing {
+        Some(capability) => Err(HerdError::Create {
+            name: spec.name.to_string(),
+            source: engine.unsupported("create", capability),
+        }),
+        None => Ok(()),
+    }
+}

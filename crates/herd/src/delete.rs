@@ -1,0 +1,52 @@
+//! Making a box gone.
+
+use boxherd_engine::EngineError;
+use boxherd_model::policy::Event;
+use boxherd_model::{Address, Request};
+use boxherd_store::{BoxRecord, OperationKind, Outcome};
+
+use crate::herd::{apply, decide};
+use crate::lookup::engine_error;
+use crate::{Herd, HerdError};
+
+impl Herd {
+    /// Deletes a box, whatever state it is in. When its engine does not answer, the box stays
+    /// `deleting` and is deleted when the engine is back; that is an error here, so that nobody
+    /// takes it for gone.
+    pub async fn delete(&self, address: &Address) -> Result<(), HerdError> {
+        let record = self.find(address).await?;
+        self.delete_record(record).await
+    }
+
+    pub(crate) async fn delete_record(&self, mut record: BoxRecord) -> Result<(), HerdError> {
+        decide(&record, Request::Delete)?;
+        let _held = self.lock(&record).await?;
+        // Somebody else may have deleted it while this waited.
+        if self.store.box_by_id(record.id).await?.is_none() {
+            return Ok(());
+        }
+        if let Some(link) = self.links.lock().remove(&record.id) {
+            drop(link);
+        }
+        let begun = self.begin(OperationKind::Delete, vec![record.id], None, &[]).await?;
+        match self.engine_of(&record)?.delete(record.id).await {
+            Ok(()) => {
+                begun.reached("made");
+                self.end(begun, Outcome::Done, &[], &[record.id]).await
+            }
+            Err(source) => {
+                let unreachable = matches!(source, EngineError::Unreachable { .. });
+                let error = engine_error("delete", &record, source);
+                apply(&mut record, Event::Deleting);
+                record.failure = Some(crate::reconcile::chain(&error));
+                if unreachable {
+                    // The operation stays in the journal: whoever opens next tries again.
+                    self.store.update(&[record]).await?;
+                } else {
+                    self.end(begun, Outcome::Failed, &[record], &[]).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+}

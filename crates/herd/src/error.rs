@@ -1,0 +1,127 @@
+//! Why the herd refuses.
+
+use boxherd_engine::EngineError;
+use boxherd_link::LinkError;
+use boxherd_model::{Address, Refusal, Request};
+use boxherd_store::StoreError;
+
+/// Why a use case could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum HerdError {
+    /// No such box.
+    #[error("there is no box `{0}`")]
+    NoSuchBox(Address),
+    /// More than one engine has a box of that name.
+    #[error("`{name}` is the name of boxes on {}", .engines.join(" and "))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// The engines that have one.
+        engines: Vec<String>,
+    },
+    /// No engine of that name is configured.
+    #[error("there is no engine `{0}`")]
+    NoSuchEngine(String),
+    /// The box has no such snapshot.
+    #[error("`{of}` has no snapshot `{name}`")]
+    NoSuchSnapshot {
+        /// The box.
+        of: String,
+        /// The snapshot.
+        name: String,
+    },
+    /// The state of the box does not allow it.
+    #[error("cannot {request} `{name}`")]
+    Refused {
+        /// The box.
+        name: String,
+        /// What was asked for.
+        request: Request,
+        /// Why not.
+        #[source]
+        refusal: Refusal,
+    },
+    /// Another process works on the box.
+    #[error("another boxherd works on `{name}`")]
+    Busy {
+        /// The box.
+        name: String,
+    },
+    /// The box could not be made or started, and nothing is left of it.
+    #[error("cannot create `{name}`")]
+    Create {
+        /// The box.
+        name: String,
+        /// What the engine said.
+        #[source]
+        source: EngineError,
+    },
+    /// The engine could not do it.
+    #[error("cannot {op} `{name}`")]
+    Engine {
+        /// What was being done.
+        op: &'static str,
+        /// To which box.
+        name: String,
+        /// What the engine said.
+        #[source]
+        source: EngineError,
+    },
+    /// The agent of the box did not answer as it should.
+    #[error("cannot talk to the agent of `{name}`")]
+    Link {
+        /// The box.
+        name: String,
+        /// What was seen.
+        #[source]
+        source: LinkError,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The locks cannot be used.
+    #[error("cannot use the lock `{path}`")]
+    Lock {
+        /// Which one.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl HerdError {
+    /// A stable code for scripts and wires.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchBox(_) => "no-such-box",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::NoSuchEngine(_) => "no-such-engine",
+            Self::NoSuchSnapshot { .. } => "no-such-snapshot",
+            Self::Refused { refusal, .. } => refusal.code(),
+            Self::Busy { .. } => "busy",
+            Self::Create { source, .. } | Self::Engine { source, .. } => source.code(),
+            Self::Link { .. } => "agent",
+            Self::Store(source) => source.code(),
+            Self::Lock { .. } => "lock",
+        }
+    }
+
+    /// What to do, when it is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoSuchBox(_) => "`boxherd ls` lists the boxes",
+            Self::Ambiguous { .. } => "write `ENGINE:NAME`",
+            Self::NoSuchSnapshot { .. } => "`boxherd snapshot ls` lists them",
+            Self::Refused { refusal, .. } => refusal.hint(),
+            Self::Busy { .. } => "try again when it is done",
+            Self::Create { source, .. } | Self::Engine { source, .. } => source.hint()?,
+            Self::Store(source) => source.hint()?,
+            Self::Link { .. } => "`boxherd restart` gives the box a new agent",
+            Self::NoSuchEngine(_) | Self::Lock { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

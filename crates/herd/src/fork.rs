@@ -1,0 +1,111 @@
+//! Copies of a box.
+
+use std::sync::Arc;
+
+use boxherd_engine::{Child, Engine};
+use boxherd_model::policy::Event;
+use boxherd_model::{Address, BoxName, BoxState, BoxStatus, Capability, Request, StopReason};
+use boxherd_store::{BoxRecord, OperationKind, Outcome};
+use futures_util::future::join_all;
+
+use crate::herd::{apply, decide, status};
+use crate::lookup::engine_error;
+use crate::{Herd, HerdError};
+
+/// The copies that are asked for.
+#[derive(Debug, Clone)]
+pub struct Fork {
+    /// One copy for each name.
+    pub names: Vec<BoxName>,
+    /// Memory too, not the disk alone.
+    pub live: bool,
+}
+
+impl Herd {
+    /// Copies a box. The copies run when this returns if the source has processes, and are stopped
+    /// if it has none. All of them are made, or none is left.
+    pub async fn fork(&self, address: &Address, fork: Fork) -> Result<Vec<BoxStatus>, HerdError> {
+        let record = self.find(address).await?;
+        let _held = self.lock(&record).await?;
+        let mut source = self.find(address).await?;
+        self.look(&mut source).await?;
+        decide(&source, Request::Fork)?;
+        let engine = Arc::clone(self.engine_of(&source)?);
+        let needed = if fork.live { Capability::LiveFork } else { Capability::Fork };
+        if !engine.capabilities().has(needed) || fork.live {
+            return Err(engine_error("fork", &source, engine.unsupported("fork", needed)));
+        }
+        let mut copies = self.records_of_copies(&engine, &source, fork.names)?;
+        let ids: Vec<_> = copies.iter().map(|copy| copy.id).collect();
+        let begun = self.begin(OperationKind::Fork, ids.clone(), None, &copies).await?;
+        for copy in &mut copies {
+            copy.last_operation = Some(begun.id());
+        }
+        let made = async {
+            self.copy(&engine, &source, &mut copies).await?;
+            begun.reached("made");
+            if source.state != BoxState::Stopped {
+                self.boot_all(&engine, &mut copies).await?;
+            }
+            begun.reached("started");
+            Ok(())
+        };
+        match made.await {
+            Ok(()) => {
+                self.end(begun, Outcome::Done, &copies, &[]).await?;
+                Ok(copies.into_iter().map(status).collect())
+            }
+            Err(failed) => {
+                for id in &ids {
+                    self.remove_failed(&engine, *id).await;
+                }
+                self.end(begun, Outcome::Failed, &[], &ids).await?;
+                Err(engine_error("fork", &source, failed))
+            }
+        }
+    }
+
+    fn records_of_copies(
+        &self,
+        engine: &Arc<dyn Engine>,
+        source: &BoxRecord,
+        names: Vec<BoxName>,
+    ) -> Result<Vec<BoxRecord>, HerdError> {
+        let copy = |name| {
+            let mut spec = source.spec.clone();
+            spec.name = name;
+            // A copy outlives whoever asked for it.
+            spec.ephemeral = false;
+            self.new_record(engine, spec)
+        };
+        names.into_iter().map(copy).collect()
+    }
+
+    async fn copy(
+        &self,
+        engine: &Arc<dyn Engine>,
+        source: &BoxRecord,
+        copies: &mut [BoxRecord],
+    ) -> Result<(), boxherd_engine::EngineError> {
+        let children: Vec<_> =
+            copies.iter().map(|copy| Child { id: copy.id, spec: copy.spec.clone() }).collect();
+        let made = engine.fork(source.id, &children).await?;
+        for (copy, made) in copies.iter_mut().zip(made) {
+            copy.details.image_digest = made.image_digest;
+            copy.details.notes = made.notes;
+            copy.details.timings = made.timings;
+            apply(copy, Event::Starting);
+            apply(copy, Event::Stopped(StopReason::Requested));
+        }
+        Ok(())
+    }
+
+    async fn boot_all(
+        &self,
+        engine: &Arc<dyn Engine>,
+        copies: &mut [BoxRecord],
+    ) -> Result<(), boxherd_engine::EngineError> {
+        let boots = copies.iter_mut().map(|copy| self.boot(engine, copy));
+        join_all(boots).await.into_iter().collect()
+    }
+}

@@ -1,0 +1,184 @@
+//! The herd itself: what it holds, and how it opens.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use boxherd_engine::Engine;
+use boxherd_link::Link;
+use boxherd_model::{BoxId, BoxName, BoxStatus, EngineName, Request, Timestamp, policy};
+use boxherd_store::{BoxRecord, Store};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::locks::{self, Held};
+use crate::{HerdConfig, HerdError, names};
+
+/// Makes and drives boxes. One per process and data folder; share it by `Arc`.
+#[derive(Debug)]
+pub struct Herd {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) engines: Vec<Arc<dyn Engine>>,
+    pub(crate) config: HerdConfig,
+    /// Taken when the first operation begins: listing boxes needs none.
+    session: Mutex<Option<(String, Held)>>,
+    pub(crate) links: Mutex<HashMap<BoxId, Link>>,
+}
+
+impl Herd {
+    /// Opens a herd over `store` and `engines`, of which the first is the default. Finishes or
+    /// undoes what dead processes began, and looks after boxes when the host was restarted; costs
+    /// three look-ups when there is nothing to do.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        engines: Vec<Arc<dyn Engine>>,
+        config: HerdConfig,
+    ) -> Result<Self, HerdError> {
+        std::fs::create_dir_all(&config.locks).map_err(|e| lock_error(&config.locks, e))?;
+        let links = Mutex::default();
+        let herd = Self { store, engines, config, session: Mutex::default(), links };
+        herd.recover().await?;
+        herd.after_reboot().await?;
+        Ok(herd)
+    }
+
+    /// Says goodbye to every agent. Commands that were not detached end.
+    pub async fn close(&self) {
+        let links: Vec<_> = self.links.lock().drain().map(|(_, link)| link).collect();
+        for link in links {
+            link.close().await;
+        }
+    }
+
+    /// The engine of that name, or the default one.
+    pub fn engine(&self, name: Option<&EngineName>) -> Result<&Arc<dyn Engine>, HerdError> {
+        match name {
+            Some(name) => self
+                .engines
+                .iter()
+                .find(|engine| engine.name() == name)
+                .ok_or_else(|| HerdError::NoSuchEngine(name.to_string())),
+            None => self.engines.first().ok_or_else(|| HerdError::NoSuchEngine("local".to_owned())),
+        }
+    }
+
+    /// Every engine, the default first.
+    #[must_use]
+    pub fn engines(&self) -> &[Arc<dyn Engine>] {
+        &self.engines
+    }
+
+    /// A name that no box is likely to have.
+    #[must_use]
+    pub fn suggest_name(&self) -> BoxName {
+        names::from_random(random())
+    }
+
+    /// A name for a copy of the box `of`.
+    #[must_use]
+    pub fn suggest_copy_name(&self, of: &BoxName) -> BoxName {
+        names::of_copy(of, random())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.config.clock)()
+    }
+
+    pub(crate) fn engine_of(&self, record: &BoxRecord) -> Result<&Arc<dyn Engine>, HerdError> {
+        self.engine(Some(&record.engine))
+    }
+
+    /// The name of this process's session, which is alive from now on.
+    pub(crate) fn session(&self) -> Result<String, HerdError> {
+        let mut session = self.session.lock();
+        if let Some((name, _)) = &*session {
+            return Ok(name.clone());
+        }
+        let name = format!("session-{}", Uuid::now_v7());
+        let held = locks::try_hold(&self.config.locks, &name)
+            .map_err(|error| lock_error(&self.config.locks, error))?
+            .ok_or_else(|| HerdError::Busy { name: name.clone() })?;
+        *session = Some((name.clone(), held));
+        Ok(name)
+    }
+
+    /// Whether the process that began something is still at it. This one is.
+    pub(crate) fn is_alive(&self, session: &str) -> Result<bool, HerdError> {
+        if self.session.lock().as_ref().is_some_and(|(own, _)| own == session) {
+            return Ok(true);
+        }
+        locks::is_held(&self.config.locks, session)
+            .map_err(|error| lock_error(&self.config.locks, error))
+    }
+
+    /// Keeps everybody else away from a box until it is dropped.
+    pub(crate) async fn lock(&self, record: &BoxRecord) -> Result<Held, HerdError> {
+        let name = format!("box-{}", record.id);
+        let deadline = tokio::time::Instant::now() + self.config.patience;
+        let mut pause = std::time::Duration::from_millis(1);
+        loop {
+            let held = locks::try_hold(&self.config.locks, &name)
+                .map_err(|error| lock_error(&self.config.locks.join(&name), error))?;
+            if let Some(held) = held {
+                return Ok(held);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(HerdError::Busy { name: record.spec.name.to_string() });
+            }
+            // `flock` with a time limit does not exist; the pause grows to 50 ms.
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(std::time::Duration::from_millis(50));
+        }
+    }
+}
+
+pub(crate) fn lock_error(path: &Path, source: std::io::Error) -> HerdError {
+    HerdError::Lock { path: path.display().to_string(), source }
+}
+
+/// The random half of a version 7 UUID.
+pub(crate) fn random() -> u64 {
+    Uuid::now_v7().as_u64_pair().1
+}
+
+/// Asks the policy, and wraps its refusal.
+pub(crate) fn decide(record: &BoxRecord, request: Request) -> Result<policy::Decision, HerdError> {
+    policy::decide(record.state, request).map_err(|refusal| HerdError::Refused {
+        name: record.spec.name.to_string(),
+        request,
+        refusal,
+    })
+}
+
+/// Feeds an event to the policy; an event that cannot happen leaves the state and is logged.
+pub(crate) fn apply(record: &mut BoxRecord, event: policy::Event) {
+    let Some(state) = policy::after(record.state, event) else {
+        tracing::warn!(id = %record.id, state = %record.state, ?event, "impossible event");
+        return;
+    };
+    record.state = state;
+    record.reason = match event {
+        policy::Event::Stopped(reason) => Some(reason),
+        _ => None,
+    };
+    if event != policy::Event::Failed {
+        record.failure = None;
+    }
+}
+
+pub(crate) fn status(record: BoxRecord) -> BoxStatus {
+    BoxStatus {
+        id: record.id,
+        spec: record.spec,
+        engine: record.engine,
+        state: record.state,
+        reason: record.reason,
+        failure: record.failure,
+        created: record.created,
+        image_digest: record.details.image_digest,
+        addresses: record.details.addresses,
+        notes: record.details.notes,
+        last_operation: record.last_operation,
+        timings: record.details.timings,
+    }
+}

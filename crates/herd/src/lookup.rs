@@ -1,0 +1,97 @@
+//! Finding boxes, and telling what is true of them.
+
+use std::collections::HashMap;
+
+use boxherd_engine::{EngineError, Truth};
+use boxherd_model::{Address, BoxId, BoxStatus, EngineName, Target};
+use boxherd_store::BoxRecord;
+use futures_util::future::join_all;
+
+use crate::herd::status;
+use crate::reconcile::believe;
+use crate::{Herd, HerdError};
+
+/// Every box, as far as the engines answered.
+#[derive(Debug)]
+pub struct Listing {
+    /// By engine and name. Boxes of an engine that did not answer stand as they were last seen.
+    pub boxes: Vec<BoxStatus>,
+    /// Engines that did not answer, and what was seen instead.
+    pub unreachable: Vec<(EngineName, EngineError)>,
+}
+
+impl Herd {
+    /// Every box of every engine; the engines are asked at once, and one that does not answer costs
+    /// an entry in [`Listing::unreachable`].
+    pub async fn list(&self) -> Result<Listing, HerdError> {
+        // The engines first: a box that is made in between is in the store only, and stays as it is.
+        let asked =
+            self.engines.iter().map(|engine| async { (engine.name(), engine.list().await) });
+        let mut unreachable = Vec::new();
+        let mut truths: HashMap<EngineName, HashMap<BoxId, Truth>> = HashMap::new();
+        for (name, answer) in join_all(asked).await {
+            match answer {
+                Ok(found) => {
+                    let by_id = found.into_iter().map(|truth| (truth.id, truth)).collect();
+                    truths.insert(name.clone(), by_id);
+                }
+                Err(error) => unreachable.push((name.clone(), error)),
+            }
+        }
+        let mut records = self.store.boxes().await?;
+        let mut changed = Vec::new();
+        for record in &mut records {
+            let Some(truths) = truths.get(&record.engine) else { continue };
+            if believe(record, truths.get(&record.id)) {
+                changed.push(record.clone());
+            }
+        }
+        if !changed.is_empty() {
+            self.store.update(&changed).await?;
+        }
+        Ok(Listing { boxes: records.into_iter().map(status).collect(), unreachable })
+    }
+
+    /// Everything about one box.
+    pub async fn show(&self, address: &Address) -> Result<BoxStatus, HerdError> {
+        let mut record = self.find(address).await?;
+        self.look(&mut record).await?;
+        Ok(status(record))
+    }
+
+    /// The record of a box, as it was last seen.
+    pub(crate) async fn find(&self, address: &Address) -> Result<BoxRecord, HerdError> {
+        let none = || HerdError::NoSuchBox(address.clone());
+        match &address.target {
+            Target::Id(id) => {
+                let found = self.store.box_by_id(*id).await?;
+                let on_engine = |record: &BoxRecord| {
+                    address.engine.as_ref().is_none_or(|engine| *engine == record.engine)
+                };
+                found.filter(on_engine).ok_or_else(none)
+            }
+            Target::Name(name) => {
+                let mut found = self.store.boxes_by_name(address.engine.as_ref(), name).await?;
+                if found.len() > 1 {
+                    let engines = found.iter().map(|record| record.engine.to_string()).collect();
+                    return Err(HerdError::Ambiguous { name: name.to_string(), engines });
+                }
+                found.pop().ok_or_else(none)
+            }
+        }
+    }
+
+    /// Asks the engine what is true of a box and writes it down when it is news.
+    pub(crate) async fn look(&self, record: &mut BoxRecord) -> Result<(), HerdError> {
+        let truth = self.engine_of(record)?.inspect(record.id).await;
+        let truth = truth.map_err(|source| engine_error("inspect", record, source))?;
+        if believe(record, truth.as_ref()) {
+            self.store.update(std::slice::from_ref(record)).await?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn engine_error(op: &'static str, record: &BoxRecord, source: EngineError) -> HerdError {
+    HerdError::Engine { op, name: record.spec.name.to_string(), source }
+}

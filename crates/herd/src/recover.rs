@@ -1,0 +1,115 @@
+//! Finishing or undoing what dead processes began.
+
+use boxherd_engine::EngineError;
+use boxherd_model::{BoxId, BoxState};
+use boxherd_store::{BoxRecord, Operation, OperationKind, Outcome};
+
+use crate::lookup::engine_error;
+use crate::reconcile::believe;
+use crate::{Herd, HerdError};
+
+impl Herd {
+    /// Looks for operations and ephemeral boxes of sessions that are dead. Two look-ups when there
+    /// are none.
+    pub(crate) async fn recover(&self) -> Result<(), HerdError> {
+        for operation in self.store.unfinished().await? {
+            if self.is_alive(&operation.session)? {
+                continue;
+            }
+            // Another process may be recovering the same operation.
+            let name = format!("recover-{}", operation.id);
+            let held = crate::locks::try_hold(&self.config.locks, &name)
+                .map_err(|error| crate::herd::lock_error(&self.config.locks, error))?;
+            if held.is_none() {
+                continue;
+            }
+            let still = self.store.operation(operation.id).await?;
+            if still.is_none_or(|operation| operation.outcome.is_some()) {
+                continue;
+            }
+            // What cannot be recovered now (an engine that does not answer) stays for the next time.
+            let (id, kind) = (operation.id, operation.kind);
+            if let Err(error) = self.recover_one(operation).await {
+                tracing::warn!(%id, ?kind, %error, "not recovered yet");
+            }
+        }
+        self.remove_ephemeral().await
+    }
+
+    async fn recover_one(&self, operation: Operation) -> Result<(), HerdError> {
+        tracing::info!(id = %operation.id, kind = ?operation.kind, "recovering");
+        match operation.kind {
+            OperationKind::Create | OperationKind::Fork => {
+                self.remove_all(operation, Outcome::RolledBack).await
+            }
+            OperationKind::Delete => self.remove_all(operation, Outcome::Finished).await,
+            OperationKind::Change | OperationKind::Rename => self.settle(operation).await,
+            OperationKind::TakeSnapshot(snapshot) | OperationKind::RemoveSnapshot(snapshot) => {
+                for record in self.records(&operation.boxes).await? {
+                    let Some(snapshots) = self.engine_of(&record)?.snapshots() else { continue };
+                    let removed = snapshots.remove(record.id, snapshot).await;
+                    removed
+                        .map_err(|source| engine_error("remove a snapshot of", &record, source))?;
+                }
+                self.store.remove_snapshot(snapshot).await?;
+                self.settle(operation).await
+            }
+            // The engine puts a disk back as a whole or not at all.
+            OperationKind::RestoreSnapshot(_) => self.settle(operation).await,
+        }
+    }
+
+    /// Removes the boxes of an operation from engine and store.
+    async fn remove_all(&self, operation: Operation, outcome: Outcome) -> Result<(), HerdError> {
+        for record in self.records(&operation.boxes).await? {
+            let deleted = self.engine_of(&record)?.delete(record.id).await;
+            deleted.map_err(|source| engine_error("delete", &record, source))?;
+        }
+        let removed = operation.boxes.clone();
+        self.end_for_dead(operation, outcome, &[], &removed).await
+    }
+
+    /// Writes down where the boxes of an operation stand now, and gives each the name in its record.
+    async fn settle(&self, operation: Operation) -> Result<(), HerdError> {
+        let mut records = self.records(&operation.boxes).await?;
+        for record in &mut records {
+            let engine = self.engine_of(record)?;
+            let truth = engine.inspect(record.id).await;
+            let truth = truth.map_err(|source| engine_error("inspect", record, source))?;
+            // Whoever was starting it is dead: what is true is settled.
+            if matches!(record.state, BoxState::Pending | BoxState::Starting) {
+                record.state = BoxState::Stopped;
+            }
+            if operation.kind == OperationKind::Rename && truth.is_some() {
+                match engine.rename(record.id, &record.spec.name).await {
+                    Ok(()) | Err(EngineError::NoSuchBox(_)) => {}
+                    Err(source) => return Err(engine_error("rename", record, source)),
+                }
+            }
+            believe(record, truth.as_ref());
+        }
+        self.end_for_dead(operation, Outcome::Finished, &records, &[]).await
+    }
+
+    async fn records(&self, ids: &[BoxId]) -> Result<Vec<BoxRecord>, HerdError> {
+        let mut found = Vec::new();
+        for id in ids {
+            found.extend(self.store.box_by_id(*id).await?);
+        }
+        Ok(found)
+    }
+
+    /// Boxes for one command whose maker died before it could delete them.
+    async fn remove_ephemeral(&self) -> Result<(), HerdError> {
+        for record in self.store.ephemeral().await? {
+            let maker = record.maker.as_deref().unwrap_or_default();
+            if self.is_alive(maker)? {
+                continue;
+            }
+            if let Err(error) = self.delete_record(record).await {
+                tracing::warn!(%error, "a box whose maker died is still there");
+            }
+        }
+        Ok(())
+    }
+}
