@@ -83,7 +83,6 @@ async fn create_once(bench: &Bench, phases: &RefCell<Phases>) -> anyhow::Result<
     timings.push("link", linked - made);
     timings.push("exec", linked.elapsed());
     phases.borrow_mut().add(&timings);
-    link.close().await;
     bench.front.delete(&name).await?;
     Ok(took)
 }
@@ -127,7 +126,6 @@ pub(crate) async fn exec(bench: &mut Bench) -> anyhow::Result<Contest> {
     let plain = Contender::new("true on the host", move || async move { spawn.time() });
     let samples =
         rounds("exec", vec![own, plain], bench.options.rounds * 5, &mut bench.skipped).await?;
-    link.close().await;
     bench.front.delete(&name).await?;
     let what = "`true` in a running box, over an open link";
     Ok(Contest::new("exec", what, Unit::Millis, samples).target(0.7))

@@ -12,7 +12,8 @@ pub(crate) type Turn<'a> =
 pub(crate) struct Contender<'a> {
     name: String,
     turn: Turn<'a>,
-    /// It takes part in every `every`th round, so that a slow one does not fill the run.
+    /// It takes part in every `every`th round and in the last, so that a slow one does not fill the
+    /// run.
     every: u32,
     samples: Vec<f64>,
     failure: Option<String>,
@@ -32,7 +33,7 @@ impl<'a> Contender<'a> {
         }
     }
 
-    /// Takes part in every `every`th round only.
+    /// Takes part in every `every`th round and in the last only.
     pub(crate) fn every(mut self, every: u32) -> Self {
         self.every = every.max(1);
         self
@@ -50,7 +51,8 @@ pub(crate) async fn rounds(
 ) -> anyhow::Result<Vec<(String, Vec<f64>)>> {
     for round in 0..=rounds {
         for (place, contender) in contenders.iter_mut().enumerate() {
-            let sits_out = contender.failure.is_some() || round % contender.every != 0;
+            let due = round % contender.every == 0 || round == rounds;
+            let sits_out = contender.failure.is_some() || !due;
             if sits_out {
                 continue;
             }
@@ -104,8 +106,8 @@ mod tests {
             Contender::new("c", turn('c')).every(2),
         ];
         let samples = rounds("x", contenders, 3, &mut Vec::new()).await.unwrap();
-        assert_eq!(*log.borrow(), "abcababcab");
-        assert_eq!(samples.iter().map(|(_, s)| s.len()).collect::<Vec<_>>(), [3, 3, 1]);
+        assert_eq!(*log.borrow(), "abcababcabc");
+        assert_eq!(samples.iter().map(|(_, s)| s.len()).collect::<Vec<_>>(), [3, 3, 2]);
     }
 
     #[tokio::test]

@@ -37,7 +37,6 @@ pub(crate) async fn files(bench: &mut Bench) -> anyhow::Result<[Contest; 3]> {
         extra.push(own_status("VmHWM")?.saturating_sub(before) as f64 / MIB);
         copies.push(copy(&bench.options.scratch, size)?);
     }
-    link.close().await;
     bench.front.delete(&name).await?;
     let own = |samples| ("boxherd".to_owned(), samples);
     let peer = || ("cp on the host".to_owned(), copies.clone());

@@ -21,7 +21,6 @@ pub(crate) async fn forks(bench: &mut Bench) -> anyhow::Result<[Contest; 2]> {
     let (source, _) = bench.make().await?;
     let link = bench.front.link(&source).await?;
     finish(&link, ExecRequest::shell(FILL)).await?;
-    link.close().await;
     let one = repeat(bench, &source, 1, bench.options.few()).await?;
     let many = repeat(bench, &source, MANY, 3).await?;
     bench.front.delete(&source).await?;

@@ -13,7 +13,7 @@ pub trait Front: fmt::Debug + Send + Sync {
     /// Makes a box with every default and starts it; returns how long the phases took.
     async fn create(&self, name: &BoxName) -> anyhow::Result<Timings>;
 
-    /// A link to the agent of a running box.
+    /// A link to the agent of a running box; maybe one that others use too.
     async fn link(&self, name: &BoxName) -> anyhow::Result<Link>;
 
     /// Freezes a box.

@@ -205,7 +205,7 @@ fn podman(bundle: &Bundle) -> Peer {
     let podman = Program::new(["podman", "--cgroup-manager=cgroupfs"]);
     let root = bundle.root.display().to_string();
     let idle = format!("boxherd-bench-{}", std::process::id());
-    let container = ["--network=none", "--volume=/usr:/usr:ro", "--rootfs"];
+    let container = ["--network=none", "--ulimit=host", "--volume=/usr:/usr:ro", "--rootfs"];
     Peer {
         name: "podman",
         run: Some(podman.with(["run", "--rm"]).with(container).with([&root, "true"])),

@@ -117,3 +117,21 @@ async fn a_contest_that_does_not_exist_is_refused() {
     let refused = run(options, Context { front: pen, program: Vec::new() }).await.unwrap_err();
     assert!(refused.to_string().contains("`crate`"), "{refused}");
 }
+
+#[tokio::test]
+async fn every_peer_is_measured_or_named() {
+    if !boxherd_testkit::root_or_skip("every_peer_is_measured_or_named") {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let engine = FakeEngine::new("fake".parse().unwrap()).unwrap();
+    let pen = Arc::new(Pen { engine, names: Mutex::default() });
+    let mut options = Options::new(scratch.path());
+    (options.rounds, options.only) = (1, vec!["create".to_owned(), "suspend".to_owned()]);
+    let report = run(options, Context { front: pen, program: Vec::new() }).await.unwrap();
+    let text = report.table();
+    println!("{text}");
+    for peer in ["crun", "runc", "bwrap", "podman", "lxc"] {
+        assert!(text.contains(&format!("\n  {peer}")), "{peer} is missing:\n{text}");
+    }
+}

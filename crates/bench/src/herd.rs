@@ -1,0 +1,43 @@
+//! The herd as what is measured.
+
+use async_trait::async_trait;
+use boxherd_herd::{Fork, Herd};
+use boxherd_link::Link;
+use boxherd_model::{Address, BoxName, BoxSpec, Timings};
+
+use crate::Front;
+
+fn address(name: &BoxName) -> Address {
+    Address::of(name.clone())
+}
+
+#[async_trait]
+impl Front for Herd {
+    async fn create(&self, name: &BoxName) -> anyhow::Result<Timings> {
+        Ok(self.create(BoxSpec::new(name.clone()).into()).await?.timings)
+    }
+
+    async fn link(&self, name: &BoxName) -> anyhow::Result<Link> {
+        Ok(self.link(&address(name)).await?)
+    }
+
+    async fn suspend(&self, name: &BoxName) -> anyhow::Result<()> {
+        self.suspend(&address(name)).await?;
+        Ok(())
+    }
+
+    async fn resume(&self, name: &BoxName) -> anyhow::Result<()> {
+        self.resume(&address(name)).await?;
+        Ok(())
+    }
+
+    async fn fork(&self, source: &BoxName, copies: &[BoxName]) -> anyhow::Result<Timings> {
+        let fork = Fork { names: copies.to_vec(), live: false };
+        let made = self.fork(&address(source), fork).await?;
+        Ok(made.into_iter().next().map(|status| status.timings).unwrap_or_default())
+    }
+
+    async fn delete(&self, name: &BoxName) -> anyhow::Result<()> {
+        Ok(self.delete(&address(name)).await?)
+    }
+}
