@@ -1,6 +1,5 @@
 //! Making a box gone.
 
-use boxherd_engine::EngineError;
 use boxherd_model::policy::Event;
 use boxherd_model::{Address, Request};
 use boxherd_store::{BoxRecord, OperationKind, Outcome};
@@ -35,16 +34,11 @@ impl Herd {
                 self.end(begun, Outcome::Done, &[], &[record.id]).await
             }
             Err(source) => {
-                let unreachable = matches!(source, EngineError::Unreachable { .. });
+                // The box is `deleting` from now on: whoever opens the store next tries again.
                 let error = engine_error("delete", &record, source);
                 apply(&mut record, Event::Deleting);
                 record.failure = Some(crate::reconcile::chain(&error));
-                if unreachable {
-                    // The operation stays in the journal: whoever opens next tries again.
-                    self.store.update(&[record]).await?;
-                } else {
-                    self.end(begun, Outcome::Failed, &[record], &[]).await?;
-                }
+                self.end(begun, Outcome::Failed, &[record], &[]).await?;
                 Err(error)
             }
         }

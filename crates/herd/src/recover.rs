@@ -33,7 +33,7 @@ impl Herd {
                 tracing::warn!(%id, ?kind, %error, "not recovered yet");
             }
         }
-        self.remove_ephemeral().await
+        self.remove_doomed().await
     }
 
     async fn recover_one(&self, operation: Operation) -> Result<(), HerdError> {
@@ -99,15 +99,17 @@ impl Herd {
         Ok(found)
     }
 
-    /// Boxes for one command whose maker died before it could delete them.
-    async fn remove_ephemeral(&self) -> Result<(), HerdError> {
-        for record in self.store.ephemeral().await? {
+    /// Boxes for one command whose maker died before it could delete them, and boxes whose delete
+    /// could not be finished.
+    async fn remove_doomed(&self) -> Result<(), HerdError> {
+        for record in self.store.doomed().await? {
+            let unfinished = record.state == BoxState::Deleting;
             let maker = record.maker.as_deref().unwrap_or_default();
-            if self.is_alive(maker)? {
+            if !unfinished && self.is_alive(maker)? {
                 continue;
             }
             if let Err(error) = self.delete_record(record).await {
-                tracing::warn!(%error, "a box whose maker died is still there");
+                tracing::warn!(%error, "a box that has to go is still there");
             }
         }
         Ok(())

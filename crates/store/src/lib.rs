@@ -68,8 +68,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Every box, by engine and name.
     async fn boxes(&self) -> Result<Vec<BoxRecord>, StoreError>;
 
-    /// Ephemeral boxes, whose makers may be dead.
-    async fn ephemeral(&self) -> Result<Vec<BoxRecord>, StoreError>;
+    /// Boxes that may have to go: ephemeral ones, whose makers may be dead, and those whose delete
+    /// could not be finished.
+    async fn doomed(&self) -> Result<Vec<BoxRecord>, StoreError>;
 
     /// Operations that have not ended, oldest first.
     async fn unfinished(&self) -> Result<Vec<Operation>, StoreError>;

@@ -1,6 +1,7 @@
 //! The tables, version by version. Forward only; the version is `PRAGMA user_version`.
 //!
-//! The SQL keeps to what Postgres takes too: ids and enums as text, times as Unix milliseconds.
+//! The SQL keeps to what Postgres takes too: ids and enums as text, times as Unix milliseconds. Only
+//! its parameters are written `?1` where Postgres writes `$1`.
 
 use std::path::Path;
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use boxherd_model::{
-    BoxId, BoxName, EngineName, OperationId, SnapshotId, SnapshotInfo, SnapshotName, Timestamp,
+    BoxId, BoxName, BoxState, EngineName, OperationId, SnapshotId, SnapshotInfo, SnapshotName,
+    Timestamp,
 };
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, Transaction, TransactionBehavior};
@@ -113,7 +114,7 @@ fn execute(
 
 fn insert(table: &str, columns: &str) -> String {
     let count = columns.split(',').count();
-    let numbered: Vec<_> = (1..=count).map(|n| format!("${n}")).collect();
+    let numbered: Vec<_> = (1..=count).map(|n| format!("?{n}")).collect();
     format!("INSERT INTO {table} ({columns}) VALUES ({})", numbered.join(", "))
 }
 
@@ -133,9 +134,9 @@ fn insert_box(transaction: &Transaction<'_>, record: &BoxRecord) -> Result<(), S
 }
 
 fn update_box(transaction: &Transaction<'_>, record: &BoxRecord) -> Result<(), StoreError> {
-    let sql = "UPDATE boxes SET engine = $2, name = $3, spec = $4, state = $5, reason = $6, \
-               failure = $7, created = $8, maker = $9, last_operation = $10, details = $11 \
-               WHERE id = $1";
+    let sql = "UPDATE boxes SET engine = ?2, name = ?3, spec = ?4, state = ?5, reason = ?6, \
+               failure = ?7, created = ?8, maker = ?9, last_operation = ?10, details = ?11 \
+               WHERE id = ?1";
     match execute(transaction, sql, &rows::box_values(record)) {
         Ok(_) => Ok(()),
         Err(error) if is_duplicate(&error) => {
@@ -151,7 +152,7 @@ fn insert_operation(
 ) -> Result<(), StoreError> {
     let failed = |source| StoreError::of("writing an operation", source);
     if let Some(key) = &operation.key {
-        let sql = "SELECT 1 FROM operations WHERE idempotency_key = $1 AND started > $2";
+        let sql = "SELECT 1 FROM operations WHERE idempotency_key = ?1 AND started > ?2";
         let since = operation.started.millis() - DAY;
         let mut statement = transaction.prepare_cached(sql).map_err(failed)?;
         let used: Option<i64> =
@@ -189,7 +190,7 @@ impl Store for SqliteStore {
             for id in removed {
                 let id: Values = vec![Box::new(id.to_string())];
                 for sql in
-                    ["DELETE FROM snapshots WHERE box_id = $1", "DELETE FROM boxes WHERE id = $1"]
+                    ["DELETE FROM snapshots WHERE box_id = ?1", "DELETE FROM boxes WHERE id = ?1"]
                 {
                     execute(transaction, sql, &id)
                         .map_err(|source| StoreError::of("removing a box", source))?;
@@ -198,11 +199,11 @@ impl Store for SqliteStore {
             let failed = |source| StoreError::of("ending an operation", source);
             let values = rows::operation_values(operation);
             let [outcome, id] = [values.len() - 1, 0];
-            let sql = "UPDATE operations SET outcome = $1 WHERE id = $2";
+            let sql = "UPDATE operations SET outcome = ?1 WHERE id = ?2";
             let mut statement = transaction.prepare_cached(sql).map_err(failed)?;
             statement.execute((&values[outcome], &values[id])).map_err(failed)?;
             let old = operation.started.millis() - KEPT;
-            let sql = "DELETE FROM operations WHERE started < $1 AND outcome IS NOT NULL";
+            let sql = "DELETE FROM operations WHERE started < ?1 AND outcome IS NOT NULL";
             let mut statement = transaction.prepare_cached(sql).map_err(failed)?;
             statement.execute([old]).map_err(failed)?;
             Ok(())
@@ -216,7 +217,7 @@ impl Store for SqliteStore {
     }
 
     async fn box_by_id(&self, id: BoxId) -> Result<Option<BoxRecord>, StoreError> {
-        let sql = format!("SELECT {BOX_COLUMNS} FROM boxes WHERE id = $1");
+        let sql = format!("SELECT {BOX_COLUMNS} FROM boxes WHERE id = ?1");
         self.one(&sql, &[&id.to_string()], rows::to_box)
     }
 
@@ -226,7 +227,7 @@ impl Store for SqliteStore {
         name: &BoxName,
     ) -> Result<Vec<BoxRecord>, StoreError> {
         let sql = format!(
-            "SELECT {BOX_COLUMNS} FROM boxes WHERE name = $1 AND ($2 IS NULL OR engine = $2)"
+            "SELECT {BOX_COLUMNS} FROM boxes WHERE name = ?1 AND (?2 IS NULL OR engine = ?2)"
         );
         self.many(&sql, &[&name.as_str(), &engine.map(EngineName::as_str)], rows::to_box)
     }
@@ -236,9 +237,9 @@ impl Store for SqliteStore {
         self.many(&sql, &[], rows::to_box)
     }
 
-    async fn ephemeral(&self) -> Result<Vec<BoxRecord>, StoreError> {
-        let sql = format!("SELECT {BOX_COLUMNS} FROM boxes WHERE maker IS NOT NULL");
-        self.many(&sql, &[], rows::to_box)
+    async fn doomed(&self) -> Result<Vec<BoxRecord>, StoreError> {
+        let sql = format!("SELECT {BOX_COLUMNS} FROM boxes WHERE maker IS NOT NULL OR state = ?1");
+        self.many(&sql, &[&BoxState::Deleting.as_str()], rows::to_box)
     }
 
     async fn unfinished(&self) -> Result<Vec<Operation>, StoreError> {
@@ -250,13 +251,13 @@ impl Store for SqliteStore {
     async fn by_key(&self, key: &str, since: Timestamp) -> Result<Option<Operation>, StoreError> {
         let sql = format!(
             "SELECT {OPERATION_COLUMNS} FROM operations \
-             WHERE idempotency_key = $1 AND started > $2 ORDER BY id"
+             WHERE idempotency_key = ?1 AND started > ?2 ORDER BY id"
         );
         self.one(&sql, &[&key, &since.millis()], rows::to_operation)
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
-        let sql = format!("SELECT {OPERATION_COLUMNS} FROM operations WHERE id = $1");
+        let sql = format!("SELECT {OPERATION_COLUMNS} FROM operations WHERE id = ?1");
         self.one(&sql, &[&id.to_string()], rows::to_operation)
     }
 
@@ -274,8 +275,7 @@ impl Store for SqliteStore {
     }
 
     async fn snapshots(&self, id: BoxId) -> Result<Vec<SnapshotInfo>, StoreError> {
-        let sql =
-            format!("SELECT {SNAPSHOT_COLUMNS} FROM snapshots WHERE box_id = $1 ORDER BY id");
+        let sql = format!("SELECT {SNAPSHOT_COLUMNS} FROM snapshots WHERE box_id = ?1 ORDER BY id");
         self.many(&sql, &[&id.to_string()], rows::to_snapshot)
     }
 
@@ -285,14 +285,14 @@ impl Store for SqliteStore {
         name: &SnapshotName,
     ) -> Result<Option<SnapshotInfo>, StoreError> {
         let sql =
-            format!("SELECT {SNAPSHOT_COLUMNS} FROM snapshots WHERE box_id = $1 AND name = $2");
+            format!("SELECT {SNAPSHOT_COLUMNS} FROM snapshots WHERE box_id = ?1 AND name = ?2");
         self.one(&sql, &[&id.to_string(), &name.as_str()], rows::to_snapshot)
     }
 
     async fn remove_snapshot(&self, id: SnapshotId) -> Result<(), StoreError> {
         self.write("removing a snapshot", Durability::Disk, |transaction| {
             let id: Values = vec![Box::new(id.to_string())];
-            execute(transaction, "DELETE FROM snapshots WHERE id = $1", &id)
+            execute(transaction, "DELETE FROM snapshots WHERE id = ?1", &id)
                 .map_err(|source| StoreError::of("removing a snapshot", source))?;
             Ok(())
         })
@@ -302,12 +302,12 @@ impl Store for SqliteStore {
         let read = |row: &Row<'_>| {
             row.get(0).map_err(|source| StoreError::of("reading the store", source))
         };
-        self.one("SELECT value FROM facts WHERE key = $1", &[&key], read)
+        self.one("SELECT value FROM facts WHERE key = ?1", &[&key], read)
     }
 
     async fn set_fact(&self, key: &str, value: &str) -> Result<(), StoreError> {
         self.write("writing a fact", Durability::Process, |transaction| {
-            let sql = "INSERT INTO facts (key, value) VALUES ($1, $2) \
+            let sql = "INSERT INTO facts (key, value) VALUES (?1, ?2) \
                        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
             let values: Values = vec![Box::new(key.to_owned()), Box::new(value.to_owned())];
             execute(transaction, sql, &values)

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use boxherd_model::{BoxSpec, BoxState, StopReason};
+use boxherd_model::{BoxSpec, StopReason};
 
 use super::*;
 use crate::{Details, OperationKind, Outcome};
@@ -52,11 +52,17 @@ async fn what_was_written_is_read_back_whole() {
 
     assert_eq!(store.box_by_id(made.id).await.unwrap(), Some(made.clone()));
     assert_eq!(store.unfinished().await.unwrap(), [create.clone()]);
-    assert_eq!(store.ephemeral().await.unwrap(), [made.clone()]);
+    assert_eq!(store.doomed().await.unwrap(), [made.clone()]);
     let found = store.boxes_by_name(Some(&EngineName::local()), &made.spec.name).await.unwrap();
     assert_eq!(found, [made.clone()]);
     let elsewhere = "lab".parse().unwrap();
     assert!(store.boxes_by_name(Some(&elsewhere), &made.spec.name).await.unwrap().is_empty());
+
+    let mut changed = made.clone();
+    changed.state = BoxState::Running;
+    changed.spec.name = "site".parse().unwrap();
+    store.update(std::slice::from_ref(&changed)).await.unwrap();
+    assert_eq!(store.boxes().await.unwrap(), [changed]);
 
     create.outcome = Some(Outcome::Done);
     store.finish(&create, &[], &[made.id], Durability::Disk).await.unwrap();
@@ -131,13 +137,11 @@ async fn a_durable_write_leaves_the_next_one_quick() {
     };
     store.add_snapshot(&snapshot).await.unwrap();
     assert_eq!(store.add_snapshot(&snapshot).await.unwrap_err().code(), "snapshot-taken");
-    let mode: i64 = store
-        .connection
-        .lock()
-        .pragma_query_value(None, "synchronous", |row| row.get(0))
-        .unwrap();
+    let mode: i64 =
+        store.connection.lock().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
     assert_eq!(mode, 1, "NORMAL again, after success and after failure");
-    assert_eq!(store.snapshots(snapshot.box_id).await.unwrap(), [snapshot.clone()]);
+    let found = store.snapshots(snapshot.box_id).await.unwrap();
+    assert_eq!(found, std::slice::from_ref(&snapshot));
     store.remove_snapshot(snapshot.id).await.unwrap();
     assert_eq!(store.snapshot(snapshot.box_id, &snapshot.name).await.unwrap(), None);
 }
