@@ -39,7 +39,7 @@ impl Core {
         self.standing_still(source, || self.pool.clone_layers(source, &ids).map_err(storage))?;
         let took = begun.elapsed();
         fault::point("fork.cloned");
-        children.iter().map(|child| self.finish(child.id)).collect::<Result<(), _>>()?;
+        children.iter().try_for_each(|child| self.finish(child.id))?;
         let mut timings = Timings::default();
         timings.push("disk", took);
         let made = Made { image_digest: image.cloned(), timings, ..Made::default() };

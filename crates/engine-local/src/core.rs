@@ -42,6 +42,9 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn open(data: &Path, helper: Helper) -> Result<Self, EngineError> {
+        // Drafts of what is made once carry the process id, which threads share.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock();
         let data = Data::open(data).map_err(at(format!("open `{}`", data.display())))?;
         let pool = Pool::open(data.root()).map_err(storage)?;
         let images = ImageStore::open(&data.images()).map_err(crate::images::refused)?;
@@ -78,6 +81,14 @@ impl Core {
             busy.remove(&id);
         }
         done
+    }
+
+    /// The same with several boxes, none of which anybody else knows yet.
+    pub(crate) fn alone_with_all<T>(&self, ids: &[BoxId], work: impl FnOnce() -> T) -> T {
+        let locks: Vec<_> =
+            ids.iter().map(|id| Arc::clone(self.busy.lock().entry(*id).or_default())).collect();
+        let _held: Vec<_> = locks.iter().map(|lock| lock.lock()).collect();
+        work()
     }
 
     pub(crate) fn folder(&self, id: BoxId) -> BoxFolder {

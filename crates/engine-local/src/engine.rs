@@ -69,13 +69,22 @@ impl LocalEngine {
         groups.map_or(Ok(()), |groups| groups.remove_ours()).map_err(at("remove control groups"))
     }
 
-    /// Runs `work` in a thread that may block, alone with the box.
+    /// Runs `work` in a thread that may block, alone with the box. Work whose caller has gone before
+    /// it could begin is not begun: the caller's next call may be the delete that must come last.
     async fn alone<T: Send + 'static>(
         &self,
         id: BoxId,
         work: impl FnOnce(&Core) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
-        self.blocking(move |core| core.alone(id, || work(core))).await
+        let wanted = Arc::new(());
+        let caller = Arc::downgrade(&wanted);
+        let begin = move |core: &Core| match caller.strong_count() {
+            0 => Err(EngineError::refused("begin", "the caller has gone")),
+            _ => work(core),
+        };
+        let done = self.blocking(move |core| core.alone(id, || begin(core))).await;
+        drop(wanted);
+        done
     }
 
     async fn blocking<T: Send + 'static>(
@@ -146,7 +155,11 @@ impl Engine for LocalEngine {
 
     async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
         let children = children.to_vec();
-        self.alone(source, move |core| core.fork(source, &children)).await
+        self.alone(source, move |core| {
+            let ids: Vec<BoxId> = children.iter().map(|child| child.id).collect();
+            core.alone_with_all(&ids, || core.fork(source, &children))
+        })
+        .await
     }
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {

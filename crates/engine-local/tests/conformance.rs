@@ -1,6 +1,5 @@
 //! The suite of every engine, on real boxes. Needs root.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,7 +7,6 @@ use async_trait::async_trait;
 use boxherd_engine::conformance::{Need, Subject};
 use boxherd_engine::{Engine, EngineError, conformance};
 use boxherd_engine_local::{Helper, LocalEngine};
-use boxherd_model::BoxId;
 
 #[derive(Debug)]
 struct Local {
@@ -27,10 +25,6 @@ impl Local {
 impl Subject for Local {
     async fn open(&self) -> Result<Arc<dyn Engine>, EngineError> {
         Ok(Arc::new(Self::open(self)?))
-    }
-
-    fn folder(&self, _id: BoxId) -> PathBuf {
-        "/conformance".into()
     }
 
     fn isolates(&self) -> bool {
@@ -56,7 +50,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     conformance::main(|| {
-        let data = tempfile::Builder::new().prefix("boxherd-conformance-").tempdir()?;
+        let data = tempfile::Builder::new().prefix("boxherd-conformance-").tempdir();
+        let data = data.map_err(|error| error.to_string())?;
         Ok(Arc::new(Local { data, helper }))
     })
 }

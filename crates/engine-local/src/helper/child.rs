@@ -143,8 +143,10 @@ const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
-/// Filesystems of the kernel: type, where, options, attributes.
-const KERNEL: [(&str, &str, &[(&str, &str)], MountAttrFlags); 6] = [
+/// A filesystem of the kernel: type, where, options, attributes.
+type Kernel = (&'static str, &'static str, &'static [(&'static str, &'static str)], MountAttrFlags);
+
+const KERNEL: [Kernel; 6] = [
     ("proc", "/proc", &[], PLAIN),
     ("sysfs", "/sys", &[], PLAIN.union(MountAttrFlags::MOUNT_ATTR_RDONLY)),
     (

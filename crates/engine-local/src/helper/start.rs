@@ -101,9 +101,14 @@ fn attend(
     tell(&sync, NETWORK)?;
     // Closed by the execution of the agent; anything that comes before is what went wrong.
     let mut said = Vec::new();
-    sync.read_to_end(&mut said).map_err(Failure::at("listen to the box's first process"))?;
+    match sync.read_to_end(&mut said) {
+        Ok(0) => return Ok(()),
+        Ok(_) => {}
+        // It ended before it heard our last word; what it said, if anything, is here.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        Err(error) => return Err(Failure::at("listen to the box's first process")(error)),
+    }
     match serde_json::from_slice(&said) {
-        _ if said.is_empty() => Ok(()),
         Ok(failure) => Err(failure),
         Err(_) => Err(Failure {
             step: "start the box's first process".to_owned(),

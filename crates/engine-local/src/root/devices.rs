@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
@@ -39,7 +40,10 @@ pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     if folder.exists() {
         return Ok(());
     }
-    let draft = folder.with_extension(format!("new-{}", std::process::id()));
+    // Several threads of one process may be here at once, as several processes may.
+    static DRAFTS: AtomicU32 = AtomicU32::new(0);
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = folder.with_extension(format!("new-{}-{number}", std::process::id()));
     match fs::remove_dir_all(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => fs::create_dir(&draft)?,
