@@ -1,0 +1,127 @@
+//! Where the parts are put together: engines, store and herd, opened when a command needs them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use boxherd_engine::Engine;
+use boxherd_engine_local::{Helper, LocalEngine};
+use boxherd_herd::{Create, Herd, HerdConfig, HerdError};
+use boxherd_model::{BoxSpec, BoxStatus, ByteSize, EngineName};
+use boxherd_store::SqliteStore;
+use tokio::sync::OnceCell;
+
+use crate::args::Global;
+use crate::env;
+use crate::failure::Failure;
+use crate::printer::Printer;
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The door to the terminal.
+    pub(crate) printer: Printer,
+    data: PathBuf,
+    helper: Option<Helper>,
+    local: OnceCell<Arc<LocalEngine>>,
+    herd: OnceCell<Herd>,
+}
+
+impl App {
+    /// Opens nothing yet.
+    pub(crate) fn new(
+        global: &Global,
+        printer: Printer,
+        helper: Option<Helper>,
+    ) -> Result<Self, Failure> {
+        let data = global.data.clone().or_else(env::default_data).ok_or_else(|| {
+            Failure::usage("there is no home folder to keep boxes in").hint("use `--data DIR`")
+        })?;
+        let data = std::path::absolute(&data)
+            .map_err(|error| Failure::io(format!("`{}`", data.display()), &error))?;
+        Ok(Self { printer, data, helper, local: OnceCell::new(), herd: OnceCell::new() })
+    }
+
+    /// Where boxes are kept.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The engine of this machine.
+    async fn local(&self) -> Result<&Arc<LocalEngine>, Failure> {
+        let open = async || {
+            let helper = self.helper.clone().ok_or_else(|| {
+                Failure::new("internal", "this command was started without the helper process")
+            })?;
+            Ok(Arc::new(LocalEngine::open(EngineName::local(), &self.data, helper)?))
+        };
+        self.local.get_or_try_init(open).await
+    }
+
+    /// The engine called so, or the one that is used when none is named.
+    pub(crate) async fn engine(
+        &self,
+        name: Option<&EngineName>,
+    ) -> Result<Arc<dyn Engine>, Failure> {
+        match name {
+            Some(name) if *name != EngineName::local() => {
+                Err(Failure::new("no-such-engine", format!("there is no engine `{name}`"))
+                    .hint("the only engine is `local`"))
+            }
+            _ => Ok(Arc::clone(self.local().await?) as Arc<dyn Engine>),
+        }
+    }
+
+    /// The herd.
+    pub(crate) async fn herd(&self) -> Result<&Herd, Failure> {
+        let open = async || {
+            // First: it makes the data folder.
+            let local = Arc::clone(self.local().await?);
+            let store = SqliteStore::open(&self.data.join("herd.db"))
+                .map_err(|error| Failure::of(&error, "store", None))?;
+            let config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
+            Ok(Herd::open(Arc::new(store), vec![local], config).await?)
+        };
+        self.herd.get_or_try_init(open).await
+    }
+
+    /// Takes leave of every agent, so that nothing we began goes on without us.
+    pub(crate) async fn close(&self) {
+        if let Some(herd) = self.herd.get() {
+            herd.close().await;
+        }
+    }
+
+    /// Makes a box.
+    pub(crate) async fn create(
+        &self,
+        spec: BoxSpec,
+        engine: Option<EngineName>,
+    ) -> Result<BoxStatus, Failure> {
+        Ok(self.herd().await?.create(Create { spec, engine, key: None }).await?)
+    }
+
+    /// Says what a box could not be given, to people.
+    pub(crate) fn notes(&self, status: &BoxStatus) {
+        if self.printer.is_table() {
+            status.notes.iter().for_each(|note| self.printer.note(note));
+        }
+    }
+
+    /// Makes the loop-backed pool.
+    pub(crate) async fn prepare_pool(&self, size: ByteSize) -> Result<(), Failure> {
+        // Makes the data folder when this is the first command.
+        self.local().await?;
+        let data = self.data.clone();
+        let prepare = move || boxherd_engine_local::storage::prepare_loop_pool(&data, size);
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        let prepared = prepared.map_err(|error| Failure::of(&error, "internal", None))?;
+        prepared.map_err(|error| Failure::of(&error, "storage", None))
+    }
+}
+
+impl From<HerdError> for Failure {
+    fn from(error: HerdError) -> Self {
+        let (code, hint) = (error.code(), error.hint());
+        Self::of(&error, code, hint)
+    }
+}

@@ -1,0 +1,123 @@
+//! What can be typed, and nothing of what it does.
+
+mod boxes;
+mod exec;
+mod images;
+mod spec;
+mod values;
+
+pub(crate) use boxes::*;
+pub(crate) use exec::*;
+pub(crate) use images::*;
+pub(crate) use spec::BoxFlags;
+pub(crate) use values::{CopyEnd, EnvVar, Forward, LabelChange};
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Isolated Linux machines for agents, jobs, previews and people.
+#[derive(Debug, Parser)]
+#[command(name = "boxherd", version, max_term_width = 100, infer_long_args = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Where boxes are kept; `/var/lib/boxherd` for root, else `~/.local/share/boxherd`
+    #[arg(long, global = true, value_name = "DIR", env = "BOXHERD_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// How results are printed; with `json`, errors too
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+    /// Print no progress and no notes; `ls -q` prints names only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say what is done, on standard error; `-vv` says more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Use no colours; so does a variable `NO_COLOR`
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    Table,
+    /// One JSON document
+    Json,
+    /// One YAML document
+    Yaml,
+    /// Names, one a line
+    Name,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Box<RunArgs>),
+    Create(Box<CreateArgs>),
+    Ls(LsArgs),
+    Show(NameArgs),
+    Rm(RmArgs),
+    Start(NamesArgs),
+    Stop(StopArgs),
+    Restart(StopArgs),
+    Suspend(NamesArgs),
+    Resume(NamesArgs),
+    Hibernate(NamesArgs),
+    Fork(ForkArgs),
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    Rename(RenameArgs),
+    Label(LabelArgs),
+    Exec(ExecArgs),
+    Shell(ShellArgs),
+    Cp(CpArgs),
+    Logs(LogsArgs),
+    Port(PortArgs),
+    #[command(subcommand)]
+    Image(ImageCommand),
+    Doctor(DoctorArgs),
+    Completion(CompletionArgs),
+    #[command(hide = true)]
+    Netd(NetdArgs),
+}
+
+/// Look at what this machine can do, and how to get the rest
+///
+/// Exits with 1 when something is missing without which no box runs.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Prepare a btrfs pool in the data folder, for fast forks and disk limits
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// How large that pool may grow
+    #[arg(long, value_name = "SIZE", default_value = "64GiB", requires = "fix")]
+    pub(crate) pool: boxherd_model::ByteSize,
+}
+
+/// Print a completion script
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// For which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Answer DNS for boxes; started by Boxherd itself
+#[derive(Debug, Args)]
+pub(crate) struct NetdArgs {
+    /// The installation whose boxes are served
+    pub(crate) installation: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! `boxherd cp`.
+
+use crate::app::App;
+use crate::args::{CopyEnd, CpArgs};
+use crate::copy;
+use crate::failure::Failure;
+use crate::progress::Bar;
+
+/// Copies one way or the other.
+pub(super) async fn cp(app: &App, args: CpArgs) -> Result<(), Failure> {
+    let bar = Bar::new(&app.printer);
+    let (address, ends) = match (&args.source, &args.destination) {
+        (CopyEnd::InBox(..), CopyEnd::InBox(..)) => {
+            return Err(Failure::usage("both ends are in a box")
+                .hint("use `boxherd cp A:/PATH - | boxherd cp - B:/DIR`"));
+        }
+        (CopyEnd::InBox(address, _), _) | (_, CopyEnd::InBox(address, _)) => {
+            (address, (&args.source, &args.destination))
+        }
+        _ => {
+            return Err(Failure::usage("neither end is in a box")
+                .hint("write a path in a box as `NAME:/PATH`"));
+        }
+    };
+    let link = app.herd().await?.link(address).await?;
+    let files = link.files();
+    let copied = match ends {
+        (CopyEnd::Here(from), CopyEnd::InBox(_, to)) => {
+            copy::into_box(&files, from, to, &bar).await
+        }
+        (CopyEnd::InBox(_, from), CopyEnd::Here(to)) => {
+            copy::out_of_box(&files, from, to, &bar).await
+        }
+        (CopyEnd::Stream, CopyEnd::InBox(_, to)) => copy::stream_into_box(&files, to, &bar).await,
+        (CopyEnd::InBox(_, from), _) => copy::stream_out_of_box(&files, from, &bar).await,
+        // Refused above.
+        _ => Ok(()),
+    };
+    link.close().await;
+    copied
+}

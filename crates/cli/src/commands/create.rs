@@ -1,0 +1,69 @@
+//! `boxherd create`.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use boxherd_model::{BoxName, BoxSpec};
+
+use crate::app::App;
+use crate::args::{CreateArgs, EnvVar};
+use crate::env;
+use crate::failure::Failure;
+use crate::render;
+
+/// Makes a box and prints its name.
+pub(super) async fn create(app: &App, args: CreateArgs) -> Result<(), Failure> {
+    let mut spec = match &args.file {
+        Some(file) => read_spec(file, args.name.as_ref())?,
+        None => {
+            BoxSpec::new(args.name.clone().ok_or_else(|| Failure::usage("a box needs a name"))?)
+        }
+    };
+    if let Some(name) = args.name {
+        spec.name = name;
+    }
+    if !args.cmd.is_empty() {
+        spec.cmd = args.cmd;
+    }
+    spec.env.extend(variables(args.env)?);
+    let engine = args.flags.engine.clone();
+    args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
+    let made = app.create(spec, engine).await?;
+    app.notes(&made);
+    render::created(&app.printer, &[made])
+}
+
+/// The variables that were given or are ours.
+pub(super) fn variables(given: Vec<EnvVar>) -> Result<Vec<(String, String)>, Failure> {
+    let value = |variable: EnvVar| {
+        let value = variable.value.or_else(|| env::text(&variable.key));
+        let value = value.ok_or_else(|| {
+            Failure::usage(format!("`{}` is not set here", variable.key))
+                .hint(format!("write `-e {}=VALUE`", variable.key))
+        });
+        Ok((variable.key, value?))
+    };
+    given.into_iter().map(value).collect()
+}
+
+fn read_spec(file: &Path, name: Option<&BoxName>) -> Result<BoxSpec, Failure> {
+    let failed = |error| Failure::io(format!("cannot read `{}`", file.display()), &error);
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
+    } else {
+        text = std::fs::read_to_string(file).map_err(failed)?;
+    }
+    // A file that is used for several boxes has no name in it.
+    if let Some(name) = name
+        && !text.lines().any(|line| line.starts_with("name:"))
+    {
+        text = format!("name: {name}\n{text}");
+    }
+    serde_saphyr::from_str(&text).map_err(|error| {
+        let message = error.to_string();
+        let first = message.lines().next().unwrap_or_default().to_owned();
+        Failure::new("spec", format!("`{}`: {first}", file.display()))
+            .hint("`boxherd show NAME -o yaml` prints a spec under `spec`")
+    })
+}

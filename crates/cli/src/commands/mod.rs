@@ -1,0 +1,92 @@
+//! One file per command: what it does with its arguments.
+
+mod completion;
+mod cp;
+mod create;
+mod doctor;
+mod exec;
+mod fork;
+mod image;
+mod label;
+mod logs;
+mod ls;
+mod netd;
+mod port;
+mod rename;
+mod rm;
+mod run;
+mod shell;
+mod show;
+mod snapshot;
+mod state;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use boxherd_model::Address;
+
+use crate::app::App;
+use crate::args::Command;
+use crate::failure::Failure;
+
+pub(crate) use netd::netd;
+pub(crate) use show::Shown;
+
+/// Does what was asked for.
+pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Failure> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Run(args) => run::run(app, *args).await,
+        Command::Exec(args) => exec::exec(app, args).await,
+        Command::Shell(args) => shell::shell(app, args).await,
+        Command::Doctor(args) => doctor::doctor(app, args).await,
+        Command::Create(args) => create::create(app, *args).await.map(done),
+        Command::Ls(args) => ls::ls(app, args).await.map(done),
+        Command::Show(args) => show::show(app, args).await.map(done),
+        Command::Rm(args) => rm::rm(app, args).await.map(done),
+        Command::Start(args) => state::start(app, args).await.map(done),
+        Command::Stop(args) => state::stop(app, args).await.map(done),
+        Command::Restart(args) => state::restart(app, args).await.map(done),
+        Command::Suspend(args) => state::suspend(app, args).await.map(done),
+        Command::Resume(args) => state::resume(app, args).await.map(done),
+        Command::Hibernate(args) => state::hibernate(app, args).await.map(done),
+        Command::Fork(args) => fork::fork(app, args).await.map(done),
+        Command::Snapshot(command) => snapshot::snapshot(app, command).await.map(done),
+        Command::Rename(args) => rename::rename(app, args).await.map(done),
+        Command::Label(args) => label::label(app, args).await.map(done),
+        Command::Cp(args) => cp::cp(app, args).await.map(done),
+        Command::Logs(args) => logs::logs(app, args).await.map(done),
+        Command::Port(args) => port::port(app, args).await.map(done),
+        Command::Image(command) => image::image(app, command).await.map(done),
+        Command::Completion(args) => completion::completion(app, &args).map(done),
+        // Has an event loop of its own, and is started before ours.
+        Command::Netd(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Does something with each box, whatever becomes of the others; every failure is told.
+async fn each<'a, T, F>(
+    app: &App,
+    names: &'a [Address],
+    mut act: impl FnMut(&'a Address) -> F,
+) -> Result<Vec<T>, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let mut done = Vec::new();
+    let mut failures = Vec::new();
+    for name in names {
+        match act(name).await {
+            Ok(result) => done.push(result),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    match failures.pop() {
+        None => Ok(done),
+        Some(last) if failures.is_empty() => Err(last),
+        Some(last) => {
+            failures.iter().chain([&last]).for_each(|failure| app.printer.failure(failure));
+            Err(Failure::Quiet)
+        }
+    }
+}

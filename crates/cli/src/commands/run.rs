@@ -1,0 +1,81 @@
+//! `boxherd run`: a box for one command.
+
+use std::process::ExitCode;
+
+use boxherd_link::{ExecRequest, ExitStatus};
+use boxherd_model::{Address, BoxSpec, BoxStatus, EngineName};
+
+use super::create::variables;
+use super::exec::{code, login_shell, run_in};
+use crate::app::App;
+use crate::args::RunArgs;
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::signals::Signals;
+
+/// Makes a box, runs the command, and deletes the box whatever happened.
+pub(super) async fn run(app: &App, args: RunArgs) -> Result<ExitCode, Failure> {
+    // From here on no signal ends us before the box is deleted.
+    let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
+    let session = Session::new(args.tty);
+    let name = match args.name {
+        Some(name) => name,
+        None => app.herd().await?.suggest_name(),
+    };
+    let mut spec = BoxSpec::new(name);
+    spec.ephemeral = !args.keep;
+    spec.env.extend(variables(args.env)?);
+    let engine = args.flags.engine.clone();
+    args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
+    let mut request = if args.cmd.is_empty() { login_shell() } else { ExecRequest::argv(args.cmd) };
+    request.timeout = args.timeout;
+    let made = make(app, spec, engine, &mut signals).await?;
+    app.notes(&made);
+    let address =
+        Address { engine: Some(made.engine.clone()), target: boxherd_model::Target::Id(made.id) };
+    let ended = run_in(app, &address, request, session, &mut signals).await;
+    if args.keep {
+        return ended.map(code);
+    }
+    delete(app, &address, ended).await
+}
+
+/// Making a box is quick and cannot be left half-way, but for a pull that may take minutes: a
+/// signal is remembered, and a second one ends us. What is then half made, the next command removes.
+async fn make(
+    app: &App,
+    spec: BoxSpec,
+    engine: Option<EngineName>,
+    signals: &mut Signals,
+) -> Result<BoxStatus, Failure> {
+    let interrupted = || Failure::new("interrupted", "interrupted while the box was made");
+    let mut making = std::pin::pin!(app.create(spec, engine));
+    tokio::select! {
+        made = &mut making => return made,
+        _ = signals.next() => {}
+    }
+    tokio::select! {
+        made = making => {
+            let made = made?;
+            app.herd().await?.delete(&Address { engine: None, target: boxherd_model::Target::Id(made.id) }).await?;
+            Err(interrupted())
+        }
+        _ = signals.next() => Err(interrupted()),
+    }
+}
+
+async fn delete(
+    app: &App,
+    address: &Address,
+    ended: Result<ExitStatus, Failure>,
+) -> Result<ExitCode, Failure> {
+    let deleted = app.herd().await?.delete(address).await;
+    match (ended, deleted) {
+        (ended, Ok(())) => ended.map(code),
+        (Ok(_), Err(error)) => Err(error.into()),
+        (Err(failure), Err(error)) => {
+            app.printer.failure(&error.into());
+            Err(failure)
+        }
+    }
+}

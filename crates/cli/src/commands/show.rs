@@ -1,0 +1,30 @@
+//! `boxherd show`.
+
+use boxherd_engine::Usage;
+use boxherd_model::{BoxState, BoxStatus};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::args::NameArgs;
+use crate::failure::Failure;
+use crate::render;
+
+/// Everything about a box.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    /// What is kept and what is true.
+    #[serde(flatten)]
+    pub(crate) status: BoxStatus,
+    /// What it uses; only of a box that is there.
+    pub(crate) usage: Option<Usage>,
+}
+
+/// Shows a box.
+pub(super) async fn show(app: &App, args: NameArgs) -> Result<(), Failure> {
+    let herd = app.herd().await?;
+    let status = herd.show(&args.name).await?;
+    let measured =
+        matches!(status.state, BoxState::Running | BoxState::Suspended | BoxState::Stopped);
+    let usage = if measured { Some(herd.usage(&args.name).await?) } else { None };
+    render::shown(&app.printer, &Shown { status, usage })
+}
