@@ -37,7 +37,7 @@ pub(super) const FAMILY: &str =
 async fn a_signal_reaches_the_command(stage: &Stage) -> Outcome {
     let guest = stage.running().await?;
     let link = guest.link().await?;
-    let line_of = "trap 'echo caught; exit 9' USR1; echo ready; while :; do sleep 0.01; done";
+    let line_of = "exec 2>/dev/null; trap 'echo caught; exit 9' USR1; echo ready; while :; do sleep 0.01; done";
     let mut exec = link.exec(guest.shell(line_of)).await?;
     assert_eq!(line(&mut exec).await?, "ready\n");
     exec.control().signal(libc::SIGUSR1);

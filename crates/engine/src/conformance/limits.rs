@@ -47,10 +47,13 @@ async fn neighbours_do_not_notice_a_box_that_runs_out(stage: &Stage) -> Outcome 
     let (hog, neighbour) =
         (stage.running_with(|spec| spec.limits.memory = limit).await?, stage.running().await?);
     let link = neighbour.link().await?;
-    let mut exec = link.exec(neighbour.shell("echo ready; read x; echo fine")).await?;
+    let mut exec = link
+        .exec(neighbour.shell("echo ready; until test -e go; do sleep 0.01; done; echo fine"))
+        .await?;
     assert_eq!(line(&mut exec).await?, "ready\n");
     hog.spawn(HOG).await?;
     assert_eq!(hog.stops().await?, StopReason::Oom);
+    neighbour.sh("touch go").await?;
     assert_eq!(line(&mut exec).await?, "fine\n");
     Ok(())
 }
