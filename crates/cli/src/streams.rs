@@ -51,12 +51,12 @@ pub(crate) struct Output {
 impl Output {
     /// Standard output.
     pub(crate) fn stdout() -> Self {
-        Self::new(|| stdout())
+        Self::new(stdout)
     }
 
     /// Standard error.
     pub(crate) fn stderr() -> Self {
-        Self::new(|| stderr())
+        Self::new(stderr)
     }
 
     fn new(descriptor: fn() -> BorrowedFd<'static>) -> Self {

@@ -28,7 +28,10 @@ pub(super) async fn logs(app: &App, args: LogsArgs) -> Result<(), Failure> {
         }
     }
     app.printer.bytes(last_lines(&kept, args.tail.unwrap_or(0)))?;
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         // Looked at first: what it wrote before it stopped is still to be read.
         let state = herd.show(&args.name).await?.state;
         let chunk = herd.console(&args.name, from).await?;
@@ -36,12 +39,11 @@ pub(super) async fn logs(app: &App, args: LogsArgs) -> Result<(), Failure> {
         from = chunk.next();
         if chunk.data.is_empty() {
             if matches!(state, BoxState::Stopped | BoxState::Failed | BoxState::Gone) {
-                break;
+                return Ok(());
             }
             tokio::time::sleep(LOOK).await;
         }
     }
-    Ok(())
 }
 
 /// The last `count` lines of `text`; the last need not have ended.
