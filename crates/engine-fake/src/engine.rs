@@ -145,8 +145,12 @@ impl FakeEngine {
     }
 
     async fn erase(&self, id: BoxId) -> Result<(), EngineError> {
-        let home = self.world.home(id);
-        blocking("remove the disk", move || disk::remove(&home)).await?;
+        let world = Arc::clone(&self.world);
+        blocking("remove the disk", move || {
+            let _alone = world.folders.lock();
+            disk::remove(&world.home(id))
+        })
+        .await?;
         self.world.forget(id);
         Ok(())
     }
@@ -184,8 +188,12 @@ impl Engine for FakeEngine {
         }
         self.world.begin(id, spec)?;
         self.faults.reach("create.disk").await?;
-        let folder = self.world.disk(id);
-        blocking("make the disk", move || disk::make(&folder)).await?;
+        let world = Arc::clone(&self.world);
+        blocking("make the disk", move || {
+            let _alone = world.folders.lock();
+            disk::make(&world.disk(id))
+        })
+        .await?;
         let made = self.finish(id, since)?;
         self.faults.reach("create.end").await?;
         Ok(made)

@@ -20,6 +20,9 @@ use crate::guest::Guest;
 pub(crate) struct World {
     folder: TempDir,
     boxes: Mutex<BTreeMap<BoxId, Entry>>,
+    /// Held by whoever changes folders: work whose caller was cut off goes on, and a delete must
+    /// not meet it half-way. What comes later fails for want of the box's folder.
+    pub(crate) folders: Mutex<()>,
 }
 
 /// One box.
@@ -40,7 +43,7 @@ pub(crate) struct Entry {
 impl World {
     pub(crate) fn new() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("boxherd-fake-").tempdir()?;
-        Ok(Self { folder, boxes: Mutex::default() })
+        Ok(Self { folder, boxes: Mutex::default(), folders: Mutex::default() })
     }
 
     /// The folder that is the disk of `id`.
@@ -92,6 +95,7 @@ impl World {
 
     /// Copies the disk of `source`, which stands still meanwhile, to a new folder. Blocks.
     pub(crate) fn copy_disk(&self, source: BoxId, to: &Path) -> io::Result<()> {
+        let _alone = self.folders.lock();
         let running = |change: fn(&mut Guest)| {
             if let Ok(mut entry) = self.entry(source)
                 && entry.state == TruthState::Running
