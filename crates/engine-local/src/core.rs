@@ -20,7 +20,7 @@ use crate::helper::Helper;
 use crate::link::Warm;
 use crate::process;
 use crate::record::{self, BoxRecord, Runtime};
-use crate::root::devices;
+use crate::root::{devices, skeleton};
 use crate::storage::Pool;
 use crate::uids::Uids;
 
@@ -52,6 +52,7 @@ impl Core {
         let hierarchies = Hierarchies::detect(data.installation());
         let agent = data.agent(boxherd_agent_blob::AGENT, boxherd_agent_blob::SHA256);
         devices::ensure(&data.devices()).map_err(at("make the device files of boxes"))?;
+        skeleton::ensure(&data.skeleton()).map_err(at("make the files of boxes"))?;
         Ok(Self {
             uids: Uids::new(data.uids(), data.installation(), &others()),
             hierarchies: hierarchies.map_err(at("look at the control groups"))?,

@@ -12,7 +12,6 @@ use boxherd_model::{BoxId, BoxSpec, Capability, ImageRef, ImageSource, Isolation
 use crate::core::Core;
 use crate::error::{at, storage};
 use crate::record::{self, BoxRecord};
-use crate::root::skeleton;
 
 impl Core {
     pub(crate) fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
@@ -26,7 +25,7 @@ impl Core {
         self.begin(id, spec, made.image_digest.clone())?;
         let layer = self.pool.create_layer(id, spec.limits.disk).map_err(storage)?;
         fault::point("create.layer");
-        furnish(&layer.path, spec.image == ImageRef::host()).map_err(at("fill the box's root"))?;
+        furnish(&layer.path).map_err(at("make the box's root"))?;
         fault::point("create.root");
         self.finish(id)?;
         // From here on the record holds the image's layers.
@@ -93,16 +92,15 @@ fn unsupported(op: &'static str, capability: Capability, reason: &str) -> Engine
     Unsupported { op, capability, reason: reason.to_owned() }.into()
 }
 
-/// What lies in a layer: the box's root, or the upper folder of its overlay; the overlay's work
-/// folder; the console.
+/// What lies in a layer: the upper and the work folder of the root's overlay, and the console.
 pub(crate) const ROOT: &str = "root";
 pub(crate) const WORK: &str = "work";
 pub(crate) const CONSOLE: &str = "console";
 
-fn furnish(layer: &Path, host: bool) -> io::Result<()> {
+fn furnish(layer: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     let root = layer.join(ROOT);
     fs::DirBuilder::new().mode(0o755).create(&root)?;
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755))?;
-    if host { skeleton::fill(&root) } else { fs::create_dir(layer.join(WORK)) }
+    fs::create_dir(layer.join(WORK))
 }

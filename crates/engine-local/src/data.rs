@@ -53,6 +53,11 @@ impl Data {
         self.root.join("images")
     }
 
+    /// The lowest layer of every box with the image `host`.
+    pub(crate) fn skeleton(&self) -> PathBuf {
+        self.root.join(concat!("skeleton-", env!("CARGO_PKG_VERSION")))
+    }
+
     /// Device files for every box to share.
     pub(crate) fn devices(&self) -> PathBuf {
         self.root.join("dev")

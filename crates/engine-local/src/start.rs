@@ -18,7 +18,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_cre
 
 use crate::cgroup::Joins;
 use crate::core::Core;
-use crate::create::{CONSOLE, ROOT};
+use crate::create::CONSOLE;
 use crate::data::{BoxFolder, SOCKET};
 use crate::error::{at, helper, network};
 use crate::helper::wire::{Root, Start, StartFds};
@@ -106,7 +106,7 @@ impl Core {
         let begun = Instant::now();
         let folder = self.folder(id);
         let (root, config) = self.root(record)?;
-        let (fds, stream) = self.descriptors(id, &root, &config, joins)?;
+        let (fds, stream) = self.descriptors(id, &config, joins)?;
         let new_identity = !folder.identity().exists();
         let request = Start {
             uids: record.uids,
@@ -160,10 +160,8 @@ impl Core {
             let present = skeleton::BINDS
                 .iter()
                 .filter(|(path, optional)| !optional || std::path::Path::new(path).exists());
-            return Ok((
-                Root::Host { binds: present.map(|(p, _)| (*p).to_owned()).collect() },
-                config,
-            ));
+            let binds = present.map(|(path, _)| (*path).to_owned()).collect();
+            return Ok((Root { layers: vec![self.data.skeleton()], binds }, config));
         }
         let digest = record.image.as_deref().unwrap_or_default();
         let rootfs = self.images.rootfs(digest).map_err(crate::images::refused)?;
@@ -177,13 +175,12 @@ impl Core {
         let of_image = rootfs.config.env.iter().map(|(name, value)| (name, value));
         let of_image = of_image.filter(|(name, _)| !spec.env.contains_key(*name));
         config.env = of_image.chain(&spec.env).map(env).collect();
-        Ok((Root::Layers(rootfs.layers), config))
+        Ok((Root { layers: rootfs.layers, binds: Vec::new() }, config))
     }
 
     fn descriptors(
         &self,
         id: BoxId,
-        root: &Root,
         config: &AgentConfig,
         joins: Joins,
     ) -> Result<(StartFds, UnixStream), EngineError> {
@@ -191,24 +188,19 @@ impl Core {
         let layer = self.pool.layer(id).ok_or(EngineError::NoSuchBox(id))?;
         let handle = open_folder(folder.path().to_owned()).map_err(at("open the box's folder"))?;
         let (listener, stream) = listen(&handle).map_err(at("listen for the box's agent"))?;
-        let root = match root {
-            Root::Host { .. } => layer.path.join(ROOT),
-            // An overlay needs its work folder beside it.
-            Root::Layers(_) => layer.path.clone(),
-        };
+        let layer = open_folder(layer.path).map_err(at("open the box's layer"))?;
         let console = rustix::fs::openat(
-            open_folder(layer.path.clone()).map_err(at("open the layer"))?,
+            &layer,
             CONSOLE,
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::from_raw_mode(0o600),
         );
         let exit = File::create(folder.exit()).map_err(at("make the exit record"))?;
-        let open_root = open_folder(root).map_err(at("open the box's root"))?;
         let devices = open_folder(self.data.devices()).map_err(at("open the device files"))?;
         let agent = open(&self.agent, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let fds = StartFds {
             folder: handle,
-            layer: open_root,
+            layer,
             devices,
             agent: agent.map_err(|e| at("open the agent")(e.into()))?,
             listener: listener.into(),

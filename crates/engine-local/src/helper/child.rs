@@ -13,6 +13,7 @@ use std::path::Path;
 use boxherd_sys::clone::{CLONE_NEWCGROUP, default_signals, unshare};
 use boxherd_sys::exec::{exec_fd, hand_on};
 use boxherd_sys::seccomp::Program;
+use rustix::fs::{Mode, mkdirat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
@@ -24,7 +25,7 @@ use rustix::thread::{
 };
 
 use super::start::{IDS, Mounts, NETWORK, chain};
-use super::wire::{Failure, Root, Start, StartFds};
+use super::wire::{Failure, Start, StartFds};
 
 /// What the child has in its hands.
 pub(super) struct Inside<'a> {
@@ -97,10 +98,8 @@ fn become_root() -> io::Result<()> {
 /// Makes the box's root the only one, and mounts what belongs below it.
 fn enter_root(request: &Start, mounts: Mounts) -> Result<(), Failure> {
     let Mounts { layer, lower, binds } = mounts;
-    let root = match &request.root {
-        Root::Host { .. } => layer,
-        Root::Layers(_) => overlay(&layer, &lower)?,
-    };
+    stage(&layer, &lower)?;
+    let root = overlay(&layer, &lower)?;
     attach(&root, "/")?;
     fchdir(&root).map_err(Failure::at("enter the box's root"))?;
     // The old root ends on top of the new one, from where it is taken away below. Until then the
@@ -110,7 +109,10 @@ fn enter_root(request: &Start, mounts: Mounts) -> Result<(), Failure> {
         attach(tree, path)?;
     }
     mount_kernel(request.nesting)?;
-    unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))?;
+    // The stage lies on top of it.
+    for _ in 0..2 {
+        unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))?;
+    }
     chdir("/").map_err(Failure::at("enter the box's root"))
 }
 
@@ -120,11 +122,26 @@ fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
         .map_err(Failure::at(format!("mount on `{path}`")))
 }
 
-/// The root of a box with an image, mounted from inside: outside, an upper folder with an id map
-/// would make it read-only without a word.
+/// Attaches the layers to a stage of their own: an overlay takes mounts of this process's mount
+/// namespace only. The overlay keeps them when the stage goes.
+fn stage(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<(), Failure> {
+    let at = || Failure::at("attach the layers of the root");
+    let stage = mount_detached("tmpfs", &[("mode", "700")], PLAIN).map_err(at())?;
+    attach(&stage, "/")?;
+    for (number, tree) in std::iter::once(layer).chain(lower).enumerate() {
+        let name = number.to_string();
+        mkdirat(&stage, &name, Mode::RWXU).map_err(at())?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(tree, "", &stage, &name, flags).map_err(at())?;
+    }
+    Ok(())
+}
+
+/// The root of a box, mounted from inside: outside, an upper folder with an id map would make it
+/// read-only without a word.
 fn overlay(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<OwnedFd, Failure> {
     use std::os::fd::AsRawFd as _;
-    let at = || Failure::at("mount the overlay of the image");
+    let at = || Failure::at("mount the overlay of the root");
     let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let filesystem = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(at())?;
     for folder in lower {
@@ -178,15 +195,22 @@ fn mount_kernel(nesting: bool) -> Result<(), Failure> {
             _ => attributes,
         };
         let at = || Failure::at(format!("mount {kind} on `{path}`"));
-        let filesystem = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(at())?;
-        for (key, value) in options {
-            fsconfig_set_string(&filesystem, *key, *value).map_err(at())?;
-        }
-        fsconfig_create(&filesystem).map_err(at())?;
-        let tree = fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(at())?;
-        attach(&tree, path)?;
+        attach(&mount_detached(kind, options, attributes).map_err(at())?, path)?;
     }
     if nesting { Ok(()) } else { mask() }
+}
+
+fn mount_detached(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let filesystem = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(&filesystem, *key, *value)?;
+    }
+    fsconfig_create(&filesystem)?;
+    fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// Hidden behind `/dev/null`: what tells of the host, or has told too much before.

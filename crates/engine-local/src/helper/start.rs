@@ -19,7 +19,7 @@ use rustix::thread::set_thread_res_uid;
 
 use super::child::{self, Inside};
 use super::serve::Kept;
-use super::wire::{Failure, Root, Start, StartFds, Started};
+use super::wire::{Failure, Start, StartFds, Started};
 use crate::record::Runtime;
 use crate::uids::{COUNT, UidBase};
 
@@ -178,7 +178,7 @@ fn write_runtime(request: &Start, fds: &StartFds, pid: Pid) -> io::Result<()> {
 pub(super) struct Mounts {
     /// The writable layer.
     pub(super) layer: OwnedFd,
-    /// Lower layers of an image, topmost first.
+    /// Lower layers, topmost first.
     pub(super) lower: Vec<OwnedFd>,
     /// Folders and files of the host, by the path at which they appear.
     pub(super) binds: Vec<(String, OwnedFd)>,
@@ -191,18 +191,11 @@ impl Mounts {
         set_attributes(layer.as_fd(), no_dev).map_err(Failure::at("restrict the layer's mount"))?;
         let read_only = Attributes { read_only: true, no_dev: true, ..Attributes::default() };
         let mut this = Self { layer, lower: Vec::new(), binds: Vec::new() };
-        match &request.root {
-            Root::Host { binds } => {
-                for path in binds {
-                    this.binds.push((path.clone(), bind(path, read_only)?));
-                }
-            }
-            Root::Layers(layers) => {
-                for path in layers {
-                    let path = path.to_string_lossy();
-                    this.lower.push(bind(&path, Attributes::default())?);
-                }
-            }
+        for path in &request.root.binds {
+            this.binds.push((path.clone(), bind(path, read_only)?));
+        }
+        for path in &request.root.layers {
+            this.lower.push(bind(&path.to_string_lossy(), Attributes::default())?);
         }
         let devices = detach(&fds.devices, "").map_err(Failure::at("clone the mount of `dev`"))?;
         let read_only =

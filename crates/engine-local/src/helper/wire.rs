@@ -54,13 +54,13 @@ pub(crate) struct Start {
     pub(crate) unified: bool,
 }
 
-/// What is mounted as `/`.
+/// What is mounted as `/`: an overlay.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Root {
-    /// The writable folder, and these paths of the host bound into it, read-only.
-    Host { binds: Vec<String> },
-    /// An overlay of these folders, topmost first, below the writable one.
-    Layers(Vec<std::path::PathBuf>),
+pub(crate) struct Root {
+    /// The folders below the writable one, topmost first.
+    pub(crate) layers: Vec<std::path::PathBuf>,
+    /// Paths of the host bound into it, read-only.
+    pub(crate) binds: Vec<String>,
 }
 
 /// The descriptors of [`Request::Start`], in this order.

@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
@@ -37,18 +36,10 @@ const FOLDERS: [&str; 4] = ["pts", "shm", "mqueue", ".empty"];
 
 /// Makes the folder unless it is there. Needs root.
 pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
-    if folder.exists() {
-        return Ok(());
-    }
-    // Several threads of one process may be here at once, as several processes may.
-    static DRAFTS: AtomicU32 = AtomicU32::new(0);
-    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    let draft = folder.with_extension(format!("new-{}-{number}", std::process::id()));
-    match fs::remove_dir_all(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => fs::create_dir(&draft)?,
-    }
-    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755))?;
+    super::once(folder, fill)
+}
+
+fn fill(draft: &Path) -> io::Result<()> {
     for (name, major, minor) in DEVICES {
         let (path, mode) = (draft.join(name), Mode::from_raw_mode(0o666));
         mknodat(CWD, &path, FileType::CharacterDevice, mode, makedev(major, minor))?;
@@ -62,9 +53,5 @@ pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
         fs::create_dir(draft.join(name))?;
         fs::set_permissions(draft.join(name), fs::Permissions::from_mode(0o755))?;
     }
-    match fs::rename(&draft, folder) {
-        // Another process was first.
-        Err(_) if folder.exists() => fs::remove_dir_all(draft),
-        renamed => renamed,
-    }
+    Ok(())
 }

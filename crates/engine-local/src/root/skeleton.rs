@@ -1,8 +1,8 @@
-//! The writable root of a box with the image `host`: folders, links into `/usr`, and an `/etc` that
-//! owes nothing to the host's accounts.
+//! The lowest layer of every box with the image `host`: folders, links into `/usr`, and an `/etc`
+//! that owes nothing to the host's accounts.
 //!
-//! Written once, when the box is made, into a folder that nobody else has yet. What depends on the
-//! start (`hosts`, `resolv.conf`) is written by the box's first process, inside.
+//! Made once per data folder and release and never changed, because boxes have it mounted. What
+//! depends on the start (`hosts`, `resolv.conf`) is written by the box's first process, inside.
 
 use std::fs;
 use std::io;
@@ -112,8 +112,13 @@ const FILES: [(&str, &str, u32); 9] = [
 /// What is the same in every box of this host as on the host, and is copied if all may read it.
 const COPIES: [&str; 2] = ["etc/protocols", "etc/services"];
 
+/// Makes the folder unless it is there.
+pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
+    super::once(folder, fill)
+}
+
 /// Fills `root`, an empty folder.
-pub(crate) fn fill(root: &Path) -> io::Result<()> {
+fn fill(root: &Path) -> io::Result<()> {
     let base = open(root, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     for (name, mode) in FOLDERS {
         let mode = Mode::from_raw_mode(mode);

@@ -18,6 +18,7 @@ use boxherd_model::{
     Timestamp,
 };
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, Transaction, TransactionBehavior};
 
 use crate::{BoxRecord, Durability, Operation, Store, StoreError};
@@ -46,6 +47,10 @@ impl SqliteStore {
         connection.busy_timeout(BUSY).map_err(failed)?;
         // In WAL mode NORMAL does not sync on commit; `Durability::Disk` raises it for a moment.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        // The last connection would sync, and remove the log that the next command makes again.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(failed)?;
         migrations::migrate(&mut connection, path)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
