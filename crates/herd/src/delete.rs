@@ -2,7 +2,7 @@
 
 use boxherd_model::policy::Event;
 use boxherd_model::{Address, Request};
-use boxherd_store::{BoxRecord, OperationKind, Outcome};
+use boxherd_store::{BoxRecord, Durability, OperationKind, Outcome};
 
 use crate::herd::{apply, decide};
 use crate::lookup::engine_error;
@@ -31,7 +31,13 @@ impl Herd {
         match self.engine_of(&record)?.delete(record.id).await {
             Ok(()) => {
                 begun.reached("made");
-                self.end(begun, Outcome::Done, &[], &[record.id]).await
+                // A power cut would bring the record of an ephemeral box back, and whoever opens
+                // the store next removes it again: nothing that was acknowledged is lost.
+                let durability = match record.spec.ephemeral {
+                    true => Durability::Process,
+                    false => Durability::Disk,
+                };
+                self.end_with(begun, Outcome::Done, &[], &[record.id], durability).await
             }
             Err(source) => {
                 // The box is `deleting` from now on: whoever opens the store next tries again.

@@ -96,18 +96,30 @@ impl Herd {
     /// Writes down how an operation ended, with what it changed and removed.
     pub(crate) async fn end(
         &self,
-        mut begun: Begun,
+        begun: Begun,
         outcome: Outcome,
         changed: &[BoxRecord],
         removed: &[BoxId],
     ) -> Result<(), HerdError> {
-        begun.operation.outcome = Some(outcome);
         let durability = match begun.operation.kind {
             OperationKind::Create | OperationKind::Fork | OperationKind::Change => {
                 Durability::Process
             }
             _ => Durability::Disk,
         };
+        self.end_with(begun, outcome, changed, removed, durability).await
+    }
+
+    /// The same with a durability of the caller's choice.
+    pub(crate) async fn end_with(
+        &self,
+        mut begun: Begun,
+        outcome: Outcome,
+        changed: &[BoxRecord],
+        removed: &[BoxId],
+        durability: Durability,
+    ) -> Result<(), HerdError> {
+        begun.operation.outcome = Some(outcome);
         self.store.finish(&begun.operation, changed, removed, durability).await?;
         begun.reached("done");
         Ok(())

@@ -26,6 +26,8 @@ use rows::{BOX_COLUMNS, OPERATION_COLUMNS, SNAPSHOT_COLUMNS, Values};
 
 /// How long another process's transaction is waited for.
 pub const BUSY: Duration = Duration::from_secs(10);
+/// Pages of the write-ahead log after which it is written back: half a megabyte.
+const LOG_PAGES: u32 = 128;
 /// Operations that ended longer ago than this are forgotten, in milliseconds: a week.
 const KEPT: i64 = 7 * 24 * 3600 * 1000;
 
@@ -47,10 +49,12 @@ impl SqliteStore {
         connection.busy_timeout(BUSY).map_err(failed)?;
         // In WAL mode NORMAL does not sync on commit; `Durability::Disk` raises it for a moment.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-        // The last connection would sync, and remove the log that the next command makes again.
+        // Closing the last connection would sync, and remove the log that the next command makes
+        // again. A log that stays is read whole when it is opened, so it is kept short.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(failed)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
         migrations::migrate(&mut connection, path)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
