@@ -23,7 +23,7 @@ pub(crate) struct App {
     data: PathBuf,
     helper: Option<Helper>,
     local: OnceCell<Arc<LocalEngine>>,
-    herd: OnceCell<Herd>,
+    herd: OnceCell<Arc<Herd>>,
 }
 
 impl App {
@@ -73,13 +73,22 @@ impl App {
 
     /// The herd.
     pub(crate) async fn herd(&self) -> Result<&Herd, Failure> {
+        self.opened().await.map(|herd| &**herd)
+    }
+
+    /// The herd, for whom it outlives a borrow.
+    pub(crate) async fn shared_herd(&self) -> Result<Arc<Herd>, Failure> {
+        self.opened().await.cloned()
+    }
+
+    async fn opened(&self) -> Result<&Arc<Herd>, Failure> {
         let open = async || {
             // First: it makes the data folder.
             let local = Arc::clone(self.local().await?);
             let store = SqliteStore::open(&self.data.join("herd.db"))
                 .map_err(|error| Failure::of(&error, "store", None))?;
             let config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
-            Ok(Herd::open(Arc::new(store), vec![local], config).await?)
+            Ok(Arc::new(Herd::open(Arc::new(store), vec![local], config).await?))
         };
         self.herd.get_or_try_init(open).await
     }

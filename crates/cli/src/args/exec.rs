@@ -12,7 +12,8 @@ use super::{BoxFlags, EnvVar};
 ///
 /// Standard input is given to the command when it is not a terminal, or with `-i`. Exits with the
 /// command's own code, 128+N when signal N ended it, 124 after `--timeout`, 126 when it cannot be
-/// executed, 127 when it is not found, and 125 when Boxherd itself failed.
+/// executed, 127 when it is not found, and 125 when Boxherd itself failed. When the command succeeded
+/// and the box cannot be deleted, that is 125 too; a command's own failure is never replaced.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The name of the box; made up when not given

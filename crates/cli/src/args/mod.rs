@@ -36,7 +36,7 @@ pub(crate) struct Global {
     /// How results are printed; with `json`, errors too
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
-    /// Print no progress and no notes; `ls -q` prints names only
+    /// Print no progress and no notes; `ls` and `snapshot ls` print names only
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Say what is done, on standard error; `-vv` says more
@@ -87,6 +87,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(ImageCommand),
     Doctor(DoctorArgs),
+    Bench(BenchArgs),
     Completion(CompletionArgs),
     #[command(hide = true)]
     Netd(NetdArgs),
@@ -103,6 +104,29 @@ pub(crate) struct DoctorArgs {
     /// How large that pool may grow
     #[arg(long, value_name = "SIZE", default_value = "64GiB", requires = "fix")]
     pub(crate) pool: boxherd_model::ByteSize,
+}
+
+/// Measure this machine: boxes, the kernel's floor, and peers that are installed
+///
+/// Makes boxes called `bench-…` in the data folder and deletes them. Everything is measured in turns,
+/// so that the ratios hold on a busy machine.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Only these; every one when not given
+    #[arg(value_name = "CONTEST", value_parser = clap::builder::PossibleValuesParser::new(boxherd_bench::NAMES))]
+    pub(crate) only: Vec<String>,
+    /// Rounds of what is fast; what is slow makes a tenth of it, at least 3
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rounds: u32,
+    /// How many idle boxes are weighed, and made in a burst
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub(crate) boxes: u32,
+    /// How large the file is that goes in and out
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) file_size: boxherd_model::ByteSize,
+    /// Measure no peers
+    #[arg(long)]
+    pub(crate) no_peers: bool,
 }
 
 /// Print a completion script

@@ -1,5 +1,6 @@
 //! One file per command: what it does with its arguments.
 
+mod bench;
 mod completion;
 mod cp;
 mod create;
@@ -40,6 +41,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         Command::Exec(args) => exec::exec(app, args).await,
         Command::Shell(args) => shell::shell(app, args).await,
         Command::Doctor(args) => doctor::doctor(app, args).await,
+        Command::Bench(args) => bench::bench(app, args).await.map(done),
         Command::Create(args) => create::create(app, *args).await.map(done),
         Command::Ls(args) => ls::ls(app, args).await.map(done),
         Command::Show(args) => show::show(app, args).await.map(done),

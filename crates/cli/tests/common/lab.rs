@@ -46,7 +46,7 @@ impl Lab {
     /// `None` when the test cannot run here, which was said aloud.
     pub(crate) fn open(test: &str) -> Option<Self> {
         boxherd_testkit::root_or_skip(test).then(|| Self {
-            folder: tempfile::Builder::new().prefix("boxherd-hostile-").tempdir().expect("tempdir"),
+            folder: tempfile::Builder::new().prefix("boxherd-test-").tempdir().expect("tempdir"),
         })
     }
 
@@ -88,7 +88,7 @@ impl Drop for Lab {
         for name in names.lines() {
             let removed = self.boxherd(&["rm", "--force", name]);
             if removed.code != Some(0) && !std::thread::panicking() {
-                panic!("cannot delete `{name}`: {removed:?}");
+                panic!("cannot delete `{name}`: {}", removed.err);
             }
         }
         let left = Leftovers::of(self.folder.path().to_string_lossy()).find();
