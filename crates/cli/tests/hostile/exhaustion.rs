@@ -50,7 +50,7 @@ fn a_console_that_is_flooded_stays_small() {
             "--",
             "perl",
             "-e",
-            "print \"0123456789abcdef\\n\" x 1000000; print \"the end\\n\"; sleep 1000",
+            "$| = 1; print \"0123456789abcdef\\n\" x 1000000; print \"the end\\n\"; sleep 1000",
         ],
     );
     let mut logs = String::new();
