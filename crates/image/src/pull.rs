@@ -59,10 +59,7 @@ impl ImageStore {
         // Collected first: a stream that borrows makes a future nobody can prove to be `Send`.
         let pull = |layer| self.pull_layer(&registry, image, layer, progress);
         let pulls: Vec<_> = layers.iter().map(pull).collect();
-        let installed: Vec<Installed> = stream::iter(pulls)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        let installed: Vec<Installed> = stream::iter(pulls).buffered(AT_ONCE).try_collect().await?;
         self.keep(image, digest, config, installed)
     }
 
