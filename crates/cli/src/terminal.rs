@@ -38,7 +38,8 @@ impl RawMode {
         raw.make_raw();
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         restore_on_panic();
-        tcsetattr(stdin(), OptionalActions::Flush, &raw)?;
+        // Not flushed: what was typed ahead is for the command.
+        tcsetattr(stdin(), OptionalActions::Drain, &raw)?;
         Ok(Self(()))
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) rm: bool,
     /// The command; a login shell when not given
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
     pub(crate) cmd: Vec<String>,
 }
 
@@ -64,12 +64,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) timeout: Option<Duration>,
     /// The command
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub(crate) cmd: Vec<String>,
 }
 

@@ -45,6 +45,8 @@ fn mistakes_are_refused() {
         "boxherd create a --cpus -1",
         "boxherd run --keep --rm true",
         "boxherd exec web",
+        "boxherd exec web --nonsense true",
+        "boxherd run --nonsense true",
         "boxherd rm",
         "boxherd ls -o xml",
         "boxherd fork a b --count 0",

@@ -62,7 +62,8 @@ fn read_spec(file: &Path, name: Option<&BoxName>) -> Result<BoxSpec, Failure> {
     }
     serde_saphyr::from_str(&text).map_err(|error| {
         let message = error.to_string();
-        let first = message.lines().next().unwrap_or_default().to_owned();
+        let first = message.lines().next().unwrap_or_default();
+        let first = first.strip_prefix("error: ").unwrap_or(first);
         Failure::new("spec", format!("`{}`: {first}", file.display()))
             .hint("`boxherd show NAME -o yaml` prints a spec under `spec`")
     })

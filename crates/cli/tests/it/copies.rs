@@ -1,0 +1,94 @@
+//! Copies into boxes and out of them.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::{Command, Stdio};
+
+use crate::lab::{Lab, Said};
+
+#[test]
+fn a_file_goes_in_and_out_with_its_mode() {
+    let Some(lab) = Lab::open("a_file_goes_in_and_out") else { return };
+    lab.create("web", &[]);
+    let here = tempfile::tempdir().expect("tempdir");
+    let (there, back) = (here.path().join("there"), here.path().join("back"));
+    fs::write(&there, "content").expect("write");
+    fs::set_permissions(&there, fs::Permissions::from_mode(0o750)).expect("chmod");
+    lab.boxherd(&["cp", there.to_str().expect("UTF-8"), "web:/srv/file"]).ok();
+    assert_eq!(lab.sh("web", "stat -c '%a %u' /srv/file; cat /srv/file").ok(), "750 0\ncontent");
+    lab.boxherd(&["cp", "web:/srv/file", back.to_str().expect("UTF-8")]).ok();
+    assert_eq!(fs::read_to_string(&back).expect("read"), "content");
+    assert_eq!(fs::metadata(&back).expect("stat").permissions().mode() & 0o777, 0o750);
+}
+
+#[test]
+fn a_tree_goes_in_and_out_with_its_links() {
+    let Some(lab) = Lab::open("a_tree_goes_in_and_out") else { return };
+    lab.create("web", &[]);
+    let here = tempfile::tempdir().expect("tempdir");
+    let tree = here.path().join("tree");
+    fs::create_dir_all(tree.join("deep/er")).expect("mkdir");
+    fs::write(tree.join("deep/er/file"), "x").expect("write");
+    symlink("deep/er/file", tree.join("link")).expect("symlink");
+    lab.boxherd(&["cp", tree.to_str().expect("UTF-8"), "web:/srv"]).ok();
+    assert_eq!(
+        lab.sh("web", "cat /srv/tree/link; readlink /srv/tree/link").ok(),
+        "xdeep/er/file\n"
+    );
+    let back = here.path().join("back");
+    lab.boxherd(&["cp", "web:/srv/tree", back.to_str().expect("UTF-8")]).ok();
+    assert_eq!(fs::read_to_string(back.join("link")).expect("read"), "x");
+}
+
+#[test]
+fn a_dash_is_an_archive() {
+    let Some(lab) = Lab::open("a_dash_is_an_archive") else { return };
+    lab.create("web", &[]);
+    lab.sh("web", "mkdir /srv/a /srv/b; echo x > /srv/a/file").ok();
+    let mut out = lab
+        .command(&["cp", "web:/srv/a/.", "-"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("boxherd runs");
+    let archive = out.stdout.take().expect("piped");
+    let said: Said =
+        lab.command(&["cp", "-", "web:/srv/b"]).stdin(archive).output().expect("runs").into();
+    said.ok();
+    assert!(out.wait().expect("it ends").success());
+    assert_eq!(lab.sh("web", "cat /srv/b/file").ok(), "x\n");
+    let archive = lab.command(&["cp", "web:/srv/a", "-"]).output().expect("runs").stdout;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), archive).expect("write");
+    let listed = Command::new("tar").arg("-tf").arg(file.path()).output().expect("tar");
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("file"), "{listed:?}");
+}
+
+#[test]
+fn what_is_not_there_cannot_be_copied() {
+    let Some(lab) = Lab::open("what_is_not_there") else { return };
+    lab.create("web", &[]);
+    for args in [
+        ["cp", "web:/no/such/file", "/tmp/"],
+        ["cp", "/no/such/file", "web:/srv"],
+        ["cp", "nobody:/etc/passwd", "/tmp/"],
+        ["cp", "/etc/passwd", "web:/no/such/folder/"],
+    ] {
+        let said = lab.boxherd(&args);
+        assert_eq!(said.code, Some(1), "{args:?}: {said:?}");
+        assert!(said.err.starts_with("error: "), "{said:?}");
+    }
+}
+
+#[test]
+fn a_stopped_box_is_copied_into_and_out_of() {
+    let Some(lab) = Lab::open("a_stopped_box_is_copied_into") else { return };
+    lab.create("web", &[]);
+    lab.boxherd(&["stop", "web"]).ok();
+    let said = lab.boxherd(&["cp", "/etc/hostname", "web:/srv/name"]);
+    if said.code != Some(0) {
+        assert!(said.err.contains("hint:"), "refused, and it says what to do: {said:?}");
+        return;
+    }
+    lab.boxherd(&["start", "web"]).ok();
+    assert_eq!(lab.sh("web", "test -f /srv/name && echo there").ok(), "there\n");
+}

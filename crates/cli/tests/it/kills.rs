@@ -1,0 +1,130 @@
+//! `kill -9` at every step of every operation: the next command leaves nothing half done.
+//!
+//! `boxherd_engine::fault` is in every build with debug assertions, which tests have.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+
+use crate::lab::Lab;
+
+/// An operation: what it needs, the command, and how its steps begin.
+struct Case {
+    before: &'static [&'static [&'static str]],
+    command: &'static [&'static str],
+    steps: &'static str,
+}
+
+/// Dies at every step of the herd's, in a lab of its own for each.
+fn dies(test: &str, case: &Case) {
+    let steps = boxherd_herd::STEPS.iter().filter(|step| step.starts_with(case.steps));
+    let mut died = 0;
+    for step in steps {
+        let Some(lab) = Lab::open(test) else { return };
+        lab.create("one", &[]);
+        case.before.iter().for_each(|args| drop(lab.boxherd(args).ok()));
+        let killed = lab.command(case.command).env("BOXHERD_KILL_AT", step).output();
+        let killed = killed.expect("boxherd runs");
+        assert_eq!(killed.status.signal(), Some(9), "{step} is not reached: {killed:?}");
+        agrees(&lab, step);
+        died += 1;
+    }
+    assert!(died > 0, "no step begins with {}", case.steps);
+}
+
+/// What is listed is what there is.
+fn agrees(lab: &Lab, step: &str) {
+    let listed = lab.boxherd(&["ls", "-o", "json"]).ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let listed = listed.as_array().expect("a list");
+    let id = |status: &serde_json::Value| status["id"].as_str().expect("an id").to_owned();
+    let all: BTreeSet<String> = listed.iter().map(id).collect();
+    let alive = |status: &&serde_json::Value| {
+        matches!(status["state"].as_str(), Some("running" | "suspended"))
+    };
+    let alive: BTreeSet<String> = listed.iter().filter(alive).map(id).collect();
+    assert_eq!(entries(&lab.data().join("boxes")), all, "boxes after {step}");
+    assert_eq!(entries(&lab.data().join("layers")), all, "layers after {step}");
+    assert_eq!(entries(&lab.data().join("making")), BTreeSet::new(), "half made after {step}");
+    for group in lab.groups() {
+        let with_processes: BTreeSet<String> = folders(&group);
+        assert!(
+            with_processes.is_subset(&alive),
+            "{}: {with_processes:?} after {step}",
+            group.display()
+        );
+    }
+    for status in listed.iter().filter(|status| status["state"] == "running") {
+        let name = status["spec"]["name"].as_str().expect("a name");
+        assert_eq!(lab.sh(name, "echo works").ok(), "works\n", "{name} after {step}");
+    }
+}
+
+fn entries(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The folders in a folder.
+fn folders(folder: &Path) -> BTreeSet<String> {
+    entries(folder).into_iter().filter(|name| folder.join(name).is_dir()).collect()
+}
+
+#[test]
+fn while_a_box_is_made() {
+    let case =
+        Case { before: &[], command: &["create", "two", "--network", "none"], steps: "create." };
+    dies("while_a_box_is_made", &case);
+}
+
+#[test]
+fn while_a_box_is_forked() {
+    let case = Case { before: &[], command: &["fork", "one", "two"], steps: "fork." };
+    dies("while_a_box_is_forked", &case);
+}
+
+#[test]
+fn while_a_box_is_suspended() {
+    let case = Case { before: &[], command: &["suspend", "one"], steps: "change." };
+    dies("while_a_box_is_suspended", &case);
+}
+
+#[test]
+fn while_a_box_is_renamed() {
+    let case = Case { before: &[], command: &["rename", "one", "two"], steps: "rename." };
+    dies("while_a_box_is_renamed", &case);
+}
+
+#[test]
+fn while_a_box_is_deleted() {
+    let case = Case { before: &[], command: &["rm", "--force", "one"], steps: "delete." };
+    dies("while_a_box_is_deleted", &case);
+}
+
+#[test]
+fn while_a_snapshot_is_taken() {
+    let case =
+        Case { before: &[], command: &["snapshot", "create", "one", "s"], steps: "snapshot." };
+    dies("while_a_snapshot_is_taken", &case);
+}
+
+#[test]
+fn while_a_snapshot_is_restored() {
+    let case = Case {
+        before: &[&["snapshot", "create", "one", "s"], &["stop", "one"]],
+        command: &["snapshot", "restore", "one", "s"],
+        steps: "restore.",
+    };
+    dies("while_a_snapshot_is_restored", &case);
+}
+
+#[test]
+fn while_a_snapshot_is_removed() {
+    let case = Case {
+        before: &[&["snapshot", "create", "one", "s"]],
+        command: &["snapshot", "rm", "one", "s"],
+        steps: "unsnapshot.",
+    };
+    dies("while_a_snapshot_is_removed", &case);
+}

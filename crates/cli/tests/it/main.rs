@@ -1,0 +1,16 @@
+//! The program, used as people and scripts use it: every test runs the real `boxherd` on boxes of
+//! its own, in a data folder of its own.
+//!
+//! Boxes have no network unless the network is what is tested.
+
+mod boxes;
+mod commands;
+mod console;
+mod copies;
+mod kills;
+#[path = "../common/lab.rs"]
+mod lab;
+mod readme;
+mod terminal;
+mod usage;
+mod wait;

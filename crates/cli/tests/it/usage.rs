@@ -1,0 +1,175 @@
+//! What can be typed, what is said to mistakes, and what results look like.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::lab::{Lab, Said};
+
+/// Every command, as its `--help` is asked for.
+const COMMANDS: &[&str] = &[
+    "",
+    "run",
+    "create",
+    "ls",
+    "show",
+    "rm",
+    "start",
+    "stop",
+    "restart",
+    "suspend",
+    "resume",
+    "hibernate",
+    "fork",
+    "snapshot",
+    "snapshot create",
+    "snapshot ls",
+    "snapshot restore",
+    "snapshot rm",
+    "rename",
+    "label",
+    "exec",
+    "shell",
+    "cp",
+    "logs",
+    "port",
+    "image",
+    "image pull",
+    "image import",
+    "image build",
+    "image ls",
+    "image rm",
+    "doctor",
+    "bench",
+    "completion",
+];
+
+fn boxherd(args: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_boxherd"));
+    command.args(args).env_remove("BOXHERD_DATA").env("COLUMNS", "100").stdin(Stdio::null());
+    command.output().expect("boxherd runs").into()
+}
+
+/// Set `BOXHERD_BLESS` to write the file anew, and read the difference.
+#[test]
+fn the_help_of_every_command_is_as_reviewed() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/help.txt");
+    let mut now = String::new();
+    for command in COMMANDS {
+        let mut args: Vec<&str> = command.split_whitespace().collect();
+        args.push("--help");
+        let help = boxherd(&args).ok();
+        now.push_str(&format!("$ boxherd {}\n{}\n", args.join(" "), help.trim_end()));
+        now.push('\n');
+    }
+    if std::env::var_os("BOXHERD_BLESS").is_some() {
+        std::fs::write(&file, &now).expect("write");
+    }
+    let reviewed = std::fs::read_to_string(&file).expect("the reviewed help");
+    for (number, (now, reviewed)) in now.lines().zip(reviewed.lines()).enumerate() {
+        assert_eq!(now, reviewed, "line {} of {}", number + 1, file.display());
+    }
+    assert_eq!(now.lines().count(), reviewed.lines().count());
+}
+
+#[test]
+fn a_mistake_exits_with_2_and_before_a_command_with_125() {
+    for args in [&["ls", "--nonsense"][..], &["create"], &["nonsense"], &["rm"], &[]] {
+        let said = boxherd(args);
+        assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
+        assert!(said.out.is_empty() && !said.err.is_empty(), "{said:?}");
+    }
+    for args in [&["exec"][..], &["run", "--nonsense", "true"], &["shell"], &["exec", "A", "x"]] {
+        assert_eq!(boxherd(args).code, Some(125), "{args:?}");
+    }
+}
+
+#[test]
+fn names_and_sizes_that_cannot_be_are_refused_by_name() {
+    let long = "a".repeat(64);
+    for name in ["a/b", "..", "", "ünïcode", "UPPER", "-a", "a b", "a\nb", &long] {
+        let said = boxherd(&["create", "--", name]);
+        assert_eq!(said.code, Some(2), "`{name}`: {said:?}");
+        let said = boxherd(&["rename", "old", name]);
+        assert_eq!(said.code, Some(2), "`{name}`: {said:?}");
+    }
+    for size in ["99999999999T", "-1", "1.5.5G", "x", "18446744073709551616"] {
+        let said = boxherd(&["create", "a", &format!("--memory={size}")]);
+        assert_eq!(said.code, Some(2), "`{size}`: {said:?}");
+        assert!(said.err.contains(size), "{said:?}");
+    }
+}
+
+#[test]
+fn completion_is_a_script_of_each_shell() {
+    for (shell, check) in [("bash", "bash"), ("zsh", "zsh"), ("fish", "fish")] {
+        let script = boxherd(&["completion", shell]).ok();
+        assert!(script.contains("snapshot"), "{shell}");
+        if !Path::new("/usr/bin").join(check).exists() {
+            boxherd_testkit::skip("completion_is_a_script", &format!("no {check} to read it"));
+            continue;
+        }
+        let folder = tempfile::tempdir().expect("tempdir");
+        let file = folder.path().join("script");
+        std::fs::write(&file, script).expect("write");
+        let read = Command::new(check).arg("-n").arg(&file).status().expect("a shell");
+        assert!(read.success(), "{shell}");
+    }
+}
+
+#[test]
+fn results_are_documents_for_programs_and_names_for_scripts() {
+    let Some(lab) = Lab::open("results_are_documents") else { return };
+    lab.create("web", &["-l", "tier=front"]);
+    lab.create("db", &[]);
+    let json = |args: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&lab.boxherd(args).ok()).expect("JSON")
+    };
+    let listed = json(&["ls", "-o", "json"]);
+    assert_eq!(listed[0]["spec"]["name"], "db");
+    assert_eq!(listed[1]["spec"]["labels"]["tier"], "front");
+    assert_eq!(json(&["show", "web", "-o", "json"])["state"], "running");
+    assert!(lab.boxherd(&["show", "web", "-o", "yaml"]).ok().contains("name: web\n"));
+    assert_eq!(lab.boxherd(&["ls", "-o", "name"]).ok(), "db\nweb\n");
+    assert_eq!(lab.boxherd(&["ls", "-q", "-l", "tier=front"]).ok(), "web\n");
+    assert!(lab.boxherd(&["ls"]).ok().starts_with("NAME"));
+}
+
+#[test]
+fn an_error_is_an_object_for_programs_and_a_sentence_for_people() {
+    let Some(lab) = Lab::open("an_error_is_an_object") else { return };
+    let said = lab.boxherd(&["show", "nobody", "-o", "json"]);
+    let error: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    assert_eq!(error["error"]["code"], "no-such-box");
+    let said = lab.boxherd(&["show", "nobody"]);
+    assert_eq!(said.err.lines().next(), Some("error: there is no box `nobody`"));
+    assert_eq!(lab.boxherd(&["exec", "nobody", "--", "true"]).code, Some(125));
+}
+
+#[test]
+fn a_spec_with_an_unknown_key_is_refused_and_one_without_makes_a_box() {
+    let Some(lab) = Lab::open("a_spec_with_an_unknown_key") else { return };
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = folder.path().join("box.yaml");
+    let path = file.to_str().expect("UTF-8");
+    std::fs::write(&file, "name: web\nnetwork: none\nmemroy: 1GiB\n").expect("write");
+    let said = lab.boxherd(&["create", "-f", path]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("memroy"), "{said:?}");
+    assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
+    std::fs::write(&file, "name: web\nnetwork: none\nlabels: {tier: front}\n").expect("write");
+    assert_eq!(lab.boxherd(&["create", "-f", path]).ok(), "web\n");
+    assert_eq!(lab.boxherd(&["ls", "-q", "-l", "tier=front"]).ok(), "web\n");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let Some(lab) = Lab::open("a_reader_that_goes_away") else { return };
+    lab.create("web", &[]);
+    for args in [&["ls"][..], &["--help"], &["completion", "bash"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let said: Said = lab.command(args).stdout(writer).output().expect("boxherd runs").into();
+        assert_eq!((said.code, said.err.as_str()), (Some(141), ""), "{args:?}");
+    }
+}
