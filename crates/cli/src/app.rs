@@ -6,7 +6,7 @@ use std::sync::Arc;
 use boxherd_engine::Engine;
 use boxherd_engine_local::{Helper, LocalEngine};
 use boxherd_herd::{Create, Herd, HerdConfig, HerdError};
-use boxherd_model::{BoxSpec, BoxStatus, ByteSize, EngineName};
+use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName};
 use boxherd_store::SqliteStore;
 use tokio::sync::OnceCell;
 
@@ -48,13 +48,15 @@ impl App {
 
     /// The engine of this machine.
     async fn local(&self) -> Result<&Arc<LocalEngine>, Failure> {
-        let open = async || {
-            let helper = self.helper.clone().ok_or_else(|| {
-                Failure::new("internal", "this command was started without the helper process")
-            })?;
-            Ok(Arc::new(LocalEngine::open(EngineName::local(), &self.data, helper)?))
-        };
+        let open = async || self.open_local().map(Arc::new);
         self.local.get_or_try_init(open).await
+    }
+
+    fn open_local(&self) -> Result<LocalEngine, Failure> {
+        let helper = self.helper.clone().ok_or_else(|| {
+            Failure::new("internal", "this command was started without the helper process")
+        })?;
+        Ok(LocalEngine::open(EngineName::local(), &self.data, helper)?)
     }
 
     /// The engine called so, or the one that is used when none is named.
@@ -116,10 +118,12 @@ impl App {
         }
     }
 
-    /// Makes the loop-backed pool.
+    /// Makes the loop-backed pool, unless disks can be limited already.
     pub(crate) async fn prepare_pool(&self, size: ByteSize) -> Result<(), Failure> {
-        // Makes the data folder when this is the first command.
-        self.local().await?;
+        // Not the engine that is kept: it would not see the pool. It also makes the data folder.
+        if self.open_local()?.capabilities().has(Capability::DiskLimit) {
+            return Ok(());
+        }
         let data = self.data.clone();
         let prepare = move || boxherd_engine_local::storage::prepare_loop_pool(&data, size);
         let prepared = tokio::task::spawn_blocking(prepare).await;
