@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Where boxes are kept; `/var/lib/boxherd` for root, else `~/.local/share/boxherd`
-    #[arg(long, global = true, value_name = "DIR", env = "BOXHERD_DATA")]
+    #[arg(long, global = true, value_name = "DIR", env = "BOXHERD_DATA", hide_env_values = true)]
     pub(crate) data: Option<PathBuf>,
     /// How results are printed; with `json`, errors too
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]

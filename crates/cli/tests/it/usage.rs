@@ -45,7 +45,12 @@ const COMMANDS: &[&str] = &[
 
 fn boxherd(args: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_boxherd"));
-    command.args(args).env_remove("BOXHERD_DATA").env("COLUMNS", "100").stdin(Stdio::null());
+    // Nothing is made, even should a mistake be taken for none.
+    command
+        .args(args)
+        .env("BOXHERD_DATA", "/dev/null/data")
+        .env("COLUMNS", "100")
+        .stdin(Stdio::null());
     command.output().expect("boxherd runs").into()
 }
 
