@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use boxherd_engine::Engine;
-use boxherd_engine_local::{Helper, LocalEngine};
+use boxherd_engine_local::{Helper, LocalEngine, NetdCommand};
 use boxherd_herd::{Create, Herd, HerdConfig, HerdError};
 use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName};
 use boxherd_store::SqliteStore;
@@ -56,7 +56,14 @@ impl App {
         let helper = self.helper.clone().ok_or_else(|| {
             Failure::new("internal", "this command was started without the helper process")
         })?;
-        Ok(LocalEngine::open(EngineName::local(), &self.data, helper)?)
+        let engine = LocalEngine::open(EngineName::local(), &self.data, helper)?;
+        let arguments = vec![
+            "--data".into(),
+            self.data.clone().into(),
+            "netd".into(),
+            engine.installation().into(),
+        ];
+        Ok(engine.with_netd(NetdCommand { program: "/proc/self/exe".into(), arguments }))
     }
 
     /// The engine called so, or the one that is used when none is named.

@@ -14,6 +14,7 @@ use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageInfo, ImageRef, Progress,
     SnapshotId,
 };
+use boxherd_net::netd::NetdCommand;
 
 use crate::capabilities::Probed;
 use crate::core::Core;
@@ -29,6 +30,7 @@ pub struct LocalEngine {
     name: EngineName,
     core: Arc<Core>,
     probed: Arc<Probed>,
+    netd: Option<Arc<NetdCommand>>,
 }
 
 impl LocalEngine {
@@ -39,7 +41,15 @@ impl LocalEngine {
     pub fn open(name: EngineName, data: &Path, helper: Helper) -> Result<Self, EngineError> {
         let core = Core::open(data, helper)?;
         let probed = Arc::new(Probed::probe(&core));
-        Ok(Self { name, core: Arc::new(core), probed })
+        Ok(Self { name, core: Arc::new(core), probed, netd: None })
+    }
+
+    /// Starts `netd` with this command when a box on a network needs it. Without, names do not
+    /// resolve in boxes and `--egress` opens for addresses only.
+    #[must_use]
+    pub fn with_netd(mut self, command: NetdCommand) -> Self {
+        self.netd = Some(Arc::new(command));
+        self
     }
 
     /// The id of the installation: 32 hex digits, made once for the data folder.
@@ -134,7 +144,15 @@ impl Engine for LocalEngine {
     }
 
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
-        self.alone(id, move |core| core.start(id)).await
+        let netd = self.netd.clone();
+        self.alone(id, move |core| {
+            let running = core.start(id)?;
+            if let Some(command) = netd {
+                core.wake_netd(id, &command);
+            }
+            Ok(running)
+        })
+        .await
     }
 
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {

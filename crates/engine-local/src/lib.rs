@@ -30,5 +30,6 @@ pub mod storage;
 mod truth;
 mod uids;
 
+pub use boxherd_net::netd::NetdCommand;
 pub use engine::LocalEngine;
 pub use helper::Helper;

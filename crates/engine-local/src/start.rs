@@ -12,6 +12,7 @@ use boxherd_engine::{EngineError, Running, fault};
 use boxherd_link::agent_config::AgentConfig;
 use boxherd_model::{BoxId, ImageRef, NetworkSpec, Timings};
 use boxherd_net::Lease;
+use boxherd_net::netd::NetdCommand;
 use prost::Message as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
@@ -74,6 +75,17 @@ impl Core {
             return Ok(None);
         }
         self.networks.reserve(id, &spec.name, &spec.network).map(Some).map_err(network)
+    }
+
+    /// Sees to it that somebody answers the box's DNS questions. A box without names still runs.
+    pub(crate) fn wake_netd(&self, id: BoxId, command: &NetdCommand) {
+        let woken = self.networks.find(id).and_then(|lease| match lease {
+            Some(lease) => self.networks.wake_netd(&lease, command),
+            None => Ok(()),
+        });
+        if let Err(error) = woken {
+            tracing::warn!(%error, %id, "names do not resolve in the box");
+        }
     }
 
     /// Takes away what the box's last run has left.

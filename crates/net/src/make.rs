@@ -71,16 +71,32 @@ fn reload(folder: &Folder, network: &Network, program: &Path) -> Result<(), NetE
     load_tables(folder, network, program)
 }
 
-/// Removes every network.
-pub(crate) fn dismantle(folder: &Folder, program: &Path) -> Result<(), NetError> {
+/// Takes what the kernel has of the networks away, if no box is on any. What is written down of
+/// them stays, so that they come back as they were.
+pub(crate) fn let_go(folder: &Folder, program: &Path) -> Result<(), NetError> {
+    // Whoever leases an address looks at the network under this lock afterwards.
+    let _lock = folder.lock()?;
+    if folder.has_no_lease()? { take_down(folder, program) } else { Ok(()) }
+}
+
+fn take_down(folder: &Folder, program: &Path) -> Result<(), NetError> {
     let socket = open_route()?;
     for network in folder.networks()? {
+        if !exists(&socket, network.anchor()) {
+            continue;
+        }
         send(&socket, |batch| {
             route::remove_link(batch, &network.anchor().to_string());
             route::unclaim_subnet(batch, network.subnet.base(), PREFIX, metric(&network));
         })?;
         run(program, &network, &ruleset::removal(network.anchor()))?;
     }
+    Ok(())
+}
+
+/// Removes every network.
+pub(crate) fn dismantle(folder: &Folder, program: &Path) -> Result<(), NetError> {
+    take_down(folder, program)?;
     for name in FOLDERS {
         let path = folder.path(name);
         if path.exists() {

@@ -73,14 +73,29 @@ impl Networks {
         rules::check(egress.as_deref().unwrap_or_default())?;
         let network = self.ensure(network)?;
         let wanted = Wanted { id, name, isolated: *isolated, egress: egress.as_ref() };
-        match self.folder.lease(id)? {
+        let lease = match self.folder.lease(id)? {
             Some(lease) if lease.network == network.name => self.renew(lease, &network, &wanted),
             Some(_) => {
                 self.release(id)?;
                 self.lease(&network, &wanted)
             }
             None => self.lease(&network, &wanted),
+        }?;
+        self.hold(&network)?;
+        Ok(lease)
+    }
+
+    /// Makes sure that the network is there now that a lease keeps it: before, `netd` may have taken
+    /// it down as one that nobody uses.
+    fn hold(&self, network: &Network) -> Result<(), NetError> {
+        let there = {
+            let _lock = self.folder.lock()?;
+            is_up(network)?
+        };
+        if there {
+            return Ok(());
         }
+        make::network(&self.folder, self.tag, &network.name, &self.nft()?).map(drop)
     }
 
     /// Gives a box its port: a veth pair whose other end is `eth0` in `netns` with the box's address
@@ -180,8 +195,7 @@ impl Networks {
     /// The network of that name, made when it is not there.
     fn ensure(&self, name: &NetworkName) -> Result<Network, NetError> {
         if let Some(network) = self.folder.network(name)?
-            && exists(&open_route()?, network.anchor())
-            && nft::tables_exist(network.anchor()).map_err(refused)?
+            && is_up(&network)?
         {
             return Ok(network);
         }
@@ -288,6 +302,11 @@ fn make_port(socket: &Socket, lease: &Lease, netns: BorrowedFd<'_>) -> Result<u3
         }
     }
     Err(refused(last.unwrap_or(Failed { what: "make the port", errno: Errno::EXIST })))
+}
+
+fn is_up(network: &Network) -> Result<bool, NetError> {
+    Ok(exists(&open_route()?, network.anchor())
+        && nft::tables_exist(network.anchor()).map_err(refused)?)
 }
 
 pub(crate) fn open_route() -> Result<Socket, NetError> {

@@ -2,7 +2,7 @@
 //! egress list reach the answers.
 //!
 //! It is started by [`Networks::wake_netd`](crate::Networks::wake_netd), outlives whoever started
-//! it, and ends with the last lease. What it knows it reads from the leases, question by question;
+//! it, and ends some seconds after the last lease, when it takes the networks down. What it knows it reads from the leases, question by question;
 //! so nothing has to be told to it, and nothing is lost when it is killed but for what it pinned,
 //! which is asked and pinned again. Every question is bounded in length, every box in how many it
 //! may ask at once, and no answer is longer than the box said it takes.
@@ -22,7 +22,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::{SocketType, sockopt};
 use tracing::{debug, warn};
@@ -35,6 +35,10 @@ pub use wake::NetdCommand;
 pub(crate) use wake::wake;
 use wake::{DNS, take_lock};
 use watch::{INTERVAL, Watch};
+
+/// How long networks stay up without a box, so that commands that make a box each need not make its
+/// network too.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Answers DNS on the gateway of every network of the installation until no lease is left. Returns
 /// at once when another process does so already, or when there is no lease.
@@ -56,6 +60,7 @@ async fn run(folder: &Folder, tag: Tag) -> Result<(), NetError> {
     let mut served = HashSet::new();
     let mut watch = Watch::new(folder);
     let mut mended = None;
+    let mut unused: Option<Instant> = None;
     loop {
         let due = mended.is_none_or(|when: Instant| when.elapsed() >= INTERVAL);
         mended = if due { Some(Instant::now()) } else { mended };
@@ -69,6 +74,16 @@ async fn run(folder: &Folder, tag: Tag) -> Result<(), NetError> {
             }
         }
         if folder.has_no_lease()? {
+            let since = *unused.get_or_insert_with(Instant::now);
+            let left = LINGER.saturating_sub(since.elapsed());
+            if !left.is_zero() {
+                tokio::select! {
+                    () = watch.changed() => {}
+                    () = tokio::time::sleep(left) => {}
+                }
+                continue;
+            }
+            take_down(folder);
             // Whoever makes a lease looks at the lock afterwards; so this looks for leases after it
             // has let go of the lock, and one of the two sees the other.
             drop(lock);
@@ -80,7 +95,16 @@ async fn run(folder: &Folder, tag: Tag) -> Result<(), NetError> {
                 None => return Ok(()),
             };
         }
+        unused = None;
         watch.changed().await;
+    }
+}
+
+/// Leaves nothing in the kernel of networks that nobody uses.
+fn take_down(folder: &Folder) {
+    let Some(program) = nft::program() else { return };
+    if let Err(error) = make::let_go(folder, &program) {
+        warn!(%error, "cannot take the networks down");
     }
 }
 
