@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Looks for everything on this machine that names `marker`: a data folder, or an installation id.
 /// A test makes one at its start with something unique to it and asserts at its end that
@@ -25,6 +26,20 @@ impl Leftovers {
         found.extend(self.cgroups(Path::new("/sys/fs/cgroup"), 4));
         found.extend(self.processes());
         found
+    }
+
+    /// What is still there after `patience`, for what goes by itself: `netd` outlives its last box
+    /// by some seconds.
+    #[must_use]
+    pub fn find_after(&self, patience: Duration) -> Vec<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let found = self.find();
+            if found.is_empty() || Instant::now() >= deadline {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn mounts(&self) -> Vec<String> {
