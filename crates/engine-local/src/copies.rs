@@ -33,7 +33,7 @@ impl Core {
         for child in children {
             self.begin(child.id, &child.spec, image.cloned())?;
         }
-        fault::point("fork.begun");
+        fault::point("fork.claimed");
         let ids: Vec<BoxId> = children.iter().map(|child| child.id).collect();
         let begun = Instant::now();
         self.standing_still(source, || self.pool.clone_layers(source, &ids).map_err(storage))?;

@@ -82,25 +82,14 @@ impl Lab {
         folders.iter().map(|folder| folder.join(&group)).filter(|group| group.is_dir()).collect()
     }
 
-    /// Takes away the bridges and rules that are kept for the next box.
-    fn remove_networks(&self) {
+    /// The devices of the data folder's networks; `netd` takes them away before it ends.
+    fn devices(&self) -> Vec<String> {
         let installation = std::fs::read_to_string(self.data().join("installation"));
-        let Some(start) = installation.ok().and_then(|text| text.get(..5).map(str::to_owned))
-        else {
-            return;
-        };
-        for entry in std::fs::read_dir("/sys/class/net").expect("interfaces").flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(&format!("bh{start}")) {
-                for line in [
-                    format!("ip link del {name}"),
-                    format!("nft delete table inet {name}; nft delete table arp {name}"),
-                ] {
-                    let done = Command::new("sh").args(["-c", &line]).status().expect("sh");
-                    assert!(done.success() || std::thread::panicking(), "{line}");
-                }
-            }
-        }
+        let Ok(installation) = installation else { return Vec::new() };
+        let ours = format!("bh{}", &installation[..5]);
+        let devices = std::fs::read_dir("/sys/class/net").expect("interfaces").flatten();
+        let names = devices.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(&ours)).collect()
     }
 
     /// Runs a shell line in a box as its root, for at most a minute.
@@ -132,9 +121,9 @@ impl Drop for Lab {
                 removed.unwrap_or_else(|error| panic!("`{}`: {error}", group.display()));
             }
         }
-        self.remove_networks();
         let left = Leftovers::of(self.folder.path().to_string_lossy());
-        let left = left.find_after(Duration::from_secs(20));
+        let mut left = left.find_after(Duration::from_secs(20));
+        left.extend(self.devices());
         if !std::thread::panicking() {
             assert!(left.is_empty(), "left behind: {left:#?}");
         }

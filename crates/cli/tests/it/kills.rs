@@ -106,7 +106,7 @@ fn while_a_box_is_forked() {
         before: &[],
         command: &["fork", "one", "two"],
         steps: "fork.",
-        engine: &["fork.cloned", "fork.frozen"],
+        engine: &["fork.claimed", "fork.cloned", "fork.frozen"],
     };
     dies("while_a_box_is_forked", &case);
 }
