@@ -42,6 +42,13 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn open(data: &Path, helper: Helper) -> Result<Self, EngineError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(EngineError::Refused {
+                step: "open the engine of this machine".to_owned(),
+                source: "it needs root; boxes without root are not built yet".into(),
+                hint: Some("run `boxherd` as root, as with `sudo`".to_owned()),
+            });
+        }
         // Drafts of what is made once carry the process id, which threads share.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _alone = ONE_AT_A_TIME.lock();
