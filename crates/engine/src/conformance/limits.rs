@@ -21,8 +21,10 @@ theme! { "limits":
     a_full_disk_refuses_an_upload,
 }
 
-/// Fills some 300 MB of memory: `tail` keeps everything until the end.
-const HOG: &str = "head -c 300000000 /dev/zero | tail -c 300000000 > /dev/null";
+/// Fills some 300 MB of memory: `tail` keeps everything until the end. Begins when `spawn` has its
+/// answer, which a box that ends would keep from it.
+const HOG: &str = "while test -e .pid; do sleep 0.05; done; \
+                   head -c 300000000 /dev/zero | tail -c 300000000 > /dev/null";
 
 async fn memory_beyond_the_limit_ends_the_box_and_says_why(stage: &Stage) -> Outcome {
     let limit = Some(ByteSize::from_mib(64));
