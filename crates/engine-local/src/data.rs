@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use boxherd_model::BoxId;
 
+use crate::root::skeleton;
+
 /// The data folder of one installation.
 #[derive(Debug, Clone)]
 pub(crate) struct Data {
@@ -55,7 +57,7 @@ impl Data {
 
     /// The lowest layer of every box with the image `host`.
     pub(crate) fn skeleton(&self) -> PathBuf {
-        self.root.join(concat!("skeleton-", env!("CARGO_PKG_VERSION")))
+        self.root.join(skeleton::NAME)
     }
 
     /// Device files for every box to share.

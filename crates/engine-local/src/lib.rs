@@ -19,6 +19,7 @@ mod data;
 mod engine;
 mod error;
 mod helper;
+mod identity;
 mod images;
 mod link;
 mod process;

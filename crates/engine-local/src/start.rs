@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -23,12 +22,9 @@ use crate::create::CONSOLE;
 use crate::data::{BoxFolder, SOCKET};
 use crate::error::{at, helper, network};
 use crate::helper::wire::{Root, Start, StartFds};
+use crate::identity;
 use crate::record::{self, BoxRecord};
 use crate::root::skeleton;
-
-/// The first line of files that are written at every start. Who removes it keeps the file.
-pub(crate) const OURS: &str =
-    "# Written by boxherd at every start; remove this line to keep the file.\n";
 
 /// How long the agent may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -127,7 +123,7 @@ impl Core {
             root,
             lease: lease.cloned(),
             networks: (self.data.root().to_owned(), self.data.installation().to_owned()),
-            files: files(record, lease),
+            files: identity::files(id, record, lease, new_identity),
             new_identity,
             boot_id: self.boot_id.clone(),
             tasks: fds.tasks.len(),
@@ -280,19 +276,4 @@ fn wait_for_greeting(id: BoxId, stream: &UnixStream, pidfd: &OwnedFd) -> Result<
     }
     // A box whose main program has ended already was running nevertheless.
     Ok(())
-}
-
-/// The files of the box's `/etc` that depend on the start.
-fn files(record: &BoxRecord, lease: Option<&Lease>) -> Vec<(String, String)> {
-    let addresses = lease.map(Lease::addresses).unwrap_or_default();
-    let resolv = lease.map(|lease| format!("nameserver {}\n", lease.dns())).unwrap_or_default();
-    let hosts = hosts(record.spec.name.as_str(), &addresses);
-    [("/etc/hosts", hosts), ("/etc/resolv.conf", resolv)]
-        .map(|(path, text)| (path.to_owned(), format!("{OURS}{text}")))
-        .to_vec()
-}
-
-fn hosts(name: &str, addresses: &[IpAddr]) -> String {
-    let own = addresses.first().map_or("127.0.1.1".to_owned(), IpAddr::to_string);
-    format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}\t{name}\n")
 }

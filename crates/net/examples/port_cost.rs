@@ -1,4 +1,4 @@
-//! What a port costs: reserve, plug, apply and release, over boxes that come and go one by one.
+//! What a port costs: reserve, plug and release, over boxes that come and go one by one.
 //!
 //! Run it in a network namespace of its own: `unshare --net target/…/port_cost [BOXES]`.
 
@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use boxherd_model::{BoxId, NetworkSpec};
 use boxherd_net::Networks;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-const STEPS: [&str; 4] = ["reserve", "plug", "apply", "release"];
+const STEPS: [&str; 3] = ["reserve", "plug", "release"];
 
 fn main() {
     let boxes = std::env::args().nth(1).map_or(200, |count| count.parse().expect("a number"));
@@ -26,28 +25,15 @@ fn main() {
         .expect("release");
     println!("first network      {:>8.3} ms", first.elapsed().as_secs_f64() * 1e3);
     let namespaces: Vec<_> = (0..boxes).map(|_| namespace()).collect();
-    let mut took: [Vec<Duration>; 4] = Default::default();
+    let mut took: [Vec<Duration>; 3] = Default::default();
     for (_, netns) in &namespaces {
         let mut clock = Instant::now();
         let lease = networks.reserve(BoxId::new(), &name, &spec).expect("reserve");
         took[0].push(lap(&mut clock));
         networks.plug(&lease, netns.as_fd()).expect("plug");
         took[1].push(lap(&mut clock));
-        let inside = lease.inside();
-        let applied = thread::scope(|scope| {
-            let worker = scope.spawn(|| {
-                move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("setns");
-                let mut clock = Instant::now();
-                inside.apply().expect("apply");
-                lap(&mut clock)
-            });
-            worker.join().expect("worker")
-        });
-        took[2].push(applied);
-        clock = Instant::now();
         networks.release(lease.id()).expect("release");
-        took[3].push(lap(&mut clock));
+        took[2].push(lap(&mut clock));
     }
     for (step, mut took) in STEPS.into_iter().zip(took) {
         took.sort();

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use boxherd_model::{BoxId, BoxName, EgressRule, NetworkName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::Subnet;
 use crate::names::{AnchorName, Generation, Group, PortName, Tag};
-use crate::{Inside, Subnet};
 
 /// An address, a MAC and a policy, held by one box until it is released. It outlives stops of the
 /// box and reboots of the host.
@@ -85,12 +85,6 @@ impl Lease {
     #[must_use]
     pub const fn mtu(&self) -> u32 {
         self.mtu
-    }
-
-    /// What the box's first process has to do in its own network namespace.
-    #[must_use]
-    pub const fn inside(&self) -> Inside {
-        Inside::loopback()
     }
 
     pub(crate) const fn anchor(&self) -> AnchorName {

@@ -14,8 +14,8 @@
 mod elements;
 mod error;
 mod folder;
-mod inside;
 mod lease;
+mod loopback;
 mod make;
 mod names;
 pub mod netd;
@@ -28,7 +28,7 @@ mod ruleset;
 mod subnet;
 
 pub use error::NetError;
-pub use inside::Inside;
 pub use lease::{Lease, Mac};
+pub use loopback::raise_loopback;
 pub use networks::Networks;
 pub use subnet::Subnet;

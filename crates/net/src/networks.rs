@@ -14,6 +14,7 @@ use rustix::net::netdevice;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::folder::{Folder, Network};
+use crate::loopback::LOOPBACK;
 use crate::names::{AnchorName, Generation, Tag};
 use crate::netd::{self, NetdCommand};
 use crate::netlink::{Batch, Failed, Socket};
@@ -112,6 +113,7 @@ impl Networks {
             Socket::route_in(netns).map_err(NetError::kernel("enter the box's network"))?;
         let eth0 = index_of(&inside, "eth0")?;
         send(&inside, |batch| {
+            route::up(batch, "bring up loopback", LOOPBACK);
             route::add_address(batch, eth0, lease.address());
             route::up_without_ipv6(batch, "bring up `eth0`", eth0);
             route::pin_neighbour(batch, eth0, lease.subnet.gateway(), lease.gateway_mac());

@@ -1,13 +1,17 @@
 //! The least that the kernel wants for a box: what `boxherd bench` holds our figures against.
 //!
-//! One `clone` into the namespaces that a box has, the fewest mounts that make a root, and `true`
-//! in it. The child borrows the parent's memory until it executes, as in [`crate::spawn`], so that
-//! nothing is copied: no real engine can be faster than this on the same kernel.
+//! One `clone` into the namespaces that a box has, an overlay as its root with the filesystems of
+//! the kernel that a box has mounted, `pivot_root`, and `true` in it. There is no control group, no
+//! address, no filter and no agent. The child borrows the parent's memory until it executes, as in
+//! [`crate::spawn`], so that nothing is copied: no real engine can be faster than this on the same
+//! kernel.
 
 use std::ffi::{CString, c_int, c_void};
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::ptr;
 
@@ -39,9 +43,7 @@ pub struct FloorError {
 #[derive(Debug)]
 enum Step {
     Write { path: CString, text: CString },
-    Mount { source: CString, target: CString, kind: CString, flags: libc::c_ulong },
-    MakeFolder(CString),
-    Link { target: CString, path: CString },
+    Mount { source: CString, target: CString, kind: CString, flags: libc::c_ulong, data: CString },
     Enter(CString),
     PivotHere,
     DropOldRoot,
@@ -59,35 +61,41 @@ struct Plan<'a> {
 // === impl Floor ===
 
 impl Floor {
-    /// Everything is mounted on `folder`, an empty directory, in mounts that nobody else sees.
-    /// `network`: with a network namespace too.
+    /// The root is made of folders in `folder`, an empty directory, and mounted there, in mounts
+    /// that nobody else sees. `network`: with a network namespace too.
     pub fn new(folder: &Path, network: bool) -> io::Result<Self> {
         let text = |text: &str| CString::new(text).map_err(io::Error::from);
         let below = |name: &str| CString::new(folder.join(name).as_os_str().as_bytes());
         let write =
             |path, content| io::Result::Ok(Step::Write { path: text(path)?, text: text(content)? });
-        let mount = |source, target, kind, flags| {
-            io::Result::Ok(Step::Mount { source: text(source)?, target, kind: text(kind)?, flags })
+        let mount = |kind: &str, name: &str, flags: libc::c_ulong, data: &str| {
+            let (source, kind, data) = (text(kind)?, text(kind)?, text(data)?);
+            io::Result::Ok(Step::Mount { source, target: below(name)?, kind, flags, data })
         };
-        let link =
-            |target, name| io::Result::Ok(Step::Link { target: text(target)?, path: below(name)? });
-        let steps = vec![
+        prepare(folder)?;
+        let part = |name: &str| folder.join(name).display().to_string();
+        let parts = ["lower", "upper", "work"].map(part);
+        let layers =
+            format!("userxattr,lowerdir={},upperdir={},workdir={}", parts[0], parts[1], parts[2]);
+        let hidden = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        let mut steps = vec![
             write("/proc/self/setgroups", "deny")?,
             write("/proc/self/uid_map", "0 0 1")?,
             write("/proc/self/gid_map", "0 0 1")?,
-            mount("none", text("/")?, "", libc::MS_REC | libc::MS_PRIVATE)?,
-            mount("tmpfs", below("")?, "tmpfs", 0)?,
-            Step::MakeFolder(below("usr")?),
-            Step::MakeFolder(below("proc")?),
-            link("usr/bin", "bin")?,
-            link("usr/lib", "lib")?,
-            link("usr/lib64", "lib64")?,
-            mount("/usr", below("usr")?, "", libc::MS_BIND | libc::MS_REC)?,
-            mount("proc", below("proc")?, "proc", 0)?,
-            Step::Enter(below("")?),
-            Step::PivotHere,
-            Step::DropOldRoot,
+            Step::bind("", text("/")?, libc::MS_REC | libc::MS_PRIVATE)?,
+            mount("overlay", "root", libc::MS_NODEV, &layers)?,
+            Step::bind("/usr", below("root/usr")?, libc::MS_BIND | libc::MS_REC)?,
+            mount("proc", "root/proc", hidden, "")?,
+            mount("tmpfs", "root/run", libc::MS_NOSUID | libc::MS_NODEV, "mode=755")?,
+            mount("devpts", "root/dev/pts", libc::MS_NOSUID | libc::MS_NOEXEC, "mode=620")?,
+            mount("tmpfs", "root/dev/shm", libc::MS_NOSUID | libc::MS_NODEV, "mode=1777")?,
+            mount("mqueue", "root/dev/mqueue", hidden, "")?,
         ];
+        if network {
+            // The kernel mounts it for the owner of the network namespace only.
+            steps.push(mount("sysfs", "root/sys", hidden | libc::MS_RDONLY, "")?);
+        }
+        steps.extend([Step::Enter(below("root")?), Step::PivotHere, Step::DropOldRoot]);
         let mut namespaces = libc::CLONE_NEWUSER
             | libc::CLONE_NEWNS
             | libc::CLONE_NEWPID
@@ -122,6 +130,23 @@ impl Floor {
             other => Err(failed("true", io::Error::other(format!("it ended with {other:?}")))),
         }
     }
+}
+
+/// Makes what the overlay is made of.
+fn prepare(folder: &Path) -> io::Result<()> {
+    for name in ["lower/usr", "lower/proc", "lower/sys", "lower/run", "upper", "work", "root"] {
+        fs::create_dir_all(folder.join(name))?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        fs::create_dir_all(folder.join("lower/dev").join(name))?;
+    }
+    for name in ["bin", "lib", "lib64"] {
+        match symlink(Path::new("usr").join(name), folder.join("lower").join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn clone_child(plan: &mut Plan<'_>) -> io::Result<Pid> {
@@ -170,20 +195,21 @@ fn errno() -> c_int {
 // === impl Step ===
 
 impl Step {
+    /// A mount of no filesystem of its own.
+    fn bind(source: &str, target: CString, flags: libc::c_ulong) -> io::Result<Self> {
+        let (source, none) = (CString::new(source)?, CString::default);
+        Ok(Self::Mount { source, target, kind: none(), flags, data: none() })
+    }
+
     /// Less than 0 when it failed, with the reason in `errno`.
     fn take(&self) -> libc::c_long {
         match self {
             Self::Write { path, text } => write_file(path, text),
-            Self::Mount { source, target, kind, flags } => {
+            Self::Mount { source, target, kind, flags, data } => {
                 let (from, to, kind) = (source.as_ptr(), target.as_ptr(), kind.as_ptr());
-                // SAFETY: three live strings and no data.
-                libc::c_long::from(unsafe { libc::mount(from, to, kind, *flags, ptr::null()) })
-            }
-            // SAFETY: a live string.
-            Self::MakeFolder(path) => unsafe { libc::mkdir(path.as_ptr(), 0o755) }.into(),
-            Self::Link { target, path } => {
-                // SAFETY: two live strings.
-                unsafe { libc::symlink(target.as_ptr(), path.as_ptr()) }.into()
+                let data = data.as_ptr().cast();
+                // SAFETY: four live strings.
+                libc::c_long::from(unsafe { libc::mount(from, to, kind, *flags, data) })
             }
             // SAFETY: a live string. The child has a file system context of its own.
             Self::Enter(path) => unsafe { libc::chdir(path.as_ptr()) }.into(),
@@ -218,7 +244,9 @@ mod tests {
 
     #[test]
     fn a_step_that_fails_is_named() {
-        let floor = Floor::new(Path::new("/no/such/folder"), false).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let floor = Floor::new(folder.path(), false).unwrap();
+        fs::remove_dir_all(folder.path().join("lower")).unwrap();
         // As root it is the mount, for others the maps may be refused before.
         let failed = floor.run().unwrap_err();
         assert!(failed.step.starts_with("Mount") || failed.step.starts_with("Write"), "{failed:?}");

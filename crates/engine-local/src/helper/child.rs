@@ -13,7 +13,6 @@ use std::path::Path;
 use boxherd_sys::clone::{CLONE_NEWCGROUP, default_signals, unshare};
 use boxherd_sys::exec::{exec_fd, hand_on};
 use boxherd_sys::seccomp::Program;
-use rustix::fs::{Mode, mkdirat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
@@ -26,6 +25,7 @@ use rustix::thread::{
 
 use super::start::{IDS, Mounts, NETWORK, chain};
 use super::wire::{Failure, Start, StartFds};
+use crate::identity;
 
 /// What the child has in its hands.
 pub(super) struct Inside<'a> {
@@ -55,12 +55,13 @@ fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infa
         .map_err(Failure::at("set the host name"))?;
     write_files(request);
     wait_for(sync, NETWORK)?;
-    let network = request.lease.as_ref().map(boxherd_net::Lease::inside);
-    network.unwrap_or_else(boxherd_net::Inside::loopback).apply().map_err(|error| Failure {
-        step: "set up the network inside the box".to_owned(),
-        message: chain(&error),
-        errno: None,
-    })?;
+    if request.lease.is_none() {
+        boxherd_net::raise_loopback().map_err(|error| Failure {
+            step: "bring up the loopback device".to_owned(),
+            message: chain(&error),
+            errno: None,
+        })?;
+    }
     if !request.nesting {
         drop_capabilities()?;
     }
@@ -109,10 +110,7 @@ fn enter_root(request: &Start, mounts: Mounts) -> Result<(), Failure> {
         attach(tree, path)?;
     }
     mount_kernel(request.nesting)?;
-    // The stage lies on top of it.
-    for _ in 0..2 {
-        unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))?;
-    }
+    unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))?;
     chdir("/").map_err(Failure::at("enter the box's root"))
 }
 
@@ -122,20 +120,14 @@ fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
         .map_err(Failure::at(format!("mount on `{path}`")))
 }
 
-/// Attaches the layers to a stage of their own: an overlay takes mounts of this process's mount
-/// namespace only. The overlay keeps them when the stage goes.
+/// Attaches the layers somewhere below the old root, with which they go: an overlay takes mounts of
+/// this process's mount namespace only, and keeps those it has.
 fn stage(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<(), Failure> {
-    let at = || Failure::at("attach the layers of the root");
-    let stage = mount_detached("tmpfs", &[("mode", "700")], PLAIN).map_err(at())?;
-    attach(&stage, "/")?;
-    for (number, tree) in std::iter::once(layer).chain(lower).enumerate() {
-        let name = number.to_string();
-        mkdirat(&stage, &name, Mode::RWXU).map_err(at())?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        move_mount(tree, "", &stage, &name, flags).map_err(at())?;
-    }
-    Ok(())
+    std::iter::once(layer).chain(lower).try_for_each(|tree| attach(tree, STAGE))
 }
+
+/// A folder that every host has, and that nothing is looked for in until the root has changed.
+const STAGE: &str = "/usr";
 
 /// The root of a box, mounted from inside: outside, an upper folder with an id map would make it
 /// read-only without a word.
@@ -255,28 +247,20 @@ fn mask() -> Result<(), Failure> {
 /// one of them can keep it from starting.
 fn write_files(request: &Start) {
     if request.new_identity {
-        renew_identity();
+        forget_keys();
     }
-    drop(fs::remove_file("/etc/hostname"));
-    drop(fs::write("/etc/hostname", format!("{}\n", request.hostname)));
+    drop(fs::create_dir(identity::FOLDER));
     for (path, content) in &request.files {
-        // What the box's own administrator has written is left alone.
-        let ours = fs::read_to_string(path).map(|text| text.starts_with(crate::start::OURS));
-        if ours.unwrap_or(true) {
-            drop(fs::remove_file(path));
-            drop(fs::write(path, content));
+        if fs::read_to_string(path).is_ok_and(|present| identity::is_kept(&present, content)) {
+            continue;
         }
+        drop(fs::remove_file(path));
+        drop(fs::write(path, content));
     }
 }
 
 /// A copy must not be mistaken for what it is a copy of.
-fn renew_identity() {
-    let mut bytes = [0; 16];
-    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_ok() {
-        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        drop(fs::remove_file("/etc/machine-id"));
-        drop(fs::write("/etc/machine-id", format!("{id}\n")));
-    }
+fn forget_keys() {
     let keys = fs::read_dir("/etc/ssh").into_iter().flatten().flatten().filter(|entry| {
         entry.file_name().to_str().is_some_and(|name| name.starts_with("ssh_host_"))
     });

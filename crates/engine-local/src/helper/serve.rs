@@ -13,7 +13,7 @@ use rustix::thread::{
     set_capabilities_secure_bits,
 };
 
-use super::start;
+use super::start::{self, Launched};
 use super::wire::{self, Failure, Request, StartFds};
 
 /// What the helper keeps from one box to the next.
@@ -79,7 +79,9 @@ fn answer_start(
         .ok_or_else(incomplete)
         .and_then(|fds| start::start(kept, request, fds));
     match started {
-        Ok((started, pidfd)) => wire::send(reply, &Ok::<_, Failure>(started), &[pidfd.as_fd()]),
+        Ok(Launched { started, ref pidfd, .. }) => {
+            wire::send(reply, &Ok::<_, Failure>(started), &[pidfd.as_fd()])
+        }
         Err(failure) => wire::send(reply, &Err::<wire::Started, _>(failure), &[]),
     }
 }

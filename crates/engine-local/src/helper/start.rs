@@ -31,12 +31,16 @@ pub(super) const IDS: u8 = b'i';
 /// Says to the child that its network is there.
 pub(super) const NETWORK: u8 = b'n';
 
+/// A box whose agent executes.
+pub(super) struct Launched {
+    pub(super) started: Started,
+    pub(super) pidfd: OwnedFd,
+    /// Closed when the answer is on its way.
+    _done_with: (StartFds, Mounts),
+}
+
 /// Starts a box and returns when its agent executes.
-pub(super) fn start(
-    kept: &Kept,
-    request: &Start,
-    fds: StartFds,
-) -> Result<(Started, OwnedFd), Failure> {
+pub(super) fn start(kept: &Kept, request: &Start, fds: StartFds) -> Result<Launched, Failure> {
     let begun = Instant::now();
     let mut timings = Vec::new();
     let mounts = Mounts::open(request, &fds)?;
@@ -59,15 +63,14 @@ pub(super) fn start(
     let Forked::Parent { pid, pidfd } = forked else { exit_now(1) };
     drop(theirs);
     lap(&mut timings, "clone", at);
-    let at = Instant::now();
     let attended = attend(request, &fds, &mounts, pid, File::from(ours), &mut timings);
     if let Err(failure) = attended {
         // It may be waiting for us, or have ended already: then there is nothing to end.
         let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
         return Err(failure);
     }
-    lap(&mut timings, "exec", at);
-    Ok((Started { pid: pid.as_raw_nonzero().get(), timings }, pidfd))
+    let started = Started { pid: pid.as_raw_nonzero().get(), timings };
+    Ok(Launched { started, pidfd, _done_with: (fds, mounts) })
 }
 
 /// What the child waits for, in the order it does.
@@ -99,10 +102,14 @@ fn attend(
     }
     lap(timings, "net", at);
     tell(&sync, NETWORK)?;
+    let at = Instant::now();
     // Closed by the execution of the agent; anything that comes before is what went wrong.
     let mut said = Vec::new();
     match sync.read_to_end(&mut said) {
-        Ok(0) => return Ok(()),
+        Ok(0) => {
+            lap(timings, "inside", at);
+            return Ok(());
+        }
         Ok(_) => {}
         // It ended before it heard our last word; what it said, if anything, is here.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}

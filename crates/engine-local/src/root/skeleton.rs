@@ -1,8 +1,8 @@
 //! The lowest layer of every box with the image `host`: folders, links into `/usr`, and an `/etc`
 //! that owes nothing to the host's accounts.
 //!
-//! Made once per data folder and release and never changed, because boxes have it mounted. What
-//! depends on the start (`hosts`, `resolv.conf`) is written by the box's first process, inside.
+//! Made once per data folder and never changed, because boxes have it mounted. What
+//! depends on the start (`hosts`, `resolv.conf`) is in memory and linked to (see `identity.rs`).
 
 use std::fs;
 use std::io;
@@ -10,6 +10,10 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fchmod, mkdirat, open, openat, symlinkat};
+
+/// What the layer is called. Boxes go on with the one they have, so another content needs another
+/// name.
+pub(crate) const NAME: &str = "skeleton-2";
 
 /// Folder and mode.
 const FOLDERS: [(&str, u32); 26] = [
@@ -43,11 +47,15 @@ const FOLDERS: [(&str, u32); 26] = [
 
 /// Link and target. The first group exists only where the host's own root has it.
 const USR_LINKS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
-const LINKS: [(&str, &str); 4] = [
+const LINKS: [(&str, &str); 8] = [
     ("var/run", "/run"),
     ("var/lock", "/run/lock"),
     ("etc/mtab", "/proc/self/mounts"),
     ("etc/os-release", "../usr/lib/os-release"),
+    ("etc/hostname", "../run/boxherd/hostname"),
+    ("etc/hosts", "../run/boxherd/hosts"),
+    ("etc/machine-id", "../run/boxherd/machine-id"),
+    ("etc/resolv.conf", "../run/boxherd/resolv.conf"),
 ];
 
 const PASSWD: &str = "\

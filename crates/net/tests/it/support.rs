@@ -203,7 +203,6 @@ impl Guest {
         let namespace = Namespace::new();
         let lease = networks.reserve(id, &name.parse().unwrap(), spec).unwrap();
         networks.plug(&lease, namespace.fd()).unwrap();
-        namespace.run(|| lease.inside().apply().unwrap());
         Self { namespace, lease }
     }
 
