@@ -5,6 +5,7 @@ use boxherd_model::{Capability, CapabilitySet};
 
 use crate::cgroup::Controller;
 use crate::core::Core;
+use crate::subids;
 
 /// Why there is no gVisor yet.
 pub(crate) const NO_GVISOR: &str = "this version of Boxherd does not run boxes under `runsc`";
@@ -16,29 +17,49 @@ pub(crate) struct Probed {
     missing: Vec<(Capability, String)>,
 }
 
+/// Whether boxes have a capability here; if not, why.
+pub(crate) fn look(core: &Core, capability: Capability) -> Result<(), String> {
+    match capability {
+        Capability::Suspend => controller(core, Controller::Freezer),
+        Capability::MemoryLimit => controller(core, Controller::Memory),
+        Capability::PidsLimit => controller(core, Controller::Pids),
+        Capability::CpuLimit => controller(core, Controller::Cpu),
+        Capability::DiskLimit => core.pool.can_limit(),
+        Capability::Network | Capability::Egress => network(core),
+        Capability::Fork | Capability::Snapshot | Capability::Images => Ok(()),
+        Capability::Uids => uids(core),
+        Capability::Nesting => nesting(core),
+        Capability::Gvisor => Err(NO_GVISOR.to_owned()),
+        Capability::LiveFork | Capability::Hibernate => Err(NO_MEMORY.to_owned()),
+        _ => Err("this engine does not know it".to_owned()),
+    }
+}
+
+/// Users of their own in boxes, besides root.
+fn uids(core: &Core) -> Result<(), String> {
+    let user = rustix::process::getuid().as_raw();
+    match core.uids.is_some() || subids::of_user(user).is_some() {
+        true => Ok(()),
+        false => Err(format!(
+            "boxes have one user, root, which is you outside: `/etc/subuid` and `/etc/subgid` \
+             give nothing to user {user}; `usermod --add-subuids` and `--add-subgids` do"
+        )),
+    }
+}
+
+fn nesting(core: &Core) -> Result<(), String> {
+    match core.uids {
+        Some(_) => Ok(()),
+        None => Err("only boxes that root made may make boxes".to_owned()),
+    }
+}
+
 impl Probed {
     pub(crate) fn probe(core: &Core) -> Self {
-        let candidates = [
-            (Capability::Suspend, controller(core, Controller::Freezer)),
-            (Capability::MemoryLimit, controller(core, Controller::Memory)),
-            (Capability::PidsLimit, controller(core, Controller::Pids)),
-            (Capability::CpuLimit, controller(core, Controller::Cpu)),
-            (Capability::DiskLimit, core.pool.can_limit()),
-            (Capability::Network, network(core)),
-            (Capability::Egress, network(core)),
-            (Capability::Fork, Ok(())),
-            (Capability::Snapshot, Ok(())),
-            (Capability::Images, Ok(())),
-            (Capability::Uids, Ok(())),
-            (Capability::Nesting, Ok(())),
-            (Capability::Gvisor, Err(NO_GVISOR.to_owned())),
-            (Capability::LiveFork, Err(NO_MEMORY.to_owned())),
-            (Capability::Hibernate, Err(NO_MEMORY.to_owned())),
-        ];
         let mut probed = Self { set: CapabilitySet::default(), missing: Vec::new() };
         let mut present = Vec::new();
-        for (capability, found) in candidates {
-            match found {
+        for capability in Capability::ALL {
+            match look(core, capability) {
                 Ok(()) => present.push(capability),
                 Err(reason) => probed.missing.push((capability, reason)),
             }

@@ -21,7 +21,7 @@ use crate::link::Warm;
 use crate::process;
 use crate::record::{self, BoxRecord, Runtime};
 use crate::root::{devices, skeleton};
-use crate::storage::Pool;
+use crate::storage::{Hands, Own, Pool};
 use crate::uids::Uids;
 
 /// The engine without its name: paths, rooms below, and what was probed when it was opened.
@@ -32,7 +32,8 @@ pub(crate) struct Core {
     pub(crate) images: ImageStore,
     pub(crate) networks: Networks,
     pub(crate) hierarchies: Option<Hierarchies>,
-    pub(crate) uids: Uids,
+    /// `None` for an ordinary user, whose boxes share the ids that this user has.
+    pub(crate) uids: Option<Uids>,
     pub(crate) helper: Helper,
     pub(crate) agent: PathBuf,
     pub(crate) boot_id: String,
@@ -42,18 +43,13 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn open(data: &Path, helper: Helper) -> Result<Self, EngineError> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(EngineError::Refused {
-                step: "open the engine of this machine".to_owned(),
-                source: "it needs root; boxes without root are not built yet".into(),
-                hint: Some("run `boxherd` as root, as with `sudo`".to_owned()),
-            });
-        }
         // Drafts of what is made once carry the process id, which threads share.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _alone = ONE_AT_A_TIME.lock();
         let data = Data::open(data).map_err(at(format!("open `{}`", data.display())))?;
-        let pool = Pool::open(data.root()).map_err(storage)?;
+        let root = rustix::process::geteuid().is_root();
+        let hands: Arc<dyn Hands> = if root { Arc::new(Own) } else { Arc::new(helper.clone()) };
+        let pool = Pool::open_with(data.root(), hands).map_err(storage)?;
         let images = ImageStore::open(&data.images()).map_err(crate::images::refused)?;
         let networks = Networks::open(data.root(), data.installation()).map_err(network)?;
         let hierarchies = Hierarchies::detect(data.installation());
@@ -61,7 +57,7 @@ impl Core {
         devices::ensure(&data.devices()).map_err(at("make the device files of boxes"))?;
         skeleton::ensure(&data.skeleton()).map_err(at("make the files of boxes"))?;
         Ok(Self {
-            uids: Uids::new(data.uids(), data.installation(), &others()),
+            uids: root.then(|| Uids::new(data.uids(), data.installation(), &others())),
             hierarchies: hierarchies.map_err(at("look at the control groups"))?,
             agent: agent.map_err(at("write the agent"))?,
             boot_id: process::boot_id().map_err(at("read the boot id"))?,

@@ -9,6 +9,7 @@ use boxherd_engine::{EngineError, Made, Unsupported, fault};
 use boxherd_image::Rootfs;
 use boxherd_model::{BoxId, BoxSpec, Capability, ImageRef, ImageSource, Isolation};
 
+use crate::capabilities;
 use crate::core::Core;
 use crate::error::{at, storage};
 use crate::record::{self, BoxRecord};
@@ -17,7 +18,7 @@ impl Core {
     pub(crate) fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
         let begun = Instant::now();
         let mut made = Made::default();
-        refuse_what_cannot_be(spec, &self.pool)?;
+        self.refuse_what_cannot_be(spec)?;
         let image = self.resolve(&spec.image)?;
         made.image_digest = image.as_ref().map(|image| image.digest.clone());
         made.timings.push("image", begun.elapsed());
@@ -44,7 +45,8 @@ impl Core {
         let folder = self.folder(id);
         fs::create_dir(folder.path()).map_err(at("make the box's folder"))?;
         fault::point("create.folder");
-        let uids = Some(self.uids.claim(id).map_err(at("claim host ids"))?);
+        let claimed = self.uids.as_ref().map(|uids| uids.claim(id)).transpose();
+        let uids = claimed.map_err(at("claim host ids"))?;
         fault::point("create.uids");
         let record = BoxRecord { spec: spec.clone(), uids, image };
         record::write(&folder.draft(), &record).map_err(at("write `box.json`"))?;
@@ -57,6 +59,25 @@ impl Core {
         let folder = self.folder(id);
         fs::rename(folder.draft(), folder.record()).map_err(at("write `box.json`"))?;
         fault::point("create.whole");
+        Ok(())
+    }
+
+    /// Nothing that was asked for is left out without a word.
+    fn refuse_what_cannot_be(&self, spec: &BoxSpec) -> Result<(), EngineError> {
+        let BoxSpec { limits, .. } = spec;
+        let asked = [
+            (spec.isolation == Isolation::Gvisor, "isolation", Capability::Gvisor),
+            (spec.nesting, "nesting", Capability::Nesting),
+            (limits.memory.is_some(), "memory", Capability::MemoryLimit),
+            (limits.cpus.is_some(), "cpus", Capability::CpuLimit),
+            (limits.pids.is_some(), "pids", Capability::PidsLimit),
+            (limits.disk.is_some(), "disk", Capability::DiskLimit),
+        ];
+        for (asked, op, capability) in asked {
+            if asked && let Err(reason) = capabilities::look(self, capability) {
+                return Err(Unsupported { op, capability, reason }.into());
+            }
+        }
         Ok(())
     }
 
@@ -74,22 +95,6 @@ impl Core {
             }),
         })
     }
-}
-
-fn refuse_what_cannot_be(spec: &BoxSpec, pool: &crate::storage::Pool) -> Result<(), EngineError> {
-    if spec.isolation == Isolation::Gvisor {
-        return Err(unsupported("isolation", Capability::Gvisor, crate::capabilities::NO_GVISOR));
-    }
-    if spec.limits.disk.is_some()
-        && let Err(reason) = pool.can_limit()
-    {
-        return Err(unsupported("disk", Capability::DiskLimit, &reason));
-    }
-    Ok(())
-}
-
-fn unsupported(op: &'static str, capability: Capability, reason: &str) -> EngineError {
-    Unsupported { op, capability, reason: reason.to_owned() }.into()
 }
 
 /// What lies in a layer: the upper and the work folder of the root's overlay, and the console.

@@ -28,6 +28,7 @@ mod root;
 mod start;
 mod stop;
 pub mod storage;
+mod subids;
 mod truth;
 mod uids;
 

@@ -14,7 +14,6 @@ use crate::core::Core;
 use crate::data::BoxFolder;
 use crate::error::{at, helper, network, storage};
 use crate::record::{self, BoxRecord, Ended};
-use crate::uids::UidBase;
 
 /// How long the kernel may take to end processes that were killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -141,9 +140,10 @@ impl Core {
             // One that is damaged is as good as none: the claims say whose they are.
             record::read::<BoxRecord>(&path).ok().flatten()
         });
-        match known {
-            Some(record) => record.uids.map_or(Ok(()), |base: UidBase| self.uids.release(base)),
-            None => self.uids.release_all_of(id),
+        match (known, &self.uids) {
+            (_, None) => Ok(()),
+            (Some(record), Some(uids)) => record.uids.map_or(Ok(()), |base| uids.release(base)),
+            (None, Some(uids)) => uids.release_all_of(id),
         }
     }
 }

@@ -44,6 +44,25 @@ pub enum Capability {
 }
 
 impl Capability {
+    /// Every one there is.
+    pub const ALL: [Self; 15] = [
+        Self::Suspend,
+        Self::Fork,
+        Self::LiveFork,
+        Self::Hibernate,
+        Self::Snapshot,
+        Self::MemoryLimit,
+        Self::PidsLimit,
+        Self::CpuLimit,
+        Self::DiskLimit,
+        Self::Network,
+        Self::Egress,
+        Self::Uids,
+        Self::Nesting,
+        Self::Gvisor,
+        Self::Images,
+    ];
+
     /// The stable text form.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

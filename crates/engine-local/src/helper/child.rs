@@ -23,6 +23,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
+use super::serve::HostIds;
 use super::start::{IDS, Mounts, NETWORK, chain};
 use super::wire::{Failure, Start, StartFds};
 use crate::identity;
@@ -33,6 +34,7 @@ pub(super) struct Inside<'a> {
     pub(super) fds: StartFds,
     pub(super) mounts: Mounts,
     pub(super) filter: &'a Program,
+    pub(super) ids: HostIds,
 }
 
 /// Becomes the agent, or says through `sync` why not.
@@ -46,11 +48,11 @@ pub(super) fn run(inside: Inside<'_>, sync: OwnedFd) {
 }
 
 fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
-    let Inside { request, fds, mounts, filter } = inside;
+    let Inside { request, fds, mounts, filter, ids } = inside;
     join_groups(&fds.tasks)?;
     wait_for(sync, IDS)?;
-    become_root().map_err(Failure::at("become the box's root"))?;
-    enter_root(request, mounts)?;
+    become_root(ids).map_err(Failure::at("become the box's root"))?;
+    enter_root(request, mounts, ids)?;
     rustix::system::sethostname(request.hostname.as_bytes())
         .map_err(Failure::at("set the host name"))?;
     write_files(request);
@@ -63,7 +65,7 @@ fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infa
         })?;
     }
     if !request.nesting {
-        drop_capabilities()?;
+        drop_capabilities(ids)?;
     }
     execute(fds, filter)
 }
@@ -87,17 +89,20 @@ fn wait_for(sync: &OwnedFd, word: u8) -> Result<(), Failure> {
     }
 }
 
-fn become_root() -> io::Result<()> {
+fn become_root(ids: HostIds) -> io::Result<()> {
     use rustix::process::{Gid, Uid};
     setsid()?;
-    set_thread_groups(&[])?;
+    // With one id, nobody may change groups.
+    if ids.count > 1 {
+        set_thread_groups(&[])?;
+    }
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
     Ok(())
 }
 
 /// Makes the box's root the only one, and mounts what belongs below it.
-fn enter_root(request: &Start, mounts: Mounts) -> Result<(), Failure> {
+fn enter_root(request: &Start, mounts: Mounts, ids: HostIds) -> Result<(), Failure> {
     let Mounts { layer, lower, binds } = mounts;
     stage(&layer, &lower)?;
     let root = overlay(&layer, &lower)?;
@@ -109,7 +114,7 @@ fn enter_root(request: &Start, mounts: Mounts) -> Result<(), Failure> {
     for (path, tree) in &binds {
         attach(tree, path)?;
     }
-    mount_kernel(request.nesting)?;
+    mount_kernel(request.nesting, ids)?;
     unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))?;
     chdir("/").map_err(Failure::at("enter the box's root"))
 }
@@ -179,15 +184,18 @@ const KERNEL: [Kernel; 6] = [
     ),
 ];
 
-fn mount_kernel(nesting: bool) -> Result<(), Failure> {
+fn mount_kernel(nesting: bool, ids: HostIds) -> Result<(), Failure> {
     for (kind, path, options, attributes) in KERNEL {
+        // A group that has no id here is an error.
+        let known = |(name, _): &&(&str, &str)| ids.count > 1 || *name != "gid";
+        let options: Vec<_> = options.iter().filter(known).copied().collect();
         let attributes = match kind {
             // Containers inside want to mount parts of it again, which a mask would forbid.
             "sysfs" if nesting => PLAIN,
             _ => attributes,
         };
         let at = || Failure::at(format!("mount {kind} on `{path}`"));
-        attach(&mount_detached(kind, options, attributes).map_err(at())?, path)?;
+        attach(&mount_detached(kind, &options, attributes).map_err(at())?, path)?;
     }
     if nesting { Ok(()) } else { mask() }
 }
@@ -289,10 +297,14 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETFCAP);
 
 /// Takes the others out of the set that bounds what programs can gain.
-fn drop_capabilities() -> Result<(), Failure> {
+///
+/// The agent of an ordinary user's box executes a file of that user, who is the box's root. What
+/// keeps box root from looking into it is that it may not trace what does not want to be.
+fn drop_capabilities(ids: HostIds) -> Result<(), Failure> {
+    let kept = if ids.own { KEPT.difference(CapabilitySet::SYS_PTRACE) } else { KEPT };
     for bit in 0..64 {
         let Some(capability) = CapabilitySet::from_bits(1 << bit) else { continue };
-        if KEPT.contains(capability) {
+        if kept.contains(capability) {
             continue;
         }
         match remove_capability_from_bounding_set(capability) {

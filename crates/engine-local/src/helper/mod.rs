@@ -6,6 +6,8 @@
 //! the [`Helper`] is gone, or its process. The boxes stay.
 
 mod child;
+mod hands;
+pub(crate) mod own_ids;
 mod serve;
 mod start;
 pub(crate) mod wire;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use boxherd_sys::clone::{Forked, SingleThreaded, exit_now};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use self::wire::{Failure, Request, StartFds, Started};
+use self::wire::{Failure, Request, StartFds, Started, Work};
 
 /// A connection to helper processes. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -73,6 +75,11 @@ impl Helper {
     /// Changes the host name of a running box.
     pub(crate) fn rename(&self, pidfd: BorrowedFd<'_>, name: &str) -> Result<(), HelperError> {
         self.ask(&Request::Rename(name.to_owned()), &[pidfd]).map(|((), _)| ())
+    }
+
+    /// Does something with files that may belong to any id of an ordinary user's boxes.
+    pub(crate) fn work(&self, work: Work) -> Result<(), HelperError> {
+        self.ask(&Request::Work(work), &[]).map(|((), _)| ())
     }
 
     fn ask<T: serde::de::DeserializeOwned>(

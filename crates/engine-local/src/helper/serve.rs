@@ -1,5 +1,6 @@
 //! The helper's own loop.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -13,8 +14,11 @@ use rustix::thread::{
     set_capabilities_secure_bits,
 };
 
+use super::own_ids;
 use super::start::{self, Launched};
-use super::wire::{self, Failure, Request, StartFds};
+use super::wire::{self, Failure, Request, StartFds, Work};
+use crate::storage;
+use crate::uids::{COUNT, UidBase};
 
 /// What the helper keeps from one box to the next.
 #[derive(Debug)]
@@ -22,6 +26,38 @@ pub(super) struct Kept {
     pub(super) alone: SingleThreaded,
     /// The system calls of boxes without and with `nesting`.
     pub(super) filters: [Program; 2],
+    /// How many ids an ordinary user has for boxes, once their namespace is there.
+    own: Cell<Option<u32>>,
+}
+
+/// The ids of a box, as the helper sees them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HostIds {
+    /// The box's root.
+    pub(super) first: u32,
+    pub(super) count: u32,
+    /// Whether files on disk belong to these ids already, and need no id map.
+    pub(super) own: bool,
+}
+
+impl Kept {
+    /// Those of a box with a range of the host's, or what an ordinary user has.
+    pub(super) fn ids(&self, range: Option<UidBase>) -> Result<HostIds, Failure> {
+        match range {
+            Some(base) => Ok(HostIds { first: base.0, count: COUNT, own: false }),
+            None => Ok(HostIds { first: 0, count: self.own()?, own: true }),
+        }
+    }
+
+    /// Enters the namespaces of an ordinary user's boxes, once.
+    fn own(&self) -> Result<u32, Failure> {
+        if let Some(count) = self.own.get() {
+            return Ok(count);
+        }
+        let count = own_ids::enter(&self.alone)?;
+        self.own.set(Some(count));
+        Ok(count)
+    }
 }
 
 /// Answers until nobody can ask any more.
@@ -30,6 +66,7 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
     let kept = Kept {
         alone: SingleThreaded::check()?,
         filters: [false, true].map(|nesting| Program::compile(&Policy::new(nesting))),
+        own: Cell::new(None),
     };
     while let Some((request, mut fds)) = wire::receive::<Request>(socket)? {
         if fds.is_empty() {
@@ -39,6 +76,7 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
         let sent = match request {
             Request::Start(request) => answer_start(&kept, &reply, &request, fds),
             Request::Rename(name) => wire::send(&reply, &rename(&kept, &name, fds), &[]),
+            Request::Work(work) => answer_work(&kept, &reply, &work),
         };
         // Whoever asked may be gone by now; what was made is found by the next who looks.
         drop(sent);
@@ -86,14 +124,38 @@ fn answer_start(
     }
 }
 
+/// Touches files of an ordinary user's boxes, which may belong to any of their ids. A copy of this
+/// process does it and answers, so that nobody waits meanwhile.
+fn answer_work(kept: &Kept, reply: &OwnedFd, work: &Work) -> io::Result<()> {
+    let forked = kept.own().and_then(|_| kept.alone.fork(0, None).map_err(Failure::at("fork")));
+    match forked {
+        Ok(Forked::Parent { .. }) => Ok(()),
+        Ok(Forked::Child) => {
+            let done = match work {
+                Work::Copy { source, target } => storage::copy_tree(source, target),
+                Work::Remove { path } => storage::remove(path),
+            };
+            let sent = wire::send(reply, &done.map_err(|error| Failure::of_storage(&error)), &[]);
+            exit_now(i32::from(sent.is_err()))
+        }
+        Err(failure) => wire::send(reply, &Err::<(), _>(failure), &[]),
+    }
+}
+
 /// Only a process in the box's own UTS namespace can name it, so that a copy of this one goes there.
 fn rename(kept: &Kept, name: &str, fds: Vec<OwnedFd>) -> Result<(), Failure> {
     let pidfd = fds.into_iter().next().ok_or(io::Error::other("no descriptor"));
     let pidfd = pidfd.map_err(Failure::at("read the request"))?;
     match kept.alone.fork(0, None).map_err(Failure::at("fork"))? {
         Forked::Child => {
-            let enter = Some(LinkNameSpaceType::HostNameAndNISDomainName);
-            let named = move_into_link_name_space(pidfd.as_fd(), enter)
+            let enter = |kind| move_into_link_name_space(pidfd.as_fd(), Some(kind));
+            // An ordinary user has power over its name only among the box's own users.
+            let user = match rustix::process::geteuid().is_root() {
+                true => Ok(()),
+                false => enter(LinkNameSpaceType::User),
+            };
+            let named = user
+                .and_then(|()| enter(LinkNameSpaceType::HostNameAndNISDomainName))
                 .and_then(|()| rustix::system::sethostname(name.as_bytes()));
             exit_now(i32::from(named.is_err()))
         }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Instant;
 
 use boxherd_net::Networks;
@@ -14,14 +14,15 @@ use boxherd_sys::mount::{Attributes, set_attributes};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::path::Arg;
 use rustix::process::{Pid, Signal};
 use rustix::thread::set_thread_res_uid;
 
 use super::child::{self, Inside};
-use super::serve::Kept;
+use super::serve::{HostIds, Kept};
 use super::wire::{Failure, Start, StartFds, Started};
 use crate::record::Runtime;
-use crate::uids::{COUNT, UidBase};
+use crate::root::devices;
 
 const NAMESPACES: i32 =
     CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC;
@@ -43,27 +44,31 @@ pub(super) struct Launched {
 pub(super) fn start(kept: &Kept, request: &Start, fds: StartFds) -> Result<Launched, Failure> {
     let begun = Instant::now();
     let mut timings = Vec::new();
-    let mounts = Mounts::open(request, &fds)?;
+    let ids = kept.ids(request.uids)?;
+    let mounts = Mounts::open(request, &fds, ids)?;
     lap(&mut timings, "mounts", begun);
     let at = Instant::now();
     let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let (ours, theirs) = pair.map_err(Failure::at("make a socket pair"))?;
     let group = fds.unified.as_ref().map(OwnedFd::as_fd);
-    let uids = request.uids.unwrap_or(UidBase(0));
-    take_on(uids.0).map_err(Failure::at("take on the box's id"))?;
+    if !ids.own {
+        take_on(ids.first).map_err(Failure::at("take on the box's id"))?;
+    }
     let forked = kept.alone.fork(NAMESPACES, group);
     if let Ok(Forked::Child) = forked {
         drop(ours);
         let filter = &kept.filters[usize::from(request.nesting)];
-        child::run(Inside { request, fds, mounts, filter }, theirs);
+        child::run(Inside { request, fds, mounts, filter, ids }, theirs);
         exit_now(1);
     }
-    take_on(0).map_err(Failure::at("take back the own id"))?;
+    if !ids.own {
+        take_on(0).map_err(Failure::at("take back the own id"))?;
+    }
     let forked = forked.map_err(Failure::at("make the box's namespaces"))?;
     let Forked::Parent { pid, pidfd } = forked else { exit_now(1) };
     drop(theirs);
     lap(&mut timings, "clone", at);
-    let attended = attend(request, &fds, &mounts, pid, File::from(ours), &mut timings);
+    let attended = attend(request, &fds, (ids, &mounts), pid, File::from(ours), &mut timings);
     if let Err(failure) = attended {
         // It may be waiting for us, or have ended already: then there is nothing to end.
         let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
@@ -77,21 +82,16 @@ pub(super) fn start(kept: &Kept, request: &Start, fds: StartFds) -> Result<Launc
 fn attend(
     request: &Start,
     fds: &StartFds,
-    mounts: &Mounts,
+    (ids, mounts): (HostIds, &Mounts),
     pid: Pid,
     mut sync: File,
     timings: &mut Vec<(String, u64)>,
 ) -> Result<(), Failure> {
     let at = Instant::now();
     let proc = format!("/proc/{}", pid.as_raw_nonzero());
-    let uids = request.uids.unwrap_or(UidBase(0));
-    map_ids(&proc, uids).map_err(Failure::at("map the box's ids"))?;
-    let userns =
-        File::open(format!("{proc}/ns/user")).map_err(Failure::at("open its namespace"))?;
-    for tree in mounts.mapped() {
-        let attributes = Attributes { id_map: Some(userns.as_fd()), ..Attributes::default() };
-        set_attributes(tree.as_fd(), attributes)
-            .map_err(Failure::at("map ids on the data folder's filesystem"))?;
+    map_ids(&proc, ids).map_err(Failure::at("map the box's ids"))?;
+    if !ids.own {
+        mounts.map_ids(&proc)?;
     }
     tell(&sync, IDS)?;
     lap(timings, "ids", at);
@@ -161,8 +161,8 @@ fn tell(mut sync: &File, what: u8) -> Result<(), Failure> {
     }
 }
 
-fn map_ids(proc: &str, uids: UidBase) -> io::Result<()> {
-    let map = format!("0 {} {COUNT}\n", uids.0);
+fn map_ids(proc: &str, ids: HostIds) -> io::Result<()> {
+    let map = format!("0 {} {}\n", ids.first, ids.count);
     for file in ["gid_map", "uid_map"] {
         let mut file = File::options().write(true).open(format!("{proc}/{file}"))?;
         file.write_all(map.as_bytes())?;
@@ -192,8 +192,8 @@ pub(super) struct Mounts {
 }
 
 impl Mounts {
-    fn open(request: &Start, fds: &StartFds) -> Result<Self, Failure> {
-        let layer = detach(&fds.layer, "").map_err(Failure::at("clone the mount of the layer"))?;
+    fn open(request: &Start, fds: &StartFds, ids: HostIds) -> Result<Self, Failure> {
+        let layer = folder(&fds.layer, ids).map_err(Failure::at("clone the mount of the layer"))?;
         let no_dev = Attributes { no_dev: true, ..Attributes::default() };
         set_attributes(layer.as_fd(), no_dev).map_err(Failure::at("restrict the layer's mount"))?;
         let read_only = Attributes { read_only: true, no_dev: true, ..Attributes::default() };
@@ -204,18 +204,41 @@ impl Mounts {
         for path in &request.root.layers {
             this.lower.push(bind(&path.to_string_lossy(), Attributes::default())?);
         }
-        let devices = detach(&fds.devices, "").map_err(Failure::at("clone the mount of `dev`"))?;
+        let devices = folder(&fds.devices, ids).map_err(Failure::at("clone the mount of `dev`"))?;
         let read_only =
             Attributes { read_only: true, no_suid: true, no_exec: true, ..Attributes::default() };
         set_attributes(devices.as_fd(), read_only).map_err(Failure::at("restrict `/dev`"))?;
         this.binds.push(("/dev".to_owned(), devices));
+        if ids.own {
+            for path in devices::bound() {
+                let tree = bind(&path, Attributes { no_exec: true, ..Attributes::default() })?;
+                this.binds.push((path, tree));
+            }
+        }
         Ok(this)
     }
 
-    /// Those whose files on disk belong to ids inside the box.
-    fn mapped(&self) -> impl Iterator<Item = &OwnedFd> {
-        std::iter::once(&self.layer).chain(&self.lower)
+    /// Has the files of layers, which belong to ids inside the box, belong to its host ids.
+    fn map_ids(&self, proc: &str) -> Result<(), Failure> {
+        let userns =
+            File::open(format!("{proc}/ns/user")).map_err(Failure::at("open its namespace"))?;
+        for tree in std::iter::once(&self.layer).chain(&self.lower) {
+            let attributes = Attributes { id_map: Some(userns.as_fd()), ..Attributes::default() };
+            set_attributes(tree.as_fd(), attributes)
+                .map_err(Failure::at("map ids on the data folder's filesystem"))?;
+        }
+        Ok(())
     }
+}
+
+/// The mount of a folder that the engine has opened. An ordinary user's helper is in mounts of its
+/// own, which do not have the engine's descriptor, but the same paths.
+fn folder(fd: &OwnedFd, ids: HostIds) -> io::Result<OwnedFd> {
+    if !ids.own {
+        return Ok(detach(fd, "")?);
+    }
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    Ok(detach(rustix::fs::CWD, path.as_path())?)
 }
 
 fn bind(path: &str, attributes: Attributes<'_>) -> Result<OwnedFd, Failure> {
@@ -225,7 +248,7 @@ fn bind(path: &str, attributes: Attributes<'_>) -> Result<OwnedFd, Failure> {
     Ok(tree)
 }
 
-fn detach(base: impl std::os::fd::AsFd, path: &str) -> rustix::io::Result<OwnedFd> {
+fn detach(base: impl std::os::fd::AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;

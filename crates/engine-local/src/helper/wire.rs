@@ -25,12 +25,31 @@ pub(crate) enum Request {
     Start(Box<Start>),
     /// Give the box whose first process the descriptor follows another host name.
     Rename(String),
+    /// Do something with files that may belong to any id of an ordinary user's boxes.
+    Work(Work),
+}
+
+/// What is done with trees of files.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// Make the empty folder `target` a copy of `source`.
+    Copy {
+        /// A folder.
+        source: std::path::PathBuf,
+        /// A folder that is there.
+        target: std::path::PathBuf,
+    },
+    /// Remove a tree.
+    Remove {
+        /// Its root.
+        path: std::path::PathBuf,
+    },
 }
 
 /// All that starting a box needs beyond descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
-    /// The box's host ids.
+    /// The box's host ids; what an ordinary user has when there are none.
     pub(crate) uids: Option<UidBase>,
     /// The box's name.
     pub(crate) hostname: String,
@@ -128,6 +147,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Of work on files.
+    pub(crate) fn of_storage(error: &crate::storage::StorageError) -> Self {
+        Self { step: error.to_string(), message: super::start::chain(error), errno: error.errno() }
+    }
+
     /// For `map_err`: what the system said about `step`.
     pub(crate) fn at<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
         let step = step.into();

@@ -34,14 +34,25 @@ const LINKS: [(&str, &str); 7] = [
 /// Where filesystems of the box's own are mounted, and what covers folders that are to look empty.
 const FOLDERS: [&str; 4] = ["pts", "shm", "mqueue", ".empty"];
 
-/// Makes the folder unless it is there. Needs root.
+/// Where the devices are, for those who may not make any and bind the host's.
+pub(crate) fn bound() -> impl Iterator<Item = String> {
+    DEVICES.iter().map(|(name, ..)| format!("/dev/{name}"))
+}
+
+/// Makes the folder unless it is there. Without root its devices are empty files, to bind devices
+/// to.
 pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     super::once(folder, fill)
 }
 
 fn fill(draft: &Path) -> io::Result<()> {
+    let root = rustix::process::geteuid().is_root();
     for (name, major, minor) in DEVICES {
         let (path, mode) = (draft.join(name), Mode::from_raw_mode(0o666));
+        if !root {
+            fs::write(path, "")?;
+            continue;
+        }
         mknodat(CWD, &path, FileType::CharacterDevice, mode, makedev(major, minor))?;
         // Whatever the umask took away.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;

@@ -19,7 +19,7 @@ use super::error::{StorageError, refused};
 /// Copies what is in the folder `source` into `target`, an empty folder, which becomes like
 /// `source` in owner, mode, times and attributes as well. What was copied when it fails is left for
 /// the caller to remove.
-pub fn copy_tree(source: &Path, target: &Path) -> Result<(), StorageError> {
+pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<(), StorageError> {
     let open = |path: &Path| {
         OpenOptions::new()
             .read(true)

@@ -85,6 +85,16 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// What the system said, as a number.
+    pub(crate) fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Io { source, .. } => source.raw_os_error(),
+            Self::Full { .. } => Some(Errno::NOSPC.raw_os_error()),
+            Self::Exists { .. } => Some(Errno::EXIST.raw_os_error()),
+            _ => None,
+        }
+    }
+
     /// What the user can do about it, if anything.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -101,7 +111,7 @@ impl StorageError {
 }
 
 /// Turns the system's refusal to `action` on `path` into the variant that says most.
-pub(super) fn refused(
+pub(crate) fn refused(
     action: &'static str,
     path: &Path,
 ) -> impl Fn(io::Error) -> StorageError + use<> {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use boxherd_model::OperationId;
 use rustix::fs::{FlockOperation, flock};
 
-use super::copy::copy_tree;
 use super::error::{StorageError, refused};
-use super::trash::{Trash, remove};
+use super::hands::Hands;
+use super::trash::Trash;
 
 pub(super) fn make(path: &Path) -> Result<(), StorageError> {
     DirBuilder::new().mode(0o700).create(path).map_err(refused("make", path))
@@ -21,14 +21,20 @@ pub(super) fn unique(folder: &Path) -> PathBuf {
 }
 
 /// Copies `source` to `target`, which appears whole or not at all.
-pub(super) fn copy(source: &Path, target: &Path, making: &Path) -> Result<(), StorageError> {
+pub(super) fn copy(
+    hands: &dyn Hands,
+    source: &Path,
+    target: &Path,
+    making: &Path,
+) -> Result<(), StorageError> {
     let _copying = Copying::begin(making)?;
     let unfinished = unique(making);
     make(&unfinished)?;
-    copy_tree(source, &unfinished)
+    hands
+        .copy(source, &unfinished)
         .and_then(|()| fs::rename(&unfinished, target).map_err(refused("finish", target)))
         .inspect_err(|_| {
-            if let Err(error) = remove(&unfinished) {
+            if let Err(error) = hands.remove(&unfinished) {
                 tracing::warn!(%error, "a half-made copy is left until the next sweep");
             }
         })

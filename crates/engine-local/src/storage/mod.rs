@@ -12,6 +12,7 @@
 mod copy;
 mod error;
 mod folder;
+mod hands;
 mod loop_pool;
 mod pool;
 mod quota;
@@ -21,7 +22,10 @@ mod subvolume;
 mod tests;
 mod trash;
 
-pub use copy::copy_tree;
+pub(crate) use copy::copy_tree;
 pub use error::StorageError;
+pub(crate) use error::refused;
+pub(crate) use hands::{Hands, Own};
 pub use loop_pool::prepare_loop_pool;
 pub use pool::{Layer, Pool, PoolKind};
+pub(crate) use trash::remove;

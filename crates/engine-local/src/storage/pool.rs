@@ -10,6 +10,7 @@ use std::sync::Arc;
 use boxherd_model::{BoxId, ByteSize};
 
 use super::error::{StorageError, refused};
+use super::hands::{Hands, Own};
 use super::quota::{self, Quota};
 use super::trash::Trash;
 use super::{folder, loop_pool, subvolume};
@@ -53,6 +54,7 @@ pub(super) struct Inner {
     pub(super) layers: File,
     pub(super) quota: Result<Quota, String>,
     pub(super) trash: Trash,
+    pub(super) hands: Arc<dyn Hands>,
 }
 
 impl Pool {
@@ -64,6 +66,11 @@ impl Pool {
     ///
     /// The folders cannot be made, or the prepared filesystem cannot be mounted.
     pub fn open(data: &Path) -> Result<Self, StorageError> {
+        Self::open_with(data, Arc::new(Own))
+    }
+
+    /// The same for a caller whose own hands may not touch all files of boxes.
+    pub(crate) fn open_with(data: &Path, hands: Arc<dyn Hands>) -> Result<Self, StorageError> {
         let looped = loop_pool::mount_if_prepared(data)?;
         let root = looped.clone().unwrap_or_else(|| data.to_owned());
         for name in [LAYERS, SNAPSHOTS, TRASH, MAKING] {
@@ -80,8 +87,8 @@ impl Pool {
             PoolKind::Folders => Err(quota::NO_BTRFS.to_owned()),
             PoolKind::Loop | PoolKind::Subvolumes => Quota::detect(&layers),
         };
-        let trash = Trash::new(root.join(TRASH));
-        let pool = Self { inner: Arc::new(Inner { root, kind, layers, quota, trash }) };
+        let trash = Trash::new(root.join(TRASH), Arc::clone(&hands));
+        let pool = Self { inner: Arc::new(Inner { root, kind, layers, quota, trash, hands }) };
         if pool.inner.trash.holds_something() {
             pool.inner.trash.empty_in_background();
         }
@@ -145,8 +152,9 @@ impl Pool {
         let result = if self.has_subvolumes() {
             self.snapshot_for_all(source, &layer.path, children)
         } else {
+            let (hands, making) = (&*self.inner.hands, self.making());
             let copy =
-                |child: &BoxId| folder::copy(&layer.path, &self.layer_path(*child), &self.making());
+                |child: &BoxId| folder::copy(hands, &layer.path, &self.layer_path(*child), &making);
             children.iter().try_for_each(copy)
         };
         result.map_err(|error| self.undo(children, error))

@@ -83,7 +83,7 @@ impl Pool {
             if target.exists() {
                 return Err(StorageError::Exists { path: target.to_owned() });
             }
-            return folder::copy(source, target, &self.making());
+            return folder::copy(&*self.inner.hands, source, target, &self.making());
         }
         let parent = target.parent().unwrap_or(target);
         let open = File::open(parent).map_err(refused("open", parent))?;

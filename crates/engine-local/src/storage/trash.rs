@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use boxherd_sys::btrfs;
@@ -12,18 +13,20 @@ use rustix::io::Errno;
 
 use super::error::{StorageError, refused};
 use super::folder::unique;
+use super::hands::Hands;
 
 /// The folder of what is to be removed.
 #[derive(Debug)]
 pub(super) struct Trash {
     path: PathBuf,
+    hands: Arc<dyn Hands>,
     /// The thread that empties it.
     broom: Mutex<Option<JoinHandle<Result<(), StorageError>>>>,
 }
 
 impl Trash {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, broom: Mutex::new(None) }
+    pub(super) fn new(path: PathBuf, hands: Arc<dyn Hands>) -> Self {
+        Self { path, hands, broom: Mutex::new(None) }
     }
 
     /// Moves `path` here. `false` when there is nothing.
@@ -40,19 +43,19 @@ impl Trash {
 
     /// Removes all that is here. Several threads and processes may do so at once.
     pub(super) fn empty(&self) -> Result<(), StorageError> {
-        empty(&self.path)
+        empty(&self.path, &*self.hands)
     }
 
     /// Has a thread remove all that is here. What is left when the process ends waits for the next.
     pub(super) fn empty_in_background(&self) {
         let mut broom = self.broom.lock();
         let earlier = broom.take();
-        let path = self.path.clone();
+        let (path, hands) = (self.path.clone(), Arc::clone(&self.hands));
         let sweep = move || {
             // The earlier thread may have listed the folder before the newest entry came; its
             // error comes again when it was not of the moment.
             drop(earlier.map(JoinHandle::join));
-            empty(&path)
+            empty(&path, &*hands)
         };
         match thread::Builder::new().name("trash".into()).spawn(sweep) {
             Ok(handle) => *broom = Some(handle),
@@ -72,15 +75,15 @@ impl Trash {
     }
 }
 
-fn empty(trash: &Path) -> Result<(), StorageError> {
+fn empty(trash: &Path, hands: &dyn Hands) -> Result<(), StorageError> {
     for entry in fs::read_dir(trash).map_err(refused("list", trash))? {
-        remove(&entry.map_err(refused("list", trash))?.path())?;
+        hands.remove(&entry.map_err(refused("list", trash))?.path())?;
     }
     Ok(())
 }
 
 /// Removes a tree: folders, files, and subvolumes wherever they are. Succeeds when there is none.
-pub(super) fn remove(path: &Path) -> Result<(), StorageError> {
+pub(crate) fn remove(path: &Path) -> Result<(), StorageError> {
     remove_any(path).map_err(refused("remove", path))
 }
 
