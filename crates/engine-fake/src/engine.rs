@@ -182,9 +182,9 @@ impl Engine for FakeEngine {
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
         let since = Instant::now();
         self.faults.reach("create").await?;
-        let lacking = spec.needs().into_iter().find(|needed| !self.capabilities.has(*needed));
-        if let Some(capability) = lacking {
-            return Err(self.unsupported("create", capability));
+        let lacking = spec.needs().into_iter().find(|(_, needed)| !self.capabilities.has(*needed));
+        if let Some((field, capability)) = lacking {
+            return Err(self.unsupported(field, capability));
         }
         self.world.begin(id, spec)?;
         self.faults.reach("create.disk").await?;

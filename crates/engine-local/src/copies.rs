@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use crate::core::Core;
 use crate::error::{at, storage};
-use crate::record;
+use crate::record::{self, Runtime};
+use crate::standstill::Standstill;
 
 impl Core {
     pub(crate) fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
@@ -52,15 +53,25 @@ impl Core {
         id: BoxId,
         work: impl FnOnce() -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let group = match (self.state(id)?, self.group(id)) {
-            (Some(TruthState::Running), Some(group)) => group,
-            _ => return work(),
+        if self.state(id)? != Some(TruthState::Running) {
+            return work();
+        }
+        let Some(group) = self.group(id) else {
+            let _still = self.stop_processes(id)?;
+            return work();
         };
         group.freeze().map_err(at("freeze the box"))?;
         fault::point("fork.frozen");
         let done = work();
         group.thaw().map_err(at("thaw the box"))?;
         done
+    }
+
+    /// Where there is no freezer.
+    fn stop_processes(&self, id: BoxId) -> Result<Option<Standstill>, EngineError> {
+        let runtime = record::read::<Runtime>(&self.folder(id).runtime());
+        let Some(runtime) = runtime.map_err(at("read `runtime.json`"))? else { return Ok(None) };
+        Standstill::begin(runtime.pid).map(Some).map_err(at("stop the box's processes"))
     }
 
     pub(crate) fn take_snapshot(&self, id: BoxId, to: SnapshotId) -> Result<(), EngineError> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use boxherd_engine::{EngineError, Made, Unsupported, fault};
 use boxherd_image::Rootfs;
-use boxherd_model::{BoxId, BoxSpec, Capability, ImageRef, ImageSource, Isolation};
+use boxherd_model::{BoxId, BoxSpec, ImageRef, ImageSource};
 
 use crate::capabilities;
 use crate::core::Core;
@@ -64,17 +64,8 @@ impl Core {
 
     /// Nothing that was asked for is left out without a word.
     fn refuse_what_cannot_be(&self, spec: &BoxSpec) -> Result<(), EngineError> {
-        let BoxSpec { limits, .. } = spec;
-        let asked = [
-            (spec.isolation == Isolation::Gvisor, "isolation", Capability::Gvisor),
-            (spec.nesting, "nesting", Capability::Nesting),
-            (limits.memory.is_some(), "memory", Capability::MemoryLimit),
-            (limits.cpus.is_some(), "cpus", Capability::CpuLimit),
-            (limits.pids.is_some(), "pids", Capability::PidsLimit),
-            (limits.disk.is_some(), "disk", Capability::DiskLimit),
-        ];
-        for (asked, op, capability) in asked {
-            if asked && let Err(reason) = capabilities::look(self, capability) {
+        for (op, capability) in spec.needs() {
+            if let Err(reason) = capabilities::look(self, capability) {
                 return Err(Unsupported { op, capability, reason }.into());
             }
         }

@@ -5,7 +5,7 @@ use std::io;
 use boxherd_engine::EngineError;
 use rustix::io::Errno;
 
-use crate::helper::HelperError;
+use crate::helper::{HelperError, own_ids};
 use crate::storage::StorageError;
 
 /// For `map_err`: what the system said about `step`.
@@ -58,6 +58,11 @@ fn hint(step: &str, errno: Option<i32>) -> Option<String> {
         Some(Errno::PERM) if step.starts_with("mount proc") || step.starts_with("mount sysfs") => {
             says("this host hides parts of `/proc` or `/sys`, as containers do; run outside of one")
         }
+        Some(Errno::PERM | Errno::NOSPC | Errno::USERS) if step == own_ids::MAKE => says(
+            "this host gives no user namespaces to ordinary users; the administrator can, with \
+             `sysctl user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1 \
+             kernel.apparmor_restrict_unprivileged_userns=0` (those that exist), or run as root",
+        ),
         Some(Errno::PERM) => says("`boxherd doctor` says what this host allows"),
         _ => None,
     }

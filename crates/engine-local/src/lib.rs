@@ -25,6 +25,7 @@ mod link;
 mod process;
 mod record;
 mod root;
+mod standstill;
 mod start;
 mod stop;
 pub mod storage;

@@ -140,11 +140,11 @@ impl Herd {
 
 /// Refuses a spec that the engine cannot honour, before anything is made.
 fn check_needs(engine: &Arc<dyn Engine>, spec: &BoxSpec) -> Result<(), HerdError> {
-    let missing = spec.needs().into_iter().find(|need| !engine.capabilities().has(*need));
+    let missing = spec.needs().into_iter().find(|(_, need)| !engine.capabilities().has(*need));
     match missing {
-        Some(capability) => Err(HerdError::Create {
+        Some((field, capability)) => Err(HerdError::Create {
             name: spec.name.to_string(),
-            source: engine.unsupported("create", capability),
+            source: engine.unsupported(field, capability),
         }),
         None => Ok(()),
     }

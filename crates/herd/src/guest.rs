@@ -5,7 +5,8 @@ use std::sync::Arc;
 use boxherd_engine::{ConsoleChunk, Engine, EngineError, Usage};
 use boxherd_link::{Exec, ExecRequest, Link};
 use boxherd_model::policy::Decision;
-use boxherd_model::{Address, Request};
+use boxherd_model::spec::is_another_user;
+use boxherd_model::{Address, Capability, Request};
 use boxherd_store::BoxRecord;
 use futures_util::FutureExt as _;
 
@@ -26,7 +27,15 @@ impl Herd {
     pub async fn exec(&self, address: &Address, request: ExecRequest) -> Result<Exec, HerdError> {
         let record = self.find(address).await?;
         let (record, link) = self.link_of(record).await?;
-        let started = link.exec(with_spec(request, &record)).await;
+        let request = with_spec(request, &record);
+        let engine = self.engine_of(&record)?;
+        if request.user.as_deref().is_some_and(is_another_user)
+            && !engine.capabilities().has(Capability::Uids)
+        {
+            let source = engine.unsupported("user", Capability::Uids);
+            return Err(engine_error("run a command in", &record, source));
+        }
+        let started = link.exec(request).await;
         started.map_err(|source| HerdError::Link { name: record.spec.name.to_string(), source })
     }
 

@@ -80,27 +80,35 @@ impl BoxSpec {
         }
     }
 
-    /// The capabilities without which the spec cannot be honoured. A default that the user did
-    /// not write (the default network, the default limits) is a wish and needs none.
+    /// The fields that cannot be honoured without a capability, and which it is. A default that the
+    /// user did not write (the default network, the default limits) is a wish and needs none.
     #[must_use]
-    pub fn needs(&self) -> Vec<Capability> {
+    pub fn needs(&self) -> Vec<(&'static str, Capability)> {
         let custom_egress = matches!(&self.network, NetworkSpec::Bridge { egress: Some(_), .. });
         let wanted = [
-            (self.image != ImageRef::host(), Capability::Images),
-            (self.limits.memory.is_some(), Capability::MemoryLimit),
-            (self.limits.pids.is_some(), Capability::PidsLimit),
-            (self.limits.cpus.is_some(), Capability::CpuLimit),
-            (self.limits.disk.is_some(), Capability::DiskLimit),
-            (custom_egress, Capability::Egress),
+            (self.image != ImageRef::host(), "image", Capability::Images),
+            (self.limits.memory.is_some(), "memory", Capability::MemoryLimit),
+            (self.limits.pids.is_some(), "pids", Capability::PidsLimit),
+            (self.limits.cpus.is_some(), "cpus", Capability::CpuLimit),
+            (self.limits.disk.is_some(), "disk", Capability::DiskLimit),
+            (custom_egress, "egress", Capability::Egress),
             (
                 self.network != NetworkSpec::None && self.network != NetworkSpec::default(),
+                "network",
                 Capability::Network,
             ),
-            (self.isolation == Isolation::Gvisor, Capability::Gvisor),
-            (self.nesting, Capability::Nesting),
+            (self.isolation == Isolation::Gvisor, "isolation", Capability::Gvisor),
+            (self.nesting, "nesting", Capability::Nesting),
+            (self.user.as_deref().is_some_and(is_another_user), "user", Capability::Uids),
         ];
-        wanted.iter().filter(|(asked, _)| *asked).map(|(_, capability)| *capability).collect()
+        wanted.iter().filter(|(asked, ..)| *asked).map(|(_, op, needed)| (*op, *needed)).collect()
     }
+}
+
+/// Whether `NAME`, `UID`, `NAME:GROUP` or `UID:GID` names anybody but root.
+#[must_use]
+pub fn is_another_user(user: &str) -> bool {
+    user.split(':').any(|part| part != "root" && part != "0")
 }
 
 /// What a box may use. `None` leaves the engine's default.
@@ -242,7 +250,10 @@ mod tests {
         let mut spec = BoxSpec::new("a".parse().unwrap());
         spec.limits.disk = Some(ByteSize::from_mib(1));
         spec.nesting = true;
-        assert_eq!(spec.needs(), [Capability::DiskLimit, Capability::Nesting]);
+        assert_eq!(
+            spec.needs(),
+            [("disk", Capability::DiskLimit), ("nesting", Capability::Nesting)]
+        );
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! Only ever a `dev-dependency`. It knows no room.
 
 mod leftovers;
+mod user;
 
 pub use leftovers::Leftovers;
+pub use user::{Ids, USER, again_as_user, as_user, user_or_skip};
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -222,10 +222,16 @@ fn credentials(user: &User) -> Option<Credentials<'_>> {
     let current = getgroups().unwrap_or_default();
     let same_groups = current.iter().all(|g| user.groups.contains(&g.as_raw()))
         && user.groups.iter().all(|g| *g == user.gid || current.iter().any(|c| c.as_raw() == *g));
-    if geteuid().as_raw() == user.uid && getegid().as_raw() == user.gid && same_groups {
+    let same_user = geteuid().as_raw() == user.uid && getegid().as_raw() == user.gid;
+    if same_user && (same_groups || groups_are_fixed()) {
         return None;
     }
     Some(Credentials { uid: user.uid, gid: user.gid, groups: Some(&user.groups) })
+}
+
+/// Where an ordinary user has made the box and has one id to give to it, nobody may change groups.
+fn groups_are_fixed() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.trim_ascii() == b"deny")
 }
 
 /// The agent asks to be killed first when memory runs out, and its children inherit that. It is

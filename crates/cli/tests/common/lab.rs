@@ -1,15 +1,18 @@
 //! A data folder of the test's own, and the program under test.
 
-use std::path::PathBuf;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use boxherd_testkit::Leftovers;
+use boxherd_testkit::{Ids, Leftovers, USER, as_user};
 
 /// A data folder with boxes in it. Dropped, it deletes the boxes and looks for what is left.
 #[derive(Debug)]
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
+    /// Who runs the program, if not root.
+    user: Option<Ids>,
 }
 
 /// What a command said.
@@ -46,8 +49,15 @@ impl From<Output> for Said {
 impl Lab {
     /// `None` when the test cannot run here, which was said aloud.
     pub(crate) fn open(test: &str) -> Option<Self> {
-        boxherd_testkit::root_or_skip(test).then(|| Self {
-            folder: tempfile::Builder::new().prefix("boxherd-test-").tempdir().expect("tempdir"),
+        boxherd_testkit::root_or_skip(test).then(|| Self { folder: folder(), user: None })
+    }
+
+    /// The same for an ordinary user.
+    pub(crate) fn of_user(test: &str, ids: Ids) -> Option<Self> {
+        boxherd_testkit::user_or_skip(test, ids).then(|| {
+            let folder = folder();
+            chown(folder.path(), Some(USER), Some(USER)).expect("chown");
+            Self { folder, user: Some(ids) }
         })
     }
 
@@ -56,7 +66,11 @@ impl Lab {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_boxherd"));
+        let program = Path::new(env!("CARGO_BIN_EXE_boxherd"));
+        let mut command = match self.user {
+            Some(ids) => as_user(program, ids),
+            None => Command::new(program),
+        };
         command.arg("--data").arg(self.data()).args(args).stdin(Stdio::null());
         command
     }
@@ -103,6 +117,10 @@ impl Lab {
         let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
         format!("{} {}", shown["state"], shown["reason"]).replace('"', "")
     }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("boxherd-test-").tempdir().expect("tempdir")
 }
 
 impl Drop for Lab {

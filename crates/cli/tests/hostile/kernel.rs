@@ -45,12 +45,16 @@ const SYSCALLS: &[(&str, &str)] = &[
 fn dangerous_system_calls_are_refused() {
     let Some(lab) = Lab::open("dangerous_system_calls_are_refused") else { return };
     lab.create("evil", &[]);
+    refuse_dangerous_calls(&lab, "evil");
+}
+
+pub(crate) fn refuse_dangerous_calls(lab: &Lab, evil: &str) {
     for (name, arguments) in SYSCALLS {
         // perl passes texts by address, which it does for variables only.
         let script = format!(
             "my ($n, @a) = ({arguments}); my $r = syscall($n, @a); print $r == -1 ? $!+0 : \"ok $r\""
         );
-        let said = lab.boxherd(&["exec", "--timeout", "20s", "evil", "--", "perl", "-e", &script]);
+        let said = lab.boxherd(&["exec", "--timeout", "20s", evil, "--", "perl", "-e", &script]);
         assert!(REFUSALS.contains(&said.out.as_str()), "{name}: {said:?}");
     }
 }

@@ -12,6 +12,7 @@ mod kills;
 #[path = "../common/lab.rs"]
 mod lab;
 mod readme;
+mod rootless;
 mod terminal;
 mod usage;
 mod wait;

@@ -162,7 +162,11 @@ fn tell(mut sync: &File, what: u8) -> Result<(), Failure> {
 }
 
 fn map_ids(proc: &str, ids: HostIds) -> io::Result<()> {
-    let map = format!("0 {} {}\n", ids.first, ids.count);
+    let map = match ids {
+        // The kernel wants extents that lie within those of the namespace around it.
+        HostIds { own: true, count: 2.., .. } => format!("0 0 1\n1 1 {}\n", ids.count - 1),
+        _ => format!("0 {} {}\n", ids.first, ids.count),
+    };
     for file in ["gid_map", "uid_map"] {
         let mut file = File::options().write(true).open(format!("{proc}/{file}"))?;
         file.write_all(map.as_bytes())?;

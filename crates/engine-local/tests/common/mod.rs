@@ -1,0 +1,54 @@
+//! The subject of the suite of every engine: real boxes, in a data folder of their own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use boxherd_engine::conformance::{Need, Subject};
+use boxherd_engine::{Engine, EngineError, conformance};
+use boxherd_engine_local::{Helper, LocalEngine};
+
+#[derive(Debug)]
+struct Local {
+    data: tempfile::TempDir,
+    helper: Helper,
+}
+
+impl Local {
+    fn open(&self) -> Result<LocalEngine, EngineError> {
+        let name = "local".parse().expect("a name");
+        LocalEngine::open(name, self.data.path(), self.helper.clone())
+    }
+}
+
+#[async_trait]
+impl Subject for Local {
+    async fn open(&self) -> Result<Arc<dyn Engine>, EngineError> {
+        Ok(Arc::new(Self::open(self)?))
+    }
+
+    fn isolates(&self) -> bool {
+        true
+    }
+
+    fn skipped(&self, case: &str, need: Need) {
+        boxherd_testkit::skip(case, &need.to_string());
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // Every case has deleted its boxes.
+        self.open().and_then(|engine| engine.dismantle()).expect("nothing is left");
+    }
+}
+
+/// Runs the suite. To be called while there is one thread.
+pub(crate) fn run() -> ExitCode {
+    let helper = Helper::fork(2).expect("a helper");
+    conformance::main(|| {
+        let data = tempfile::Builder::new().prefix("boxherd-conformance-").tempdir();
+        let data = data.map_err(|error| error.to_string())?;
+        Ok(Arc::new(Local { data, helper }))
+    })
+}
