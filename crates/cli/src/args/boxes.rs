@@ -45,7 +45,7 @@ pub(crate) struct NameArgs {
     pub(crate) name: Address,
 }
 
-/// Change the state of boxes
+/// Boxes by name.
 #[derive(Debug, Args)]
 pub(crate) struct NamesArgs {
     /// The boxes: `NAME` or `ENGINE:NAME`
@@ -53,7 +53,7 @@ pub(crate) struct NamesArgs {
     pub(crate) names: Vec<Address>,
 }
 
-/// End every process of boxes and keep their disks
+/// Boxes whose processes are to end.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
     #[command(flatten)]
