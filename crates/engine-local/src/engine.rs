@@ -134,8 +134,9 @@ impl Engine for LocalEngine {
     }
 
     async fn checks(&self) -> Vec<Check> {
-        let checked = self.blocking(|core| Ok(crate::checks::all(core))).await;
-        checked.unwrap_or_default()
+        let probed = Arc::clone(&self.probed);
+        let checked = self.blocking(move |core| Ok(crate::checks::all(core, &probed))).await;
+        checked.unwrap_or_else(|error| vec![crate::checks::failed(&error)])
     }
 
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {

@@ -118,7 +118,9 @@ pub(crate) enum Command {
 
 /// Look at what this machine can do, and how to get the rest
 ///
-/// Exits with 1 when something is missing without which no box runs.
+/// Tries what boxes need (namespaces, mounts, control groups, networks) instead of reading versions,
+/// changes nothing, and needs no privileges. Says for everything that is missing how to get it. Exits
+/// with 1 when something is missing without which no box runs.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// Prepare a btrfs pool in the data folder, for fast forks and disk limits

@@ -80,7 +80,6 @@ fn no_network_has_nothing_to_restrict() {
 
 #[test]
 fn no_two_commands_say_the_same_of_themselves() {
-    use clap::CommandFactory as _;
     let command = Cli::command();
     let mut said = std::collections::BTreeSet::new();
     for sub in command.get_subcommands() {

@@ -7,6 +7,7 @@ mod boxes;
 mod commands;
 mod console;
 mod copies;
+mod doctor;
 mod images;
 mod kills;
 #[path = "../common/lab.rs"]

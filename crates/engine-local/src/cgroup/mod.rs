@@ -30,11 +30,7 @@ pub(crate) struct Hierarchies {
 impl Hierarchies {
     /// Looks at this host. `None` when this process may not make groups in it.
     pub(crate) fn detect(installation: &str) -> io::Result<Option<Self>> {
-        let mut layout = Layout::parse(&fs::read_to_string("/proc/self/mountinfo")?);
-        if let Some(root) = layout.unified() {
-            let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
-            layout = layout.with_unified_controllers(&controllers);
-        }
+        let layout = Layout::detect()?;
         let memory = rustix::system::sysinfo();
         let total = memory.totalram as u64 * u64::from(memory.mem_unit);
         let folder = format!("boxherd-{installation}");
@@ -53,11 +49,6 @@ impl Hierarchies {
     /// Whether `controller` is anywhere.
     pub(crate) fn has(&self, controller: Controller) -> bool {
         self.layout.place(controller).is_some()
-    }
-
-    /// Where `controller` is, for `doctor`.
-    pub(crate) fn place(&self, controller: Controller) -> Option<Place<'_>> {
-        self.layout.place(controller)
     }
 
     /// The groups of a box, whether they are there or not.
