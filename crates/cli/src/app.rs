@@ -6,7 +6,7 @@ use std::sync::Arc;
 use boxherd_engine::{Check, Engine, Verdict};
 use boxherd_engine_local::{Helper, LocalEngine, NetdCommand};
 use boxherd_herd::{Create, Herd, HerdConfig, HerdError};
-use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName};
+use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName, ImageInfo, ImageRef};
 use boxherd_store::SqliteStore;
 use tokio::sync::OnceCell;
 
@@ -136,6 +136,20 @@ impl App {
         engine: Option<EngineName>,
     ) -> Result<BoxStatus, Failure> {
         Ok(self.herd().await?.create(Create { spec, engine, key: None }).await?)
+    }
+
+    /// What the image store says of `image`; `None` for `host` and for what is not there.
+    pub(crate) async fn image(
+        &self,
+        image: &ImageRef,
+        engine: Option<&EngineName>,
+    ) -> Result<Option<ImageInfo>, Failure> {
+        if *image == ImageRef::host() {
+            return Ok(None);
+        }
+        let engine = self.engine(engine).await?;
+        let Some(images) = engine.images() else { return Ok(None) };
+        Ok(images.list().await?.into_iter().find(|info| info.name == *image))
     }
 
     /// Says what a box could not be given, to people.

@@ -23,7 +23,8 @@ pub(crate) struct CreateArgs {
     /// Set a variable in the box; without a value, take ours
     #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<EnvVar>,
-    /// What the box runs besides its agent, under `--restart`
+    /// What the box runs besides its agent, under `--restart`; nothing when not given, whatever the
+    /// image says
     #[arg(last = true, value_name = "CMD")]
     pub(crate) cmd: Vec<String>,
 }
