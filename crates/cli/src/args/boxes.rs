@@ -134,7 +134,9 @@ pub(crate) struct LabelArgs {
 ///
 /// A directory is copied into a DST that is a directory, or becomes DST; `SRC/.` means its content.
 /// `-` stands for a tar archive on standard input, unpacked into the directory DST, or on standard
-/// output. Permissions are kept; files get the owner they are copied as: root in a box, you here.
+/// output, where the names in it begin with that of the directory SRC, but for `SRC/.`. Permissions
+/// are kept; files get the owner they are copied as: root in a box, you here. The box must run, or be
+/// suspended: its links are followed by its own agent and never by the host.
 #[derive(Debug, Args)]
 pub(crate) struct CpArgs {
     /// `NAME:/PATH`, a path here, or `-`
