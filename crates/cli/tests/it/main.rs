@@ -3,6 +3,7 @@
 //!
 //! Boxes have no network unless the network is what is tested.
 
+mod bench;
 mod boxes;
 mod commands;
 mod console;
