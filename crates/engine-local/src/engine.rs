@@ -182,7 +182,18 @@ impl Engine for LocalEngine {
     }
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
-        self.alone(id, move |core| core.delete(id)).await
+        let netd = self.netd.clone();
+        let work = move |core: &Core| {
+            core.delete(id)?;
+            core.leave_the_networks(netd.as_deref());
+            Ok(())
+        };
+        self.alone(id, work).await
+    }
+
+    async fn tidy(&self) -> Result<(), EngineError> {
+        let netd = self.netd.clone();
+        self.blocking(move |core| core.tidy(netd.as_deref())).await
     }
 
     async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {
