@@ -58,6 +58,9 @@ fn hint(step: &str, errno: Option<i32>) -> Option<String> {
         Some(Errno::PERM) if step.starts_with("mount proc") || step.starts_with("mount sysfs") => {
             says("this host hides parts of `/proc` or `/sys`, as containers do; run outside of one")
         }
+        None if step.starts_with("start the box's first process") => {
+            says("a limit of memory that is too small ends it; give it 8 MiB or more")
+        }
         Some(Errno::PERM) => says("`boxherd doctor` says what this host allows"),
         _ => None,
     }

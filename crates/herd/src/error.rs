@@ -124,7 +124,8 @@ impl HerdError {
             Self::Link { name, .. } => {
                 return Some(format!("`boxherd restart {name}` gives the box a new agent"));
             }
-            Self::NoSuchEngine(_) | Self::Lock { .. } => return None,
+            Self::NoSuchEngine(_) => "leave it out for the engine of this machine, `local`",
+            Self::Lock { .. } => return None,
         };
         Some(hint.to_owned())
     }
