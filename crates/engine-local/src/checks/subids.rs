@@ -19,7 +19,9 @@ pub(super) fn check(ids: Option<u32>) -> Check {
         (Some(ids @ 2..), _) => works(NAME, format!("boxes have {ids} ids")),
         (Some(_), None) => missing(
             NAME,
-            format!("`/etc/subuid` and `/etc/subgid` give nothing to user {uid}; boxes have one id"),
+            format!(
+                "`/etc/subuid` and `/etc/subgid` give nothing to user {uid}; boxes have one id"
+            ),
             format!(
                 "as root: install `uidmap`, and `usermod --add-subuids 100000-165535 --add-subgids \
                  100000-165535 $(id -nu {uid})` with ids that nobody has"
