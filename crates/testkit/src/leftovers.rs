@@ -104,12 +104,16 @@ impl Leftovers {
 
     /// Other processes with the marker in their arguments or with a file below it open.
     fn processes(&self) -> Vec<String> {
-        let own = std::process::id().to_string();
+        // `self` and `thread-self` are this one too.
+        let another = |name: &std::ffi::OsStr| {
+            let pid = name.to_str().and_then(|name| name.parse::<u32>().ok());
+            pid.is_some_and(|pid| pid != std::process::id())
+        };
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
         entries
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| path.file_name().is_some_and(|name| *name != *own))
+            .filter(|path| path.file_name().is_some_and(another))
             .filter(|path| self.named_by(path))
             .map(|path| format!("process {}", path.display()))
             .collect()

@@ -5,7 +5,7 @@ use std::path::Path;
 use boxherd_engine::Check;
 
 use super::programs::find;
-use super::{broken, missing, works};
+use super::{broken, is_root, missing, works};
 use crate::core::Core;
 
 /// With less, an image can hardly be pulled.
@@ -40,6 +40,9 @@ pub(super) fn limits(core: &Core) -> Check {
     const NAME: &str = "disk limits";
     match core.pool.can_limit() {
         Ok(()) => works(NAME, format!("{:?}, with quota groups", core.pool.kind())),
+        Err(reason) if !is_root() => {
+            missing(NAME, reason, "run as root, or choose a data folder on btrfs with quotas")
+        }
         Err(reason) => {
             let first = match find("mkfs.btrfs") {
                 Some(_) => "",
