@@ -53,12 +53,38 @@ pub struct AgentConfig {
     pub process_one: bool,
     /// Whether this process asks to be killed first when memory runs out: what it starts does not.
     pub oom_first: bool,
+    /// What a command gets that does not ask for another.
+    pub defaults: Defaults,
+}
+
+/// What the image and the spec of a box say of every command in it.
+#[derive(Debug, Clone, Default)]
+pub struct Defaults {
+    /// The environment; a command's own variables come after it.
+    pub env: Vec<proto::Env>,
+    /// The folder; the user's home when there is none.
+    pub workdir: Option<String>,
+    /// The user; root when there is none.
+    pub user: Option<String>,
+}
+
+impl Defaults {
+    /// `exec` with what it does not say itself.
+    fn under(&self, exec: &proto::Exec) -> proto::Exec {
+        let mut filled = exec.clone();
+        filled.env = self.env.iter().chain(&exec.env).cloned().collect();
+        let workdir = || self.workdir.clone().map(String::into_bytes);
+        filled.workdir = filled.workdir.or_else(workdir);
+        filled.user = filled.user.or_else(|| self.user.clone());
+        filled
+    }
 }
 
 impl Default for AgentConfig {
     fn default() -> Self {
         let (children, root) = (Children::by_pidfd(), PathBuf::from("/"));
-        Self { root, children, process_one: false, oom_first: false }
+        let defaults = Defaults::default();
+        Self { root, children, process_one: false, oom_first: false, defaults }
     }
 }
 

@@ -80,8 +80,20 @@ impl Bench {
     /// A name that no other box of this machine has.
     pub(crate) fn name(&self) -> BoxName {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let name = format!("bench-{}-{number}", std::process::id());
+        let name = format!("{}{number}", Self::prefix());
         name.parse().expect("digits make a name")
+    }
+
+    /// What the names of this run begin with.
+    fn prefix() -> String {
+        format!("bench-{}-", std::process::id())
+    }
+
+    /// Removes what a contest that failed, or was broken off, has left.
+    pub(crate) async fn clean(&self) -> anyhow::Result<()> {
+        let mut left = self.front.names().await.context("cannot look for boxes that are left")?;
+        left.retain(|name| name.as_str().starts_with(&Self::prefix()));
+        self.remove(&left).await.context("cannot remove the boxes of this run")
     }
 
     pub(crate) fn names(&self, count: u32) -> Vec<BoxName> {

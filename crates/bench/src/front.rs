@@ -25,6 +25,9 @@ pub trait Front: fmt::Debug + Send + Sync {
     /// Makes copies of a running box and starts them; returns how long the phases took.
     async fn fork(&self, source: &BoxName, copies: &[BoxName]) -> anyhow::Result<Timings>;
 
+    /// The names of every box there is, half-made ones too.
+    async fn names(&self) -> anyhow::Result<Vec<BoxName>>;
+
     /// Removes a box in any state.
     async fn delete(&self, name: &BoxName) -> anyhow::Result<()>;
 }

@@ -37,6 +37,11 @@ impl Front for Herd {
         Ok(made.into_iter().next().map(|status| status.timings).unwrap_or_default())
     }
 
+    async fn names(&self) -> anyhow::Result<Vec<BoxName>> {
+        let boxes = self.list().await?.boxes;
+        Ok(boxes.into_iter().map(|status| status.spec.name).collect())
+    }
+
     async fn delete(&self, name: &BoxName) -> anyhow::Result<()> {
         Ok(self.delete(&address(name)).await?)
     }

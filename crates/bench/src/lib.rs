@@ -26,5 +26,5 @@ pub use context::{Context, Options};
 pub use front::Front;
 pub use machine::Machine;
 pub use report::{Contest, Figure, PhaseFigure, Report, Unit};
-pub use run::{NAMES, run};
+pub use run::{BrokenOff, NAMES, run};
 pub use stats::Summary;

@@ -16,6 +16,8 @@ const SLOW: u32 = 10;
 pub(crate) struct Peer {
     /// Such as `crun`.
     pub(crate) name: &'static str,
+    /// What must be installed.
+    program: &'static str,
     /// Runs `true` in a new container and removes it.
     pub(crate) run: Option<Program>,
     /// Runs `true` in a container that runs already.
@@ -45,11 +47,12 @@ impl Peers {
             oci("runc", &bundle, scratch, 2),
             bwrap(&bundle),
             podman(&bundle),
-            lxc(),
+            lxc(&bundle)?,
+            lxd(),
         ];
         let mut peers = Self { workshop: Workshop::open()?, list: Vec::new() };
         for peer in candidates {
-            if !installed(peer.name) {
+            if !installed(peer.program) {
                 skipped.push(format!("{}: not installed", peer.name));
                 continue;
             }
@@ -157,6 +160,7 @@ fn oci(name: &'static str, bundle: &Bundle, scratch: &Path, every: u32) -> Peer 
     let idle = format!("{one}-idle");
     Peer {
         name,
+        program: name,
         run: Some(runtime.with(["run".into(), "--bundle".into(), from("true"), one.into()])),
         exec: Some(runtime.with(["exec", &idle, "true"])),
         pause: Some([runtime.with(["pause", &idle]), runtime.with(["resume", &idle])]),
@@ -192,6 +196,7 @@ fn bwrap(bundle: &Bundle) -> Peer {
     ]);
     Peer {
         name: "bwrap",
+        program: "bwrap",
         run: Some(run),
         exec: None,
         pause: None,
@@ -205,9 +210,12 @@ fn podman(bundle: &Bundle) -> Peer {
     let podman = Program::new(["podman", "--cgroup-manager=cgroupfs"]);
     let root = bundle.root.display().to_string();
     let idle = format!("boxherd-bench-{}", std::process::id());
-    let container = ["--network=none", "--ulimit=host", "--volume=/usr:/usr:ro", "--rootfs"];
+    // Its own limits are above what a root without CAP_SYS_RESOURCE may set.
+    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+    let container = ["--network=none", limits[0], limits[1], "--volume=/usr:/usr:ro", "--rootfs"];
     Peer {
         name: "podman",
+        program: "podman",
         run: Some(podman.with(["run", "--rm"]).with(container).with([&root, "true"])),
         exec: Some(podman.with(["exec", &idle, "true"])),
         pause: Some([podman.with(["pause", &idle]), podman.with(["unpause", &idle])]),
@@ -222,11 +230,53 @@ fn podman(bundle: &Bundle) -> Peer {
     }
 }
 
+/// The tools of the package `lxc`. It freezes with v1's freezer or a v2 of its own, and not where both
+/// are, so it does not take part in that.
+fn lxc(bundle: &Bundle) -> anyhow::Result<Peer> {
+    let state = bundle.folder.join("lxc");
+    let mount = bundle.folder.join("lxc-root");
+    let config = bundle.folder.join("lxc.conf");
+    fs::create_dir_all(&state)?;
+    fs::create_dir_all(&mount)?;
+    let lines = [
+        "lxc.uts.name = peer".to_owned(),
+        format!("lxc.rootfs.path = dir:{}", bundle.root.display()),
+        format!("lxc.rootfs.mount = {}", mount.display()),
+        "lxc.mount.entry = proc proc proc nodev,noexec,nosuid 0 0".to_owned(),
+        "lxc.mount.entry = /usr usr none rbind,ro 0 0".to_owned(),
+        "lxc.net.0.type = empty".to_owned(),
+        String::new(),
+    ];
+    fs::write(&config, lines.join("\n"))?;
+    let one = format!("boxherd-bench-{}", std::process::id());
+    let idle = format!("{one}-idle");
+    let tool = |name: &str, container: &str| {
+        let state = format!("--lxcpath={}", state.display());
+        Program::new([name.to_owned(), format!("--name={container}"), state])
+    };
+    let start = |container: &str, how: &str, command: &str| {
+        let rcfile = format!("--rcfile={}", config.display());
+        let command = format!("--define=lxc.init.cmd={command}");
+        tool("lxc-start", container).with([rcfile, command, how.to_owned()])
+    };
+    Ok(Peer {
+        name: "lxc",
+        program: "lxc-start",
+        run: Some(start(&one, "--foreground", "/usr/bin/true")),
+        exec: Some(tool("lxc-attach", &idle).with(["--", "true"])),
+        pause: None,
+        every: SLOW,
+        start: Some(start(&idle, "--daemon", "/usr/bin/sleep 100000")),
+        stop: Some(tool("lxc-stop", &idle).with(["--kill"])),
+    })
+}
+
 /// The containers are the user's: only `exec` into one that is called `boxherd-bench`.
-fn lxc() -> Peer {
+fn lxd() -> Peer {
     let exec = Program::new(["lxc", "exec", "boxherd-bench", "--", "true"]);
     Peer {
-        name: "lxc",
+        name: "lxd",
+        program: "lxc",
         run: None,
         exec: Some(exec),
         pause: None,

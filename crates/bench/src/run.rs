@@ -8,18 +8,28 @@ use crate::peers::Peers;
 use crate::report::{Contest, Report};
 use crate::{boxes, files, forks, memory};
 
+/// The run was broken off by whoever asked for it.
+#[derive(Debug, thiserror::Error)]
+#[error("broken off")]
+pub struct BrokenOff;
+
 /// The names that `only` takes; contests that are measured together share one.
 pub const NAMES: [&str; 10] =
     ["create", "run", "exec", "exec-program", "suspend", "fork", "files", "burst", "churn", "idle"];
 
-/// Measures. Every box that it made is gone when it returns well; after a failure what is left has
-/// names that begin with `bench-`. Must run on a runtime with a timer.
+/// Measures until it is done, or until `broken_off` is. Every box that it made is gone when it
+/// returns, and every container of a peer; should one of them resist, that is the error. Must run on
+/// a runtime with a timer.
 ///
 /// # Errors
 ///
-/// A name in `only` that is none of [`NAMES`], or whatever we could not do ourselves. What a peer
-/// cannot do is in [`Report::skipped`].
-pub async fn run(options: Options, context: Context) -> anyhow::Result<Report> {
+/// A name in `only` that is none of [`NAMES`], or whatever we could not do ourselves, or
+/// [`BrokenOff`]. What a peer cannot do is in [`Report::skipped`].
+pub async fn run(
+    options: Options,
+    context: Context,
+    broken_off: impl Future<Output = ()>,
+) -> anyhow::Result<Report> {
     if let Some(unknown) = options.only.iter().find(|name| !NAMES.contains(&name.as_str())) {
         anyhow::bail!("`{unknown}` is not measured, use one of {}", NAMES.join(", "));
     }
@@ -31,11 +41,16 @@ pub async fn run(options: Options, context: Context) -> anyhow::Result<Report> {
         true => Some(Peers::gather(scratch.path(), &mut bench.skipped).await?),
         false => None,
     };
-    let measured = contests(&mut bench, peers.as_ref()).await;
+    let measured = tokio::select! {
+        measured = contests(&mut bench, peers.as_ref()) => measured,
+        () = broken_off => Err(BrokenOff.into()),
+    };
     if let Some(peers) = peers {
         peers.disperse().await;
     }
+    let cleaned = bench.clean().await;
     let contests = measured?;
+    cleaned?;
     machine.load_after = load()?;
     Ok(Report { machine, contests, skipped: bench.skipped })
 }

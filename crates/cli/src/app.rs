@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boxherd_engine::Engine;
+use boxherd_engine::{Check, Engine, Verdict};
 use boxherd_engine_local::{Helper, LocalEngine, NetdCommand};
 use boxherd_herd::{Create, Herd, HerdConfig, HerdError};
-use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName};
+use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName, ImageInfo, ImageRef};
 use boxherd_store::SqliteStore;
 use tokio::sync::OnceCell;
 
@@ -52,11 +52,14 @@ impl App {
         self.local.get_or_try_init(open).await
     }
 
-    fn open_local(&self) -> Result<LocalEngine, Failure> {
-        let helper = self.helper.clone().ok_or_else(|| {
+    fn helper(&self) -> Result<Helper, Failure> {
+        self.helper.clone().ok_or_else(|| {
             Failure::new("internal", "this command was started without the helper process")
-        })?;
-        let engine = LocalEngine::open(EngineName::local(), &self.data, helper)?;
+        })
+    }
+
+    fn open_local(&self) -> Result<LocalEngine, Failure> {
+        let engine = LocalEngine::open(EngineName::local(), &self.data, self.helper()?)?;
         let arguments = vec![
             "--data".into(),
             self.data.clone().into(),
@@ -78,6 +81,23 @@ impl App {
             }
             _ => Ok(Arc::clone(self.local().await?) as Arc<dyn Engine>),
         }
+    }
+
+    /// What works here and what does not, also where the engine does not open.
+    pub(crate) async fn checks(&self) -> Result<Vec<Check>, Failure> {
+        let refusal = match self.local().await {
+            Ok(engine) => return Ok(engine.checks().await),
+            Err(Failure::Told { message, hint, .. }) => (message, hint),
+            Err(other) => return Err(other),
+        };
+        let (data, helper) = (self.data.clone(), self.helper()?);
+        let look = move || boxherd_engine_local::host_checks(&data, &helper);
+        let looked = tokio::task::spawn_blocking(look).await;
+        let mut checks = looked.map_err(|error| Failure::of(&error, "internal", None))?;
+        let (found, hint) = refusal;
+        let fix = hint.or_else(|| Some("mend what is broken above".to_owned()));
+        checks.push(Check { name: "engine".to_owned(), verdict: Verdict::Broken, found, fix });
+        Ok(checks)
     }
 
     /// The herd.
@@ -116,6 +136,20 @@ impl App {
         engine: Option<EngineName>,
     ) -> Result<BoxStatus, Failure> {
         Ok(self.herd().await?.create(Create { spec, engine, key: None }).await?)
+    }
+
+    /// What the image store says of `image`; `None` for `host` and for what is not there.
+    pub(crate) async fn image(
+        &self,
+        image: &ImageRef,
+        engine: Option<&EngineName>,
+    ) -> Result<Option<ImageInfo>, Failure> {
+        if *image == ImageRef::host() {
+            return Ok(None);
+        }
+        let engine = self.engine(engine).await?;
+        let Some(images) = engine.images() else { return Ok(None) };
+        Ok(images.list().await?.into_iter().find(|info| info.name == *image))
     }
 
     /// Says what a box could not be given, to people.

@@ -16,6 +16,11 @@ pub(crate) fn input_is_terminal() -> bool {
     isatty(stdin())
 }
 
+/// Whether standard output is a terminal.
+pub(crate) fn output_is_terminal() -> bool {
+    isatty(stdout())
+}
+
 /// The size of the terminal, or what a terminal without one is taken for.
 pub(crate) fn size() -> PtySize {
     let sizes = [tcgetwinsize(stdout()), tcgetwinsize(stdin()), tcgetwinsize(stderr())];

@@ -4,9 +4,10 @@
 //! good, whatever session it moves to and whoever its parent dies of. Without the privilege for
 //! that, only the commands that the agent itself knows are ended.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,14 +18,27 @@ const LOOK: Duration = Duration::from_millis(2);
 /// The processes of one box.
 #[derive(Debug, Clone)]
 pub(crate) struct Members {
-    namespace: Option<PathBuf>,
+    namespace: Option<Namespace>,
+}
+
+#[derive(Debug, Clone)]
+struct Namespace {
+    name: PathBuf,
+    /// The kernel gives the number in the name to another namespace as soon as nobody holds this one:
+    /// what is sent to members of a box that has ended would meet those of another, perhaps of
+    /// another test.
+    _held: Arc<File>,
 }
 
 impl Members {
     /// Everything that the calling thread starts from now on.
     pub(crate) fn of_this_thread() -> io::Result<Self> {
         match boxherd_sys::unshare::unshare_uts() {
-            Ok(()) => Ok(Self { namespace: Some(fs::read_link("/proc/thread-self/ns/uts")?) }),
+            Ok(()) => {
+                let own = "/proc/thread-self/ns/uts";
+                let (held, name) = (File::open(own)?, fs::read_link(own)?);
+                Ok(Self { namespace: Some(Namespace { name, _held: Arc::new(held) }) })
+            }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Ok(Self { namespace: None })
             }
@@ -79,7 +93,7 @@ impl Members {
         let pids =
             entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
         // A process that has ended has no namespace any more.
-        pids.filter(|pid| *pid != own && uts(*pid).as_ref() == Some(namespace)).collect()
+        pids.filter(|pid| *pid != own && uts(*pid).as_ref() == Some(&namespace.name)).collect()
     }
 }
 
@@ -93,4 +107,25 @@ fn stands_still(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let state = status.lines().find_map(|line| line.strip_prefix("State:\t"));
     state.is_none_or(|state| state.starts_with(['T', 't', 'D', 'Z', 'X']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_a_thread_of_its_own() -> Members {
+        std::thread::spawn(|| Members::of_this_thread().unwrap()).join().unwrap()
+    }
+
+    #[test]
+    fn a_box_that_has_ended_is_not_taken_for_a_later_one() {
+        if !boxherd_testkit::root_or_skip("a_box_that_has_ended_is_not_taken_for_a_later_one") {
+            return;
+        }
+        let name = |members: &Members| members.namespace.as_ref().unwrap().name.clone();
+        let ended = on_a_thread_of_its_own();
+        for _ in 0..50 {
+            assert_ne!(name(&on_a_thread_of_its_own()), name(&ended));
+        }
+    }
 }

@@ -134,8 +134,9 @@ impl Engine for LocalEngine {
     }
 
     async fn checks(&self) -> Vec<Check> {
-        let checked = self.blocking(|core| Ok(crate::checks::all(core))).await;
-        checked.unwrap_or_default()
+        let probed = Arc::clone(&self.probed);
+        let checked = self.blocking(move |core| Ok(crate::checks::all(core, &probed))).await;
+        checked.unwrap_or_else(|error| vec![crate::checks::failed(&error)])
     }
 
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
@@ -181,7 +182,18 @@ impl Engine for LocalEngine {
     }
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
-        self.alone(id, move |core| core.delete(id)).await
+        let netd = self.netd.clone();
+        let work = move |core: &Core| {
+            core.delete(id)?;
+            core.leave_the_networks(netd.as_deref());
+            Ok(())
+        };
+        self.alone(id, work).await
+    }
+
+    async fn tidy(&self) -> Result<(), EngineError> {
+        let netd = self.netd.clone();
+        self.blocking(move |core| core.tidy(netd.as_deref())).await
     }
 
     async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {

@@ -63,6 +63,9 @@ fn hint(step: &str, errno: Option<i32>) -> Option<String> {
              `sysctl user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1 \
              kernel.apparmor_restrict_unprivileged_userns=0` (those that exist), or run as root",
         ),
+        None if step.starts_with("start the box's first process") => {
+            says("a limit of memory that is too small ends it; give it 8 MiB or more")
+        }
         Some(Errno::PERM) => says("`boxherd doctor` says what this host allows"),
         _ => None,
     }

@@ -11,6 +11,10 @@ use crate::record::{self, BoxRecord};
 /// What the store says, in the engine's words.
 pub(crate) fn refused(error: ImageError) -> EngineError {
     let hint = error.hint().map(|hint| hint.to_string());
+    if let ImageError::NoSuchImage { image } = &error {
+        let reason = "it is not in the image store".to_owned();
+        return EngineError::Image { image: image.to_string(), reason, hint };
+    }
     EngineError::Refused { step: "use the image store".to_owned(), source: Box::new(error), hint }
 }
 

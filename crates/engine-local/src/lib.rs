@@ -34,5 +34,6 @@ mod truth;
 mod uids;
 
 pub use boxherd_net::netd::NetdCommand;
+pub use checks::host as host_checks;
 pub use engine::LocalEngine;
 pub use helper::Helper;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use boxherd_engine::{EngineError, TruthState, fault};
 use boxherd_model::{BoxId, BoxName, Capability};
+use boxherd_net::netd::NetdCommand;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -132,7 +133,36 @@ impl Core {
             fault::point("delete.uids");
             fs::remove_dir_all(folder.path()).map_err(at("remove the box's folder"))?;
         }
-        Ok(())
+        self.leave_the_groups().map_err(at("remove the control groups of the installation"))
+    }
+
+    /// Sees to it that the networks go with the last box.
+    pub(crate) fn leave_the_networks(&self, netd: Option<&NetdCommand>) {
+        if let Some(netd) = netd
+            && let Err(error) = self.networks.settle(netd)
+        {
+            tracing::warn!(%error, "a network that no box uses may stay up");
+        }
+    }
+
+    /// A box has a folder from before it has a lease until after it had one, so that what others make
+    /// meanwhile is left alone.
+    pub(crate) fn tidy(&self, netd: Option<&NetdCommand>) -> Result<(), EngineError> {
+        let swept = self.networks.sweep(|id| self.folder(id).path().exists()).map_err(network)?;
+        for id in swept {
+            tracing::info!(%id, "released the address of a box that is gone");
+        }
+        netd.map_or(Ok(()), |netd| self.networks.wake_netd_if_up(netd)).map_err(network)?;
+        self.leave_the_groups().map_err(at("remove the control groups of the installation"))
+    }
+
+    /// After the last box, nothing of the installation is left among the control groups.
+    fn leave_the_groups(&self) -> io::Result<()> {
+        let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
+        match fs::read_dir(self.data.boxes())?.next() {
+            Some(_) => Ok(()),
+            None => hierarchies.remove_ours_if_empty(),
+        }
     }
 
     fn release_ids(&self, id: BoxId, folder: &BoxFolder) -> io::Result<()> {

@@ -106,6 +106,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// when there is nothing (success). May be called again after it failed.
     async fn delete(&self, id: BoxId) -> Result<(), EngineError>;
 
+    /// Removes what is left of boxes that are gone, and of what boxes shared: nothing that a box has
+    /// which this or another process makes or uses at the same time. Called after dead processes were
+    /// found; may be called at any time.
+    async fn tidy(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// What is true of `id` now; `None` when the engine has nothing of it.
     async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError>;
 

@@ -114,14 +114,31 @@ impl HerdError {
         let hint = match self {
             Self::NoSuchBox(_) => "`boxherd ls` lists the boxes",
             Self::Ambiguous { .. } => "write `ENGINE:NAME`",
-            Self::NoSuchSnapshot { .. } => "`boxherd snapshot ls` lists them",
-            Self::Refused { refusal, .. } => refusal.hint(),
+            Self::NoSuchSnapshot { of, .. } => {
+                return Some(format!("`boxherd snapshot ls {of}` lists those it has"));
+            }
+            Self::Refused { name, refusal, .. } => return Some(way_out(name, *refusal)),
             Self::Busy { .. } => "try again when it is done",
             Self::Create { source, .. } | Self::Engine { source, .. } => source.hint()?,
             Self::Store(source) => source.hint()?,
-            Self::Link { .. } => "`boxherd restart` gives the box a new agent",
-            Self::NoSuchEngine(_) | Self::Lock { .. } => return None,
+            Self::Link { name, .. } => {
+                return Some(format!("`boxherd restart {name}` gives the box a new agent"));
+            }
+            Self::NoSuchEngine(_) => "leave it out for the engine of this machine, `local`",
+            Self::Lock { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// The command that makes a request legal, where there is one.
+fn way_out(name: &str, refusal: Refusal) -> String {
+    match refusal {
+        Refusal::NotRunning { .. } => format!("`boxherd start {name}` starts it"),
+        Refusal::NotStopped { .. } => format!("`boxherd stop {name}` stops it"),
+        Refusal::Failed => {
+            format!("`boxherd show {name}` tells why, `boxherd rm {name}` removes it")
+        }
+        Refusal::InProgress { .. } | Refusal::Deleting | Refusal::Gone => refusal.hint().to_owned(),
     }
 }

@@ -51,6 +51,7 @@ impl Herd {
                 }
             }
         }
+        self.tidy().await;
         Ok(repairs)
     }
 

@@ -12,6 +12,7 @@ impl Herd {
     /// Looks for operations and ephemeral boxes of sessions that are dead. Two look-ups when there
     /// are none.
     pub(crate) async fn recover(&self) -> Result<(), HerdError> {
+        let mut found = false;
         for operation in self.store.unfinished().await? {
             if self.is_alive(&operation.session)? {
                 continue;
@@ -27,13 +28,27 @@ impl Herd {
             if still.is_none_or(|operation| operation.outcome.is_some()) {
                 continue;
             }
+            found = true;
             // What cannot be recovered now (an engine that does not answer) stays for the next time.
             let (id, kind) = (operation.id, operation.kind);
             if let Err(error) = self.recover_one(operation).await {
                 tracing::warn!(%id, ?kind, %error, "not recovered yet");
             }
         }
-        self.remove_doomed().await
+        self.remove_doomed().await?;
+        if found {
+            self.tidy().await;
+        }
+        Ok(())
+    }
+
+    /// Has every engine remove what belongs to no box. What cannot be removed now is found again.
+    pub(crate) async fn tidy(&self) {
+        for engine in &self.engines {
+            if let Err(error) = engine.tidy().await {
+                tracing::warn!(engine = %engine.name(), %error, "not tidied");
+            }
+        }
     }
 
     async fn recover_one(&self, operation: Operation) -> Result<(), HerdError> {

@@ -17,3 +17,10 @@ pub struct ImageConfig {
     /// The command when none is given, or the arguments of the entrypoint.
     pub cmd: Vec<String>,
 }
+
+impl ImageConfig {
+    /// What runs when no command is given.
+    pub(crate) fn program(&self) -> Vec<String> {
+        self.entrypoint.iter().chain(&self.cmd).cloned().collect()
+    }
+}

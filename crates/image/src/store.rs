@@ -170,5 +170,6 @@ fn info(name: NameRecord, manifest: &ManifestRecord) -> ImageInfo {
         digest: manifest.digest.as_str().to_owned(),
         size: manifest.size,
         created: name.created,
+        program: manifest.config.program(),
     }
 }

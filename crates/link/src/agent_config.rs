@@ -31,13 +31,14 @@ pub struct AgentConfig {
     /// for good.
     #[prost(string, repeated, tag = "2")]
     pub cmd: Vec<String>,
-    /// The environment of `cmd`, on top of the defaults.
+    /// The environment of `cmd` and of every command, on top of the defaults. What a command brings
+    /// itself comes after it, here and below.
     #[prost(message, repeated, tag = "3")]
     pub env: Vec<crate::proto::Env>,
-    /// Where `cmd` runs; the user's home, else `/`.
+    /// Where `cmd` and every command runs; the user's home, else `/`.
     #[prost(string, optional, tag = "4")]
     pub workdir: Option<String>,
-    /// Whom `cmd` runs as; root when not given.
+    /// Whom `cmd` and every command runs as; root when not given.
     #[prost(string, optional, tag = "5")]
     pub user: Option<String>,
     /// What happens when `cmd` ends.

@@ -43,7 +43,7 @@ pub enum Request {
     #[prost(message, tag = "4")]
     Write(Write),
     #[prost(message, tag = "5")]
-    TarOut(Path),
+    TarOut(TarOut),
     #[prost(message, tag = "6")]
     TarIn(TarIn),
     #[prost(message, tag = "7")]
@@ -143,6 +143,16 @@ pub struct Owner {
     pub uid: u32,
     #[prost(uint32, tag = "2")]
     pub gid: u32,
+}
+
+/// What it was before `prefix` is a [`Path`], on the wire too.
+#[derive(Clone, PartialEq, Message)]
+pub struct TarOut {
+    #[prost(bytes = "vec", tag = "1")]
+    pub path: Vec<u8>,
+    /// Put before the names of what is in a directory, which is an entry itself then.
+    #[prost(bytes = "vec", tag = "2")]
+    pub prefix: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -23,6 +23,25 @@ pub struct ImageInfo {
     pub size: u64,
     /// When it was pulled, imported or built.
     pub created: Timestamp,
+    /// What it says is to be run when no command is given: its entrypoint and then its command, as
+    /// one argv. Empty when it says nothing.
+    #[serde(default)]
+    pub program: Vec<String>,
+}
+
+impl ImageInfo {
+    /// Whether [`program`](Self::program) is more than a shell to be in.
+    #[must_use]
+    pub fn has_a_program(&self) -> bool {
+        const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "login"];
+        match self.program.split_first() {
+            None => false,
+            Some((first, rest)) => {
+                let name = first.rsplit('/').next().unwrap_or(first);
+                !SHELLS.contains(&name) || rest.iter().any(|argument| argument == "-c")
+            }
+        }
+    }
 }
 
 /// Where an [`ImageRef`] points, read from its form alone.

@@ -1,7 +1,7 @@
 //! What the engine calls.
 
-use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -135,10 +135,31 @@ impl Networks {
     /// it after the box was started, from a process that may spawn others. Questions that the box
     /// asks in between are answered once `netd` is there, but for those asked before this call.
     pub fn wake_netd(&self, lease: &Lease, command: &NetdCommand) -> Result<(), NetError> {
+        self.start_netd(lease.gateway(), command)
+    }
+
+    fn start_netd(&self, gateway: IpAddr, command: &NetdCommand) -> Result<(), NetError> {
         let mut started = self.started.lock();
         // One that has ended, because its last lease went, is only to be reaped.
         started.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        started.extend(netd::wake(&self.folder, lease.gateway(), command)?);
+        started.extend(netd::wake(&self.folder, gateway, command)?);
+        Ok(())
+    }
+
+    /// Like [`wake_netd_if_up`](Self::wake_netd_if_up) when no box has a lease any more, else
+    /// nothing. Called after a box was deleted; looks into one folder as a rule.
+    pub fn settle(&self, command: &NetdCommand) -> Result<(), NetError> {
+        if self.folder.has_no_lease()? { self.wake_netd_if_up(command) } else { Ok(()) }
+    }
+
+    /// Starts `netd` if a network is up and it does not run: whoever made the network may have died
+    /// before it could. `netd` answers the boxes, or takes the network down when there are none.
+    pub fn wake_netd_if_up(&self, command: &NetdCommand) -> Result<(), NetError> {
+        for network in self.folder.networks()?.iter().filter(|network| network.tag == self.tag) {
+            if is_up(network)? {
+                return self.start_netd(network.subnet.gateway().into(), command);
+            }
+        }
         Ok(())
     }
 
@@ -171,22 +192,23 @@ impl Networks {
         self.folder.all_leases()
     }
 
-    /// Releases what belongs to none of the boxes in `known`, and says whose leases those were.
-    /// `known` must have every box that any process is making now.
-    pub fn sweep(&self, known: &BTreeSet<BoxId>) -> Result<Vec<BoxId>, NetError> {
+    /// Releases what belongs to no box, and says whose leases those were. `exists` is asked after
+    /// each was found, so that it must say yes of a box from before its lease is made until after it
+    /// was released, and then of what other processes make meanwhile too.
+    pub fn sweep(&self, exists: impl Fn(BoxId) -> bool) -> Result<Vec<BoxId>, NetError> {
         let mut swept = Vec::new();
-        for lease in self.list()?.into_iter().filter(|lease| !known.contains(&lease.id)) {
+        for lease in self.list()?.into_iter().filter(|lease| !exists(lease.id)) {
             self.release(lease.id)?;
             swept.push(lease.id);
         }
-        self.folder.sweep(|id| known.contains(&id))?;
+        self.folder.sweep(exists)?;
         Ok(swept)
     }
 
     /// Takes every network and every lease away: devices, routes, tables and files. For the removal
     /// of an installation, and for tests. No box may be running.
     pub fn dismantle(&self) -> Result<(), NetError> {
-        self.sweep(&BTreeSet::new())?;
+        self.sweep(|_| false)?;
         make::dismantle(&self.folder, &self.nft()?)
     }
 

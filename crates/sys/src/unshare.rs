@@ -24,3 +24,12 @@ pub fn unshare_mounts() -> io::Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     Ok(())
 }
+
+/// Gives the calling thread, and every thread and process that it starts from now on, a network of
+/// its own with nothing but a loopback device that is down. Needs CAP_SYS_ADMIN.
+pub fn unshare_network() -> io::Result<()> {
+    // SAFETY: only which network new sockets of this thread belong to changes; those that are open
+    // keep theirs.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    Ok(())
+}

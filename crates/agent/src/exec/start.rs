@@ -86,6 +86,7 @@ pub(crate) struct CmdStarted {
 
 /// Starts what was asked for. The error is the answer to the client.
 pub(super) fn start(inner: &Inner, exec: &proto::Exec) -> Result<Started, Box<Answer>> {
+    let exec = &inner.config.defaults.under(exec);
     let refused = |message: String| Box::new(failure(Cause::Refused, 0, message));
     let user = look_up(inner, exec.user.as_deref().unwrap_or("0")).map_err(refused)?;
     let prepared = prepare(exec, &user).map_err(refused)?;

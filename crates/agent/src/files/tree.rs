@@ -1,8 +1,10 @@
 //! Whole trees, as tar archives.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -24,10 +26,11 @@ use crate::{Inner, done};
 const PIECE: usize = 256 * 1024;
 
 /// Sends a tree as data, then how it went.
-pub(crate) async fn tar_out(inner: Arc<Inner>, stream: Stream, request: proto::Path) {
+pub(crate) async fn tar_out(inner: Arc<Inner>, stream: Stream, request: proto::TarOut) {
     let path = inner.place(&request.path);
     let (sender, mut pieces) = mpsc::channel(2);
-    let packed = tokio::spawn(on_thread(move || pack(&path, Outlet::new(sender))));
+    let prefix = PathBuf::from(OsString::from_vec(request.prefix));
+    let packed = tokio::spawn(on_thread(move || pack(&path, &prefix, Outlet::new(sender))));
     while let Some(piece) = pieces.recv().await {
         if stream.send(channel::MAIN, piece).await.is_err() {
             return;
@@ -123,13 +126,15 @@ impl Read for Inlet {
 }
 
 /// Writes the tree at `path`. Sockets are left out: they mean nothing elsewhere.
-fn pack(path: &Path, outlet: Outlet) -> io::Result<()> {
+fn pack(path: &Path, prefix: &Path, outlet: Outlet) -> io::Result<()> {
     let mut packer = Packer { builder: Builder::new(outlet), links: HashMap::new() };
     packer.builder.follow_symlinks(false);
     packer.builder.mode(HeaderMode::Complete);
     let metadata = fs::symlink_metadata(path)?;
-    if metadata.is_dir() {
-        packer.directory(path, Path::new(""))?;
+    if metadata.is_dir() && prefix.as_os_str().is_empty() {
+        packer.directory(path, prefix)?;
+    } else if metadata.is_dir() {
+        packer.entry(path, prefix, &metadata)?;
     } else {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         packer.entry(path, Path::new(name), &metadata)?;
@@ -177,11 +182,12 @@ impl Packer {
         if let Some(kind) = special(metadata.file_type()) {
             return self.special(name, metadata, kind);
         }
-        self.builder.append_path_with_name(path, name)?;
         if metadata.is_dir() {
+            // With a slash at its end, as every other tar writes it.
+            self.builder.append_path_with_name(path, name.join(""))?;
             return self.directory(path, name);
         }
-        Ok(())
+        self.builder.append_path_with_name(path, name)
     }
 
     /// The builder would give such a file the path it has here for a name.

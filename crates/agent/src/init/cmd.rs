@@ -50,11 +50,9 @@ pub(super) async fn supervise(inner: &Inner, config: &AgentConfig, console: Cons
     }
     let exec = Exec {
         argv: config.cmd.iter().map(|arg| arg.clone().into_bytes()).collect(),
-        env: config.env.clone(),
-        workdir: config.workdir.clone().map(String::into_bytes),
-        user: config.user.clone(),
         ..Exec::default()
     };
+    let exec = inner.config.defaults.under(&exec);
     let mut policy = Policy { restart: config.restart.unwrap_or_default(), row: 0 };
     let mut stats = CmdStats::default();
     loop {

@@ -22,7 +22,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::console::Console;
-use crate::{Agent, AgentConfig, Children};
+use crate::{Agent, AgentConfig, Children, Defaults};
 
 /// Threads that block on files, at most.
 const THREADS: usize = 4;
@@ -99,6 +99,11 @@ async fn serve(
         children: children.clone(),
         process_one,
         oom_first: process_one && config.oom_first,
+        defaults: Defaults {
+            env: config.env.clone(),
+            workdir: config.workdir.clone(),
+            user: config.user.clone(),
+        },
         ..AgentConfig::default()
     })?;
     let mut cmd = std::pin::pin!(cmd::supervise(agent.inner.as_ref(), &config, console));

@@ -23,7 +23,8 @@ pub(crate) struct CreateArgs {
     /// Set a variable in the box; without a value, take ours
     #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<EnvVar>,
-    /// What the box runs besides its agent, under `--restart`
+    /// What the box runs besides its agent, under `--restart`; nothing when not given, whatever the
+    /// image says
     #[arg(last = true, value_name = "CMD")]
     pub(crate) cmd: Vec<String>,
 }
@@ -45,7 +46,7 @@ pub(crate) struct NameArgs {
     pub(crate) name: Address,
 }
 
-/// Change the state of boxes
+/// Boxes by name.
 #[derive(Debug, Args)]
 pub(crate) struct NamesArgs {
     /// The boxes: `NAME` or `ENGINE:NAME`
@@ -53,7 +54,7 @@ pub(crate) struct NamesArgs {
     pub(crate) names: Vec<Address>,
 }
 
-/// End every process of boxes and keep their disks
+/// Boxes whose processes are to end.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
     #[command(flatten)]
@@ -133,7 +134,9 @@ pub(crate) struct LabelArgs {
 ///
 /// A directory is copied into a DST that is a directory, or becomes DST; `SRC/.` means its content.
 /// `-` stands for a tar archive on standard input, unpacked into the directory DST, or on standard
-/// output. Permissions are kept; files get the owner they are copied as: root in a box, you here.
+/// output, where the names in it begin with that of the directory SRC, but for `SRC/.`. Permissions
+/// are kept; files get the owner they are copied as: root in a box, you here. The box must run, or be
+/// suspended: its links are followed by its own agent and never by the host.
 #[derive(Debug, Args)]
 pub(crate) struct CpArgs {
     /// `NAME:/PATH`, a path here, or `-`

@@ -35,7 +35,7 @@ pub(crate) struct RunArgs {
     /// Delete the box when the command has ended (it is so without this flag)
     #[arg(long)]
     pub(crate) rm: bool,
-    /// The command; a login shell when not given
+    /// The command; when not given, what the image says is to be run, else a login shell
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     pub(crate) cmd: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! What can be typed, and nothing of what it does.
 
 mod boxes;
+mod examples;
 mod exec;
 mod images;
 mod spec;
@@ -68,11 +69,33 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Show(NameArgs),
     Rm(RmArgs),
+    /// Start boxes that are stopped, with the disk they had
+    ///
+    /// A box that runs is left alone, and one that is suspended is resumed.
+    #[command(after_help = examples::START)]
     Start(NamesArgs),
+    /// End every process of boxes and keep their disks
+    ///
+    /// Processes are asked to end and are killed after `--grace`; a suspended box is woken for it.
+    #[command(after_help = examples::STOP)]
     Stop(StopArgs),
+    /// Stop boxes and start them again
+    ///
+    /// Processes are asked to end and are killed after `--grace`; a stopped box is only started.
+    #[command(after_help = examples::RESTART)]
     Restart(StopArgs),
+    /// Freeze boxes: they keep their memory and use no processor
+    ///
+    /// Any use (exec, shell, cp, port) wakes a suspended box.
+    #[command(after_help = examples::SUSPEND)]
     Suspend(NamesArgs),
+    /// Let suspended boxes go on where they were, and bring hibernated ones back
+    #[command(after_help = examples::RESUME)]
     Resume(NamesArgs),
+    /// Save the memory of boxes to disk and end their processes; `resume` brings them back
+    ///
+    /// Needs an engine that can save memory; `boxherd doctor` says whether this machine has one.
+    #[command(after_help = examples::HIBERNATE)]
     Hibernate(NamesArgs),
     Fork(ForkArgs),
     #[command(subcommand)]
@@ -95,7 +118,9 @@ pub(crate) enum Command {
 
 /// Look at what this machine can do, and how to get the rest
 ///
-/// Exits with 1 when something is missing without which no box runs.
+/// Tries what boxes need (namespaces, mounts, control groups, networks) instead of reading versions,
+/// changes nothing, and needs no privileges. Says for everything that is missing how to get it. Exits
+/// with 1 when something is missing without which no box runs.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// Prepare a btrfs pool in the data folder, for fast forks and disk limits

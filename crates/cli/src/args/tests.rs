@@ -77,3 +77,14 @@ fn no_network_has_nothing_to_restrict() {
     let mut spec = boxherd_model::BoxSpec::new(create.name.unwrap());
     assert!(create.flags.apply(&mut spec).is_err());
 }
+
+#[test]
+fn no_two_commands_say_the_same_of_themselves() {
+    let command = Cli::command();
+    let mut said = std::collections::BTreeSet::new();
+    for sub in command.get_subcommands() {
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(!about.is_empty(), "{}", sub.get_name());
+        assert!(said.insert(about), "{} says what another one says", sub.get_name());
+    }
+}

@@ -1,10 +1,39 @@
 //! `boxherd bench`.
 
-use boxherd_bench::{Context, Options, Report};
+use std::io;
+
+use boxherd_bench::{BrokenOff, Context, Options, Report};
 
 use crate::app::App;
 use crate::args::BenchArgs;
 use crate::failure::Failure;
+use crate::signals::{self, Signals};
+
+/// Measures; a signal that would end us breaks it off, and a second one ends us with boxes left.
+async fn measure(options: Options, context: Context) -> Result<Report, Failure> {
+    let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stopped = async { drop(stopped.await) };
+    let mut run = std::pin::pin!(boxherd_bench::run(options, context, stopped));
+    let measured = tokio::select! {
+        measured = &mut run => measured,
+        () = end(&mut signals) => {
+            drop(stop);
+            tokio::select! {
+                measured = run => measured,
+                () = end(&mut signals) => Err(BrokenOff.into()),
+            }
+        }
+    };
+    measured.map_err(|error| match error.downcast_ref::<BrokenOff>() {
+        Some(_) => Failure::new("interrupted", "interrupted while it measured"),
+        None => Failure::new("bench", format!("{error:#}")),
+    })
+}
+
+async fn end(signals: &mut Signals) {
+    while !signals::ends(signals.next().await) {}
+}
 
 /// Measures and prints what it found.
 pub(super) async fn bench(app: &App, args: BenchArgs) -> Result<(), Failure> {
@@ -21,11 +50,16 @@ pub(super) async fn bench(app: &App, args: BenchArgs) -> Result<(), Failure> {
         scratch: app.data().join("bench"),
     };
     let scratch = options.scratch.clone();
-    let measured = boxherd_bench::run(options, Context { front, program }).await;
-    // Empty but for what a contest that failed left, which is kept to be looked at.
+    let measured = measure(options, Context { front, program }).await;
+    // Empty, or of others who measure at the same time.
     let removed = std::fs::remove_dir(&scratch);
-    let report = measured.map_err(|error| Failure::new("bench", format!("{error:#}")))?;
-    removed.map_err(|error| Failure::io(format!("`{}`", scratch.display()), &error))?;
+    let report = measured?;
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+            return Err(Failure::io(format!("`{}`", scratch.display()), &error));
+        }
+        _ => {}
+    }
     app.printer.result(&report, Report::table, |report| {
         report.contests.iter().map(|contest| contest.name.clone()).collect()
     })

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use boxherd_model::{BoxName, BoxSpec};
+use boxherd_model::{BoxName, BoxSpec, ImageInfo};
 
 use crate::app::App;
 use crate::args::{CreateArgs, EnvVar};
@@ -28,9 +28,27 @@ pub(super) async fn create(app: &App, args: CreateArgs) -> Result<(), Failure> {
     spec.env.extend(variables(args.env)?);
     let engine = args.flags.engine.clone();
     args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
-    let made = app.create(spec, engine).await?;
+    let idle = spec.cmd.is_empty().then(|| spec.image.clone());
+    let made = app.create(spec, engine.clone()).await?;
     app.notes(&made);
+    if let Some(image) = idle
+        && let Some(info) = app.image(&image, engine.as_ref()).await?
+        && info.has_a_program()
+        && app.printer.is_table()
+    {
+        app.printer.note(&not_run(&info));
+    }
     render::created(&app.printer, &[made])
+}
+
+/// A box is a machine and not a program, which surprises who knows containers.
+fn not_run(info: &ImageInfo) -> String {
+    format!(
+        "`{}` says to run `{}`, which a box does not do by itself; give it after `--`, or use \
+         `boxherd run`",
+        info.name,
+        info.program.join(" ")
+    )
 }
 
 /// The variables that were given or are ours.

@@ -14,7 +14,7 @@ pub(super) async fn doctor(app: &App, args: DoctorArgs) -> Result<ExitCode, Fail
     if args.fix {
         app.prepare_pool(args.pool).await?;
     }
-    let checks = app.engine(None).await?.checks().await;
+    let checks = app.checks().await?;
     app.printer.result(
         &checks,
         |checks| report(checks),
@@ -35,10 +35,16 @@ fn report(checks: &[Check]) -> String {
     };
     let mut text =
         table(["CHECK", "VERDICT", "FOUND"], &checks.iter().map(row).collect::<Vec<_>>());
+    let mut fixes: Vec<(&str, Vec<&str>)> = Vec::new();
     for check in checks {
-        if let Some(fix) = &check.fix {
-            text.push_str(&format!("\n{}: {fix}\n", check.name));
+        let Some(fix) = &check.fix else { continue };
+        match fixes.iter_mut().find(|(known, _)| known == fix) {
+            Some((_, names)) => names.push(&check.name),
+            None => fixes.push((fix, vec![&check.name])),
         }
+    }
+    for (fix, names) in fixes {
+        text.push_str(&format!("\n{}: {fix}\n", names.join(", ")));
     }
     text
 }

@@ -27,7 +27,14 @@ pub(super) async fn run(app: &App, args: RunArgs) -> Result<ExitCode, Failure> {
     spec.env.extend(variables(args.env)?);
     let engine = args.flags.engine.clone();
     args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
-    let mut request = if args.cmd.is_empty() { login_shell() } else { ExecRequest::argv(args.cmd) };
+    let given = (!args.cmd.is_empty()).then(|| ExecRequest::argv(args.cmd));
+    let mut request = match given {
+        Some(request) => request,
+        None => match app.image(&spec.image, engine.as_ref()).await? {
+            Some(info) if !info.program.is_empty() => ExecRequest::argv(info.program),
+            _ => login_shell(),
+        },
+    };
     request.timeout = args.timeout;
     let made = make(app, spec, engine, &mut signals).await?;
     app.notes(&made);

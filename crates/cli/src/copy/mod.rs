@@ -23,6 +23,7 @@ use self::place::{Found, Source, place};
 use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::streams::{self, Output};
+use crate::terminal;
 
 /// How much is read and written at once, in bytes.
 const PIECE: usize = 256 * 1024;
@@ -108,7 +109,13 @@ pub(crate) async fn stream_out_of_box(
     from: &Path,
     bar: &Bar,
 ) -> Result<(), Failure> {
-    let mut reader = files.tar_out(from)?;
+    if terminal::output_is_terminal() {
+        return Err(Failure::usage("an archive is nothing for a terminal")
+            .hint("send it to a file or a program, as with `| tar -t`"));
+    }
+    let found = files.lstat(from).await?;
+    let source = Source::new(from, found.kind == FileKind::Directory)?;
+    let mut reader = files.tar_out_as(from, source.prefix())?;
     while let Some(piece) = reader.next().await? {
         bar.advance(piece.len());
         Output::stdout().write(piece).await.map_err(|error| Failure::output(&error))?;

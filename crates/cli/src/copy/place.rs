@@ -35,6 +35,16 @@ impl Source {
     }
 }
 
+impl Source {
+    /// What the names in an archive of it begin with.
+    pub(super) fn prefix(&self) -> &str {
+        match &self.name {
+            Some(name) if self.is_directory && !self.only_content => name,
+            _ => "",
+        }
+    }
+}
+
 /// The path of the copy.
 pub(super) fn place(source: &Source, to: &Path, found: Found) -> Result<PathBuf, Failure> {
     let wants_directory = to.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -67,6 +77,18 @@ mod tests {
         let source = Source::new(Path::new(from), is_directory).unwrap();
         let path = place(&source, Path::new(to), found).ok()?;
         Some(path.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn an_archive_carries_the_name_that_docker_gives_it() {
+        let prefix = |path, is_directory| {
+            Source::new(Path::new(path), is_directory).unwrap().prefix().to_owned()
+        };
+        assert_eq!(prefix("/srv/d", true), "d");
+        assert_eq!(prefix("/srv/d/", true), "d");
+        assert_eq!(prefix("/srv/d/.", true), "");
+        assert_eq!(prefix("/", true), "");
+        assert_eq!(prefix("/srv/f", false), "", "a file is an entry by its own name");
     }
 
     #[test]

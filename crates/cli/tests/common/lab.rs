@@ -84,28 +84,6 @@ impl Lab {
         self.boxherd(&[&["create", name, "--network", "none"], flags].concat()).ok();
     }
 
-    /// The control groups of the data folder, one per hierarchy.
-    pub(crate) fn groups(&self) -> Vec<PathBuf> {
-        let installation = std::fs::read_to_string(self.data().join("installation"));
-        let Ok(installation) = installation else { return Vec::new() };
-        let top = PathBuf::from("/sys/fs/cgroup");
-        let hierarchies = std::fs::read_dir(&top).expect("cgroups").flatten();
-        let mut folders: Vec<_> = hierarchies.map(|entry| entry.path()).collect();
-        folders.push(top);
-        let group = format!("boxherd-{}", installation.trim());
-        folders.iter().map(|folder| folder.join(&group)).filter(|group| group.is_dir()).collect()
-    }
-
-    /// The devices of the data folder's networks; `netd` takes them away before it ends.
-    fn devices(&self) -> Vec<String> {
-        let installation = std::fs::read_to_string(self.data().join("installation"));
-        let Ok(installation) = installation else { return Vec::new() };
-        let ours = format!("bh{}", &installation[..5]);
-        let devices = std::fs::read_dir("/sys/class/net").expect("interfaces").flatten();
-        let names = devices.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.starts_with(&ours)).collect()
-    }
-
     /// Runs a shell line in a box as its root, for at most a minute.
     pub(crate) fn sh(&self, name: &str, line: &str) -> Said {
         self.boxherd(&["exec", "--timeout", "60s", name, "--", "sh", "-c", line])
@@ -132,16 +110,8 @@ impl Drop for Lab {
                 panic!("cannot delete `{name}`: {}", removed.err);
             }
         }
-        // They are kept for the next box; that they are empty is part of what is tested.
-        for group in self.groups() {
-            let removed = std::fs::remove_dir(&group);
-            if !std::thread::panicking() {
-                removed.unwrap_or_else(|error| panic!("`{}`: {error}", group.display()));
-            }
-        }
-        let left = Leftovers::of(self.folder.path().to_string_lossy());
-        let mut left = left.find_after(Duration::from_secs(20));
-        left.extend(self.devices());
+        // `netd` outlives the last box by some seconds, and takes the networks down.
+        let left = Leftovers::of_data(&self.data()).find_after(Duration::from_secs(20));
         if !std::thread::panicking() {
             assert!(left.is_empty(), "left behind: {left:#?}");
         }

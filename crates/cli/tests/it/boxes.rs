@@ -82,3 +82,19 @@ fn a_running_box_is_deleted_only_by_force() {
     lab.boxherd(&["rm", "stopped"]).ok();
     lab.boxherd(&["create", "web", "--network", "none"]).refused();
 }
+
+#[test]
+fn first_and_last_boxes_come_and_go_at_once() {
+    let Some(lab) = Lab::open("first_and_last_boxes_come_and_go_at_once") else { return };
+    // Each may be the first, which makes what boxes share, and the last, which removes it.
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    lab.boxherd(&["run", "--network", "none", "--", "true"]).ok();
+                }
+            });
+        }
+    });
+    assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
+}

@@ -61,3 +61,75 @@ fn an_image_that_is_not_there_is_refused_with_the_way_to_get_it() {
     assert!(refused.err.contains("boxherd image pull localhost:1/none:1"), "{}", refused.err);
     assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
 }
+
+/// The root filesystem as an OCI archive whose configuration says something of everything.
+const PACK: &str = r#"
+    set -e
+    mkdir -p oci/blobs/sha256
+    put() { sum=$(sha256sum "$1" | cut -c1-64); size=$(stat -c %s "$1"); mv "$1" "oci/blobs/sha256/$sum"; }
+    cp rootfs.tar layer
+    put layer; layer=$sum layer_size=$size
+    cat > config <<END
+{"architecture":"$ARCH","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:$layer"]},
+ "config":{"Env":["PATH=/bin","OF=image","BOTH=image"],"WorkingDir":"/var","User":"1234:99",
+           "Entrypoint":["/bin/sh","-c"],"Cmd":["echo program of the image in \$PWD"]}}
+END
+    put config; config=$sum config_size=$size
+    cat > manifest <<END
+{"schemaVersion":2,
+ "config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:$config","size":$config_size},
+ "layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:$layer","size":$layer_size}]}
+END
+    put manifest
+    cat > oci/index.json <<END
+{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",
+ "digest":"sha256:$sum","size":$size}]}
+END
+    echo '{"imageLayoutVersion":"1.0.0"}' > oci/oci-layout
+    tar -cf image.tar -C oci .
+"#;
+
+fn archive(folder: &Path) -> PathBuf {
+    rootfs(folder);
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let mut pack = Command::new("sh");
+    let made = pack.args(["-c", PACK]).current_dir(folder).env("ARCH", arch).status().expect("sh");
+    assert!(made.success());
+    folder.join("image.tar")
+}
+
+#[test]
+fn what_an_image_says_of_commands_holds_unless_something_else_is_said() {
+    let Some(lab) = Lab::open("what_an_image_says_of_commands_holds") else { return };
+    let folder = tempfile::tempdir().expect("folder");
+    lab.boxherd(&["image", "import", "app", &archive(folder.path()).to_string_lossy()]).ok();
+
+    // A machine and not a program, which is said.
+    let args = ["create", "web", "--image", "app", "--network", "none", "-e", "BOTH=spec"];
+    let made = lab.boxherd(&args);
+    assert!(made.err.starts_with("note: `app` says to run `/bin/sh -c echo"), "{made:?}");
+    made.ok();
+
+    const LINE: &str = r#"echo "$OF $BOTH $PWD"; while read -r key ids; do
+        case $key in Uid:|Gid:) echo $ids;; esac; done < /proc/self/status"#;
+    let exec = |flags: &[&str]| {
+        lab.boxherd(&[&["exec"], flags, &["web", "--", "sh", "-c", LINE]].concat()).ok()
+    };
+    let ids =
+        |uid: &str, gid: &str| [[uid; 4].join(" "), [gid; 4].join(" "), String::new()].join("\n");
+    assert_eq!(exec(&[]), format!("image spec /var\n{}", ids("1234", "99")));
+    assert_eq!(
+        exec(&["-u", "0", "-w", "/etc", "-e", "BOTH=own", "-e", "OF=own"]),
+        format!("own own /etc\n{}", ids("0", "0"))
+    );
+
+    let run = |command: &[&str]| {
+        lab.boxherd(&[&["run", "--image", "app", "--network", "none"], command].concat()).ok()
+    };
+    assert_eq!(run(&[]), "program of the image in /var\n");
+    assert_eq!(run(&["--", "sh", "-c", "echo $OF"]), "image\n", "no arguments of an entrypoint");
+}

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::lab::Lab;
 
@@ -47,7 +47,7 @@ fn agrees(lab: &Lab, step: &str) {
     assert_eq!(entries(&lab.data().join("boxes")), all, "boxes after {step}");
     assert_eq!(entries(&lab.data().join("layers")), all, "layers after {step}");
     assert_eq!(entries(&lab.data().join("making")), BTreeSet::new(), "half made after {step}");
-    for group in lab.groups() {
+    for group in groups(lab) {
         let known = folders(&group);
         assert!(known.is_subset(&all), "{}: {known:?} after {step}", group.display());
         // One that has stopped keeps its group, which knows whether it was out of memory.
@@ -59,6 +59,18 @@ fn agrees(lab: &Lab, step: &str) {
         let name = status["spec"]["name"].as_str().expect("a name");
         assert_eq!(lab.sh(name, "echo works").ok(), "works\n", "{name} after {step}");
     }
+}
+
+/// The control groups of the data folder, one per hierarchy.
+fn groups(lab: &Lab) -> Vec<PathBuf> {
+    let installation = fs::read_to_string(lab.data().join("installation"));
+    let Ok(installation) = installation else { return Vec::new() };
+    let top = PathBuf::from("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(&top).expect("cgroups").flatten();
+    let mut folders: Vec<_> = hierarchies.map(|entry| entry.path()).collect();
+    folders.push(top);
+    let group = format!("boxherd-{}", installation.trim());
+    folders.iter().map(|folder| folder.join(&group)).filter(|group| group.is_dir()).collect()
 }
 
 fn entries(folder: &Path) -> BTreeSet<String> {
@@ -186,4 +198,15 @@ fn while_a_box_is_stopped() {
         engine: &["stop.noted", "stop.killed"],
     };
     dies("while_a_box_is_stopped", &case);
+}
+
+#[test]
+fn a_network_whose_maker_was_killed_goes_with_its_box() {
+    let Some(lab) = Lab::open("a_network_whose_maker_was_killed") else { return };
+    let mut command = lab.command(&["create", "web"]);
+    // The network is up, and nobody was started who would take it down.
+    let killed = command.env("BOXHERD_KILL_AT", "start.lease").output().expect("boxherd runs");
+    assert_eq!(killed.status.signal(), Some(9), "{killed:?}");
+    assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
+    // That it goes is seen when the lab is left.
 }

@@ -3,10 +3,12 @@
 //!
 //! Boxes have no network unless the network is what is tested.
 
+mod bench;
 mod boxes;
 mod commands;
 mod console;
 mod copies;
+mod doctor;
 mod images;
 mod kills;
 #[path = "../common/lab.rs"]

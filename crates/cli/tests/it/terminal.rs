@@ -125,3 +125,12 @@ fn a_shell_ends_with_its_own_code() {
     terminal.key("C-d");
     terminal.sees_end("code=0");
 }
+
+#[test]
+fn an_archive_is_not_written_to_the_terminal() {
+    let Some((lab, terminal)) = open("an_archive_is_not_written") else { return };
+    lab.create("web", &[]);
+    terminal.type_line("boxherd cp web:/etc -; echo code=$?");
+    terminal.sees("error: an archive is nothing for a terminal");
+    terminal.sees_end("code=1");
+}

@@ -152,6 +152,26 @@ fn an_error_is_an_object_for_programs_and_a_sentence_for_people() {
 }
 
 #[test]
+fn what_cannot_be_is_said_with_the_way_out() {
+    let Some(lab) = Lab::open("what_cannot_be_is_said_with_the_way_out") else { return };
+    let says = |args: &[&str], message: &str, hint: &str| {
+        let said = lab.boxherd(args);
+        said.refused();
+        assert!(said.err.contains(message), "{args:?}: {said:?}");
+        assert!(said.err.contains(&format!("hint: {hint}")), "{args:?}: {said:?}");
+    };
+    lab.create("web", &[]);
+    says(&["image", "rm", "none"], "error: image `none`: it is not in", "`boxherd image ls`");
+    says(&["create", "x", "--engine", "none"], "there is no engine `none`", "leave it out");
+    says(&["create", "x", "--memory", "0", "--network", "none"], "cannot create `x`", "a limit of");
+    says(&["snapshot", "restore", "web", "none"], "", "`boxherd ");
+    says(&["resume", "nobody"], "there is no box `nobody`", "`boxherd ls` lists the boxes");
+    lab.boxherd(&["stop", "web"]).ok();
+    says(&["suspend", "web"], "the box is stopped, not running", "`boxherd start web` starts it");
+    assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "web\n");
+}
+
+#[test]
 fn a_spec_with_an_unknown_key_is_refused_and_one_without_makes_a_box() {
     let Some(lab) = Lab::open("a_spec_with_an_unknown_key") else { return };
     let folder = tempfile::tempdir().expect("tempdir");

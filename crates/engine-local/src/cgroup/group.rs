@@ -247,8 +247,14 @@ impl Group {
 
 const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
 
+/// There are groups or processes in it.
+pub(super) fn is_in_use(error: &io::Error) -> bool {
+    let codes = [rustix::io::Errno::BUSY, rustix::io::Errno::NOTEMPTY];
+    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}
+
 /// Not there, or removed under our hands.
-fn is_absent(error: &io::Error) -> bool {
+pub(super) fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }

@@ -1,5 +1,8 @@
-//! Which hierarchy holds which controller, read from `/proc/self/mountinfo`. Pure.
+//! Which hierarchy holds which controller, read from `/proc/self/mountinfo`. Pure but for
+//! [`Layout::detect`].
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A controller that boxes use. On v2, freezing is no controller of its own, and neither is the
@@ -50,6 +53,14 @@ pub(crate) enum Place<'a> {
 }
 
 impl Layout {
+    /// Looks at this host.
+    pub(crate) fn detect() -> io::Result<Self> {
+        let layout = Self::parse(&fs::read_to_string("/proc/self/mountinfo")?);
+        let Some(root) = layout.unified() else { return Ok(layout) };
+        let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
+        Ok(layout.with_unified_controllers(&controllers))
+    }
+
     /// Reads the mounts; a mount of a part of a hierarchy does not count.
     pub(crate) fn parse(mountinfo: &str) -> Self {
         let mut layout = Self::default();

@@ -18,6 +18,9 @@ pub(crate) use layout::{Controller, Layout, Place};
 /// Processes and threads of a box whose spec sets no limit.
 const DEFAULT_PIDS: u64 = 4096;
 
+/// How often a group is tried to be made while others remove the folder that it is made in.
+const ATTEMPTS: usize = 100;
+
 /// The hierarchies of this host, and our folder in each.
 #[derive(Debug, Clone)]
 pub(crate) struct Hierarchies {
@@ -30,11 +33,7 @@ pub(crate) struct Hierarchies {
 impl Hierarchies {
     /// Looks at this host. `None` when this process may not make groups in it.
     pub(crate) fn detect(installation: &str) -> io::Result<Option<Self>> {
-        let mut layout = Layout::parse(&fs::read_to_string("/proc/self/mountinfo")?);
-        if let Some(root) = layout.unified() {
-            let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
-            layout = layout.with_unified_controllers(&controllers);
-        }
+        let layout = Layout::detect()?;
         let memory = rustix::system::sysinfo();
         let total = memory.totalram as u64 * u64::from(memory.mem_unit);
         let folder = format!("boxherd-{installation}");
@@ -53,11 +52,6 @@ impl Hierarchies {
     /// Whether `controller` is anywhere.
     pub(crate) fn has(&self, controller: Controller) -> bool {
         self.layout.place(controller).is_some()
-    }
-
-    /// Where `controller` is, for `doctor`.
-    pub(crate) fn place(&self, controller: Controller) -> Option<Place<'_>> {
-        self.layout.place(controller)
     }
 
     /// The groups of a box, whether they are there or not.
@@ -94,6 +88,17 @@ impl Hierarchies {
     }
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        for _ in 0..ATTEMPTS {
+            match self.try_to_make_folder(folder) {
+                // Whoever deletes what was the last box removes our folder under our hands.
+                Err(error) if group::is_absent(&error) => {}
+                made => return made,
+            }
+        }
+        self.try_to_make_folder(folder)
+    }
+
+    fn try_to_make_folder(&self, folder: &Path) -> io::Result<()> {
         match fs::create_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_ours(folder.parent().unwrap_or(folder))?;
@@ -127,16 +132,33 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// Removes the folders of this installation that are empty. For the end of an installation, and
-    /// for tests.
+    /// Removes the folders of this installation. For the end of an installation, and for tests: one
+    /// with a group in it is an error.
     pub(crate) fn remove_ours(&self) -> io::Result<()> {
-        let mut folders: Vec<PathBuf> = Vec::new();
-        for controller in Controller::ALL {
-            if let Some(Place::V1(root) | Place::V2(root)) = self.layout.place(controller) {
-                folders.push(root.join(&self.folder));
+        let mut folders = self.ours().into_iter();
+        folders.try_for_each(|folder| group::absent_is_fine(fs::remove_dir(folder)))
+    }
+
+    /// The same when the last box may have gone: where there is a group, and be it one that another
+    /// process has made just now, the folder stays.
+    pub(crate) fn remove_ours_if_empty(&self) -> io::Result<()> {
+        self.ours().into_iter().try_for_each(|folder| {
+            match group::absent_is_fine(fs::remove_dir(folder)) {
+                Err(error) if group::is_in_use(&error) => Ok(()),
+                removed => removed,
             }
-        }
+        })
+    }
+
+    /// The folder of this installation in each hierarchy, whether it is there or not.
+    fn ours(&self) -> Vec<PathBuf> {
+        let place = |controller| match self.layout.place(controller) {
+            Some(Place::V1(root) | Place::V2(root)) => Some(root.join(&self.folder)),
+            None => None,
+        };
+        let mut folders: Vec<_> = Controller::ALL.into_iter().filter_map(place).collect();
+        folders.sort_unstable();
         folders.dedup();
-        folders.iter().try_for_each(|folder| group::absent_is_fine(fs::remove_dir(folder)))
+        folders
     }
 }

@@ -79,7 +79,7 @@ fn join_groups(tasks: &[OwnedFd]) -> Result<(), Failure> {
 }
 
 /// Waits for a word of the helper's. Without a helper there is no box.
-fn wait_for(sync: &OwnedFd, word: u8) -> Result<(), Failure> {
+pub(super) fn wait_for(sync: &OwnedFd, word: u8) -> Result<(), Failure> {
     let mut heard = [0];
     let copy = sync.try_clone().map_err(Failure::at("listen to the helper"))?;
     File::from(copy).read_exact(&mut heard).map_err(Failure::at("listen to the helper"))?;
@@ -89,7 +89,7 @@ fn wait_for(sync: &OwnedFd, word: u8) -> Result<(), Failure> {
     }
 }
 
-fn become_root(ids: HostIds) -> io::Result<()> {
+pub(super) fn become_root(ids: HostIds) -> io::Result<()> {
     use rustix::process::{Gid, Uid};
     setsid()?;
     // With one id, nobody may change groups.
@@ -127,7 +127,7 @@ fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
 
 /// Attaches the layers somewhere below the old root, with which they go: an overlay takes mounts of
 /// this process's mount namespace only, and keeps those it has.
-fn stage(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<(), Failure> {
+pub(super) fn stage(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<(), Failure> {
     std::iter::once(layer).chain(lower).try_for_each(|tree| attach(tree, STAGE))
 }
 
@@ -136,7 +136,7 @@ const STAGE: &str = "/usr";
 
 /// The root of a box, mounted from inside: outside, an upper folder with an id map would make it
 /// read-only without a word.
-fn overlay(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<OwnedFd, Failure> {
+pub(super) fn overlay(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<OwnedFd, Failure> {
     use std::os::fd::AsRawFd as _;
     let at = || Failure::at("mount the overlay of the root");
     let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -153,7 +153,7 @@ fn overlay(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<OwnedFd, Failure> {
         .map_err(at())
 }
 
-const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
@@ -200,7 +200,7 @@ fn mount_kernel(nesting: bool, ids: HostIds) -> Result<(), Failure> {
     if nesting { Ok(()) } else { mask() }
 }
 
-fn mount_detached(
+pub(super) fn mount_detached(
     kind: &str,
     options: &[(&str, &str)],
     attributes: MountAttrFlags,

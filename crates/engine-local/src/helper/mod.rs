@@ -8,17 +8,20 @@
 mod child;
 mod hands;
 pub(crate) mod own_ids;
+pub(crate) mod probe;
 mod serve;
 mod start;
 pub(crate) mod wire;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use boxherd_sys::clone::{Forked, SingleThreaded, exit_now};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use self::probe::Probed;
 use self::wire::{Failure, Request, StartFds, Started, Work};
 
 /// A connection to helper processes. Cheap to clone.
@@ -80,6 +83,13 @@ impl Helper {
     /// Does something with files that may belong to any id of an ordinary user's boxes.
     pub(crate) fn work(&self, work: Work) -> Result<(), HelperError> {
         self.ask(&Request::Work(work), &[]).map(|((), _)| ())
+    }
+
+    /// Tries what a start does, in `folder`, which has [`probe::FOLDERS`].
+    pub(crate) fn probe(&self, folder: &Path) -> Result<Probed, HelperError> {
+        let root = rustix::process::geteuid().is_root();
+        let request = Request::Probe { folder: folder.to_owned(), root };
+        self.ask(&request, &[]).map(|(probed, _)| probed)
     }
 
     fn ask<T: serde::de::DeserializeOwned>(

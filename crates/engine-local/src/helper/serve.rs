@@ -15,6 +15,7 @@ use rustix::thread::{
 };
 
 use super::own_ids;
+use super::probe;
 use super::start::{self, Launched};
 use super::wire::{self, Failure, Request, StartFds, Work};
 use crate::storage;
@@ -77,6 +78,9 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
             Request::Start(request) => answer_start(&kept, &reply, &request, fds),
             Request::Rename(name) => wire::send(&reply, &rename(&kept, &name, fds), &[]),
             Request::Work(work) => answer_work(&kept, &reply, &work),
+            Request::Probe { folder, root } => {
+                wire::send(&reply, &probe::try_all(&kept, &folder, root), &[])
+            }
         };
         // Whoever asked may be gone by now; what was made is found by the next who looks.
         drop(sent);

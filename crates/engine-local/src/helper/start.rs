@@ -24,7 +24,7 @@ use super::wire::{Failure, Start, StartFds, Started};
 use crate::record::Runtime;
 use crate::root::devices;
 
-const NAMESPACES: i32 =
+pub(super) const NAMESPACES: i32 =
     CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC;
 
 /// Says to the child that its ids exist.
@@ -154,14 +154,14 @@ fn take_on(id: u32) -> rustix::io::Result<()> {
 }
 
 /// Tells the child to go on. One that has ended meanwhile has said why, which is read later.
-fn tell(mut sync: &File, what: u8) -> Result<(), Failure> {
+pub(super) fn tell(mut sync: &File, what: u8) -> Result<(), Failure> {
     match sync.write_all(&[what]) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         told => told.map_err(Failure::at("talk to the box's first process")),
     }
 }
 
-fn map_ids(proc: &str, ids: HostIds) -> io::Result<()> {
+pub(super) fn map_ids(proc: &str, ids: HostIds) -> io::Result<()> {
     let map = match ids {
         // The kernel wants extents that lie within those of the namespace around it.
         HostIds { own: true, count: 2.., .. } => format!("0 0 1\n1 1 {}\n", ids.count - 1),
@@ -252,7 +252,7 @@ fn bind(path: &str, attributes: Attributes<'_>) -> Result<OwnedFd, Failure> {
     Ok(tree)
 }
 
-fn detach(base: impl std::os::fd::AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
+pub(super) fn detach(base: impl std::os::fd::AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;

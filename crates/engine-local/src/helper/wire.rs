@@ -27,6 +27,13 @@ pub(crate) enum Request {
     Rename(String),
     /// Do something with files that may belong to any id of an ordinary user's boxes.
     Work(Work),
+    /// Try what a start does, for `doctor`.
+    Probe {
+        /// Where, with [`super::probe::FOLDERS`] in it.
+        folder: std::path::PathBuf,
+        /// Whether the asker is root.
+        root: bool,
+    },
 }
 
 /// What is done with trees of files.
@@ -136,7 +143,7 @@ pub(crate) struct Started {
 }
 
 /// A step that failed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Failure {
     /// Such as `mount proc on /proc`.
     pub(crate) step: String,

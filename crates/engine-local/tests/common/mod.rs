@@ -39,7 +39,11 @@ impl Subject for Local {
 impl Drop for Local {
     fn drop(&mut self) {
         // Every case has deleted its boxes.
-        self.open().and_then(|engine| engine.dismantle()).expect("nothing is left");
+        self.open().and_then(|engine| engine.dismantle()).expect("no box is left");
+        let left = boxherd_testkit::Leftovers::of_data(self.data.path()).find();
+        if !std::thread::panicking() {
+            assert!(left.is_empty(), "left behind: {left:#?}");
+        }
     }
 }
 

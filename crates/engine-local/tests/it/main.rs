@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             let folder = tempfile::tempdir().map_err(Failed::from)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let engine = open(folder.path(), &helper);
-            let marker = boxherd_testkit::Leftovers::of(engine.installation());
+            let marker = boxherd_testkit::Leftovers::of_data(folder.path());
             let result = runtime.block_on(a_box_runs_a_command_and_leaves_nothing(engine.clone()));
             engine.dismantle().map_err(Failed::from)?;
             assert_eq!(marker.find(), Vec::<String>::new());

@@ -66,8 +66,19 @@ impl Files {
     /// A file or a whole tree as a tar archive; names in it are relative to the directory, and a
     /// file that is no directory is the only entry.
     pub fn tar_out(&self, path: impl AsRef<Path>) -> Result<FileReader, LinkError> {
+        self.tar_out_as(path, "")
+    }
+
+    /// Like [`tar_out`](Self::tar_out), but a directory is an entry itself, called `prefix`, and
+    /// the names of what is in it begin so.
+    pub fn tar_out_as(
+        &self,
+        path: impl AsRef<Path>,
+        prefix: impl AsRef<Path>,
+    ) -> Result<FileReader, LinkError> {
         let path = path.as_ref();
-        let request = Request::TarOut(proto::Path { path: path_bytes(path) });
+        let prefix = path_bytes(prefix.as_ref());
+        let request = Request::TarOut(proto::TarOut { path: path_bytes(path), prefix });
         Ok(FileReader::new(self.conn.request(request)?, About::new("read", path)))
     }
 

@@ -1,0 +1,31 @@
+//! What `--help` shows at its end: commands to copy.
+
+pub(super) const START: &str = "\
+Examples:
+  boxherd start web
+  boxherd ls -o name | xargs -r boxherd start";
+
+pub(super) const STOP: &str = "\
+Examples:
+  boxherd stop web db
+  boxherd stop --grace 1s web";
+
+pub(super) const RESTART: &str = "\
+Examples:
+  boxherd restart web
+  boxherd restart --grace 0s web    # ends it at once";
+
+pub(super) const SUSPEND: &str = "\
+Examples:
+  boxherd suspend web
+  boxherd exec web -- uptime        # wakes it";
+
+pub(super) const RESUME: &str = "\
+Examples:
+  boxherd resume web
+  boxherd ls -q -l tier=front | xargs -r boxherd resume";
+
+pub(super) const HIBERNATE: &str = "\
+Examples:
+  boxherd hibernate web
+  boxherd resume web                # goes on where it was, also after a reboot";
