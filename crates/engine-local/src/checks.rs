@@ -10,7 +10,37 @@ pub(crate) fn all(core: &Core) -> Vec<Check> {
     checks.extend(Controller::ALL.map(|controller| cgroup(core, controller)));
     checks.push(network(core));
     checks.push(disk(core));
+    checks.push(open_files());
     checks
+}
+
+/// More open files than any memory holds: then the memory of boxes is what bounds them.
+const BOUNDLESS: u64 = 1 << 40;
+
+/// How many files the machine may have open. Neither a user namespace nor a control group counts
+/// them, so that one box could have them all.
+fn open_files() -> Check {
+    const PATH: &str = "/proc/sys/fs/file-max";
+    let name = "open files".to_owned();
+    let read = std::fs::read_to_string(PATH);
+    match read.as_deref().map(|text| text.trim().parse::<u64>()) {
+        Ok(Ok(limit)) if limit >= BOUNDLESS => {
+            let found = "bounded by the memory of each box".to_owned();
+            Check { name, verdict: Verdict::Works, found, fix: None }
+        }
+        Ok(Ok(limit)) => Check {
+            name,
+            verdict: Verdict::Missing,
+            found: format!("{limit} for all boxes together, which one of them could use up"),
+            fix: Some("`sysctl -w fs.file-max=9223372036854775807`".to_owned()),
+        },
+        Ok(Err(_)) | Err(_) => Check {
+            name,
+            verdict: Verdict::Broken,
+            found: format!("`{PATH}` cannot be read"),
+            fix: Some("mount `proc` on `/proc`".to_owned()),
+        },
+    }
 }
 
 fn cgroup(core: &Core, controller: Controller) -> Check {

@@ -8,3 +8,4 @@ mod kernel;
 #[path = "../common/lab.rs"]
 mod lab;
 mod neighbours;
+mod quotas;
