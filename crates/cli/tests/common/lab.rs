@@ -51,6 +51,15 @@ impl Lab {
         })
     }
 
+    /// With a btrfs of its own in the data folder, so that disks have limits.
+    #[allow(dead_code, reason = "not every test target that has this module wants one")]
+    pub(crate) fn with_pool(test: &str) -> Option<Self> {
+        let able = boxherd_testkit::programs_or_skip(test, &["mkfs.btrfs", "umount"]);
+        let lab = able.then(|| Self::open(test)).flatten()?;
+        lab.boxherd(&["doctor", "--fix", "--pool", "1GiB"]).ok();
+        Some(lab)
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -113,6 +122,11 @@ impl Drop for Lab {
             if removed.code != Some(0) && !std::thread::panicking() {
                 panic!("cannot delete `{name}`: {}", removed.err);
             }
+        }
+        if self.data().join("pool.img").exists() {
+            let unmounted = Command::new("umount").arg(self.data().join("pool")).status();
+            let unmounted = unmounted.is_ok_and(|status| status.success());
+            assert!(unmounted || std::thread::panicking(), "the pool is still in use");
         }
         // They are kept for the next box; that they are empty is part of what is tested.
         for group in self.groups() {

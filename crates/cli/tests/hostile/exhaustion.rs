@@ -29,19 +29,6 @@ fn out_of_memory_ends_the_box_and_nobody_else() {
 }
 
 #[test]
-fn a_hundred_thousand_files_are_deleted_with_their_box() {
-    let Some(lab) = Lab::open("a_hundred_thousand_files_are_deleted_with_their_box") else {
-        return;
-    };
-    lab.create("many", &[]);
-    let touch =
-        "mkdir '/tmp/d'; for my $n (1..100000) { open my $f, '>', \"/tmp/d/$n\" or die $! }";
-    lab.boxherd(&["exec", "many", "--", "perl", "-e", touch]).ok();
-    lab.boxherd(&["rm", "--force", "many"]).ok();
-    assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
-}
-
-#[test]
 fn a_console_that_is_flooded_stays_small() {
     let Some(lab) = Lab::open("a_console_that_is_flooded_stays_small") else { return };
     lab.create(

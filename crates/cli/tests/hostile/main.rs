@@ -3,9 +3,12 @@
 //! Every test runs the real program on a real box. System calls without a command line tool are
 //! made with perl's `syscall`, which every Debian has (`perl-base` is essential).
 
+mod disks;
 mod exhaustion;
 mod kernel;
 #[path = "../common/lab.rs"]
 mod lab;
 mod neighbours;
 mod quotas;
+#[path = "../it/wait.rs"]
+mod wait;
