@@ -51,15 +51,6 @@ impl Lab {
         })
     }
 
-    /// With a btrfs of its own in the data folder, so that disks have limits.
-    #[allow(dead_code, reason = "not every test target that has this module wants one")]
-    pub(crate) fn with_pool(test: &str) -> Option<Self> {
-        let able = boxherd_testkit::programs_or_skip(test, &["mkfs.btrfs", "umount"]);
-        let lab = able.then(|| Self::open(test)).flatten()?;
-        lab.boxherd(&["doctor", "--fix", "--pool", "1GiB"]).ok();
-        Some(lab)
-    }
-
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

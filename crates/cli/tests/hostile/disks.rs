@@ -7,13 +7,21 @@ use std::path::Path;
 use crate::lab::Lab;
 use crate::wait;
 
+/// A data folder with a btrfs of its own, so that disks have limits.
+fn pooled(test: &str) -> Option<Lab> {
+    let able = boxherd_testkit::programs_or_skip(test, &["mkfs.btrfs", "umount"]);
+    let lab = able.then(|| Lab::open(test)).flatten()?;
+    lab.boxherd(&["doctor", "--fix", "--pool", "1GiB"]).ok();
+    Some(lab)
+}
+
 /// Fills the disk with one file and then, where single bytes still fit, with small ones.
 const FILL: &str = "dd if=/dev/zero of=/tmp/big bs=1M 2>&1; i=0
     while echo x > /tmp/$i; do i=$((i + 1)); test $i -lt 100000 || exit 9; done";
 
 #[test]
 fn a_full_disk_is_full_for_one_box() {
-    let Some(lab) = Lab::with_pool("a_full_disk_is_full_for_one_box") else { return };
+    let Some(lab) = pooled("a_full_disk_is_full_for_one_box") else { return };
     lab.create("hog", &["--disk", "64M"]);
     lab.create("neighbour", &["--disk", "64M"]);
     let said = lab.sh("hog", FILL);
@@ -31,7 +39,7 @@ fn a_full_disk_is_full_for_one_box() {
 
 #[test]
 fn what_is_copied_into_a_full_box_is_refused_and_leaves_the_old_file() {
-    let Some(lab) = Lab::with_pool("what_is_copied_into_a_full_box_is_refused") else { return };
+    let Some(lab) = pooled("what_is_copied_into_a_full_box_is_refused") else { return };
     lab.create("hog", &["--disk", "32M"]);
     lab.sh("hog", "echo old > /srv/file").ok();
     lab.sh("hog", FILL).ok();
@@ -45,7 +53,7 @@ fn what_is_copied_into_a_full_box_is_refused_and_leaves_the_old_file() {
 
 #[test]
 fn a_hundred_thousand_files_are_deleted_with_their_box() {
-    for lab in [Lab::open("a_hundred_thousand_files"), Lab::with_pool("a_hundred_thousand_files")] {
+    for lab in [Lab::open("a_hundred_thousand_files"), pooled("a_hundred_thousand_files")] {
         let Some(lab) = lab else { continue };
         lab.create("many", &[]);
         let touch = "for my $n (1..100000) { open my $f, '>', \"/tmp/file-$n\" or die $! }";
@@ -83,7 +91,7 @@ const REQUEST: &str = "my ($request, $from, $name) = @ARGV;
 
 #[test]
 fn subvolumes_cannot_be_made_inside() {
-    let Some(lab) = Lab::with_pool("subvolumes_cannot_be_made_inside") else { return };
+    let Some(lab) = pooled("subvolumes_cannot_be_made_inside") else { return };
     for (name, flags) in [("flat", &[][..]), ("nesting", &["--nesting"])] {
         lab.create(name, &[&["--disk", "64M"], flags].concat());
         // BTRFS_IOC_SUBVOL_CREATE, BTRFS_IOC_SUBVOL_CREATE_V2, BTRFS_IOC_SNAP_CREATE_V2

@@ -3,6 +3,7 @@
 //! Every test runs the real program on a real box. System calls without a command line tool are
 //! made with perl's `syscall`, which every Debian has (`perl-base` is essential).
 
+mod agents;
 mod disks;
 mod exhaustion;
 mod kernel;
