@@ -126,7 +126,7 @@ fn one_that_says_nothing_is_given_up() {
 #[test]
 fn one_that_sends_garbage_is_believed_nothing() {
     let garbage: Play = |mut stream| {
-        let noise: Vec<u8> = (0..100_000_u32).map(|n| (n * 7919 >> 3) as u8).collect();
+        let noise: Vec<u8> = (0..100_000_u32).map(|n| ((n * 7919) >> 3) as u8).collect();
         while stream.write_all(&noise).is_ok() {}
     };
     ends_in("one_that_sends_garbage", garbage, "broke the protocol");
