@@ -3,75 +3,16 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
 use std::thread;
 
-use boxherd_link::frame::{FLAG_END, Header, Kind, PREFACE};
-use boxherd_link::proto::{Answer, Failure, Hello, PROTOCOL, Reply, Started};
-use prost::Message as _;
+use boxherd_link::frame::{Header, Kind};
+use boxherd_link::proto::{Answer, Failure};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::{Lab, Said};
-
-/// What an agent does with a connection.
-type Play = fn(UnixStream);
-
-/// Puts a listener of ours in the place of the agent's, which goes on with the test's process.
-fn replace_agent(lab: &Lab, play: Play) {
-    let socket = folder(lab).join("link.sock");
-    fs::remove_file(&socket).expect("the agent listens");
-    let listener = UnixListener::bind(&socket).expect("bind");
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || play(stream));
-        }
-    });
-}
-
-/// The folder of the only box.
-fn folder(lab: &Lab) -> PathBuf {
-    let mut boxes = fs::read_dir(lab.data().join("boxes")).expect("boxes").flatten();
-    boxes.next().expect("a box").path()
-}
-
-fn frame(kind: Kind, flags: u8, channel: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("small");
-    [&Header { length, kind, flags, channel, stream }.encode()[..], payload].concat()
-}
-
-fn greeting() -> Vec<u8> {
-    let hello = Hello { protocol: PROTOCOL, oldest_protocol: PROTOCOL, ..Hello::default() };
-    [&PREFACE[..], &frame(Kind::Hello, 0, 0, 0, &hello.encode_to_vec())].concat()
-}
-
-fn reply(answer: Answer) -> Vec<u8> {
-    Reply { answer: Some(answer) }.encode_to_vec()
-}
-
-/// Says that the command of the first stream has started.
-fn started() -> Vec<u8> {
-    let started = reply(Answer::Started(Started { id: 7, stdin: 0, stdin_open: false }));
-    frame(Kind::Message, 0, 0, 1, &started)
-}
-
-/// Greets, waits for the first question, says `words`, and listens until the host hangs up.
-fn greet_then(mut stream: UnixStream, words: &[u8]) {
-    let mut heard = [0; 4096];
-    // The host's own greeting comes first, and may come with the question.
-    let begun = stream.write_all(&greeting()).and_then(|()| stream.read(&mut heard));
-    let asked = |heard: &[u8]| heard.windows(5).any(|w| w == [Kind::Open.as_u8(), 0, 0, 0, 1]);
-    let mut so_far = heard[..begun.unwrap_or(0)].to_vec();
-    while !asked(&so_far) {
-        match stream.read(&mut heard) {
-            Ok(0) | Err(_) => return,
-            Ok(count) => so_far.extend_from_slice(&heard[..count]),
-        }
-    }
-    // The host may hang up in the middle.
-    drop(stream.write_all(words));
-    while stream.read(&mut heard).is_ok_and(|count| count > 0) {}
-}
+use crate::rogue::{Play, answers, folder, last_words, replace_agent, started};
 
 /// The box has a name, a state and an end, whatever its agent does.
 fn is_managed(lab: &Lab) {
@@ -134,7 +75,7 @@ fn one_that_sends_garbage_is_believed_nothing() {
 
 #[test]
 fn one_that_greets_and_then_says_nothing_is_given_up() {
-    ends_in("one_that_greets", |stream| greet_then(stream, &[]), "did not answer within 20 s");
+    ends_in("one_that_greets", |stream| answers(stream, &[]), "did not answer within 20 s");
 }
 
 #[test]
@@ -142,7 +83,7 @@ fn one_that_lies_about_a_length_is_believed_nothing() {
     let liar: Play = |stream| {
         let header =
             Header { length: u32::MAX, kind: Kind::Message, flags: 0, channel: 0, stream: 1 };
-        greet_then(stream, &header.encode());
+        answers(stream, &[header.encode().to_vec()]);
     };
     ends_in("one_that_lies_about_a_length", liar, "a frame of 4294967295 bytes was announced");
 }
@@ -150,15 +91,16 @@ fn one_that_lies_about_a_length_is_believed_nothing() {
 #[test]
 fn one_that_floods_is_believed_nothing() {
     // Each is in order, but more may not wait.
-    let flood: Play = |stream| greet_then(stream, &started().repeat(1000));
+    let flood: Play = |stream| answers(stream, &[started().repeat(1000)]);
     ends_in("one_that_floods", flood, "broke the protocol");
 }
 
 #[test]
 fn what_it_says_cannot_drive_the_terminal() {
     let rude: Play = |stream| {
-        let failure = Failure { cause: 0, errno: 0, message: "\x1b[2Jgone\r\n".repeat(1000) };
-        greet_then(stream, &frame(Kind::Message, FLAG_END, 0, 1, &reply(Answer::Failure(failure))));
+        let message = "\x1b[2Jgone\r\n".repeat(1000);
+        let failure = Answer::Failure(Failure { cause: 0, errno: 0, message });
+        answers(stream, &[last_words(1, failure)]);
     };
     let Some(lab) = Lab::open("what_it_says_cannot_drive_the_terminal") else { return };
     lab.create("evil", &[]);
@@ -173,7 +115,7 @@ fn what_it_says_cannot_drive_the_terminal() {
 fn a_command_that_is_never_ended_is_given_up_after_its_timeout() {
     let Some(lab) = Lab::open("a_command_that_is_never_ended") else { return };
     lab.create("evil", &[]);
-    replace_agent(&lab, |stream| greet_then(stream, &started()));
+    replace_agent(&lab, |stream| answers(stream, &[started()]));
     let said = lab.boxherd(&["exec", "--timeout", "1s", "evil", "--", "true"]);
     fails_with(&said, 125, "did not end the command");
     is_managed(&lab);
@@ -195,19 +137,13 @@ fn one_that_is_stopped_by_a_signal_is_silent() {
 fn one_that_accepts_nothing_is_refused_at_once() {
     let Some(lab) = Lab::open("one_that_accepts_nothing") else { return };
     lab.create("evil", &[]);
-    let socket = folder(&lab).join("link.sock");
-    fs::remove_file(&socket).expect("the agent listens");
-    let listener = rustix::net::socket(
-        rustix::net::AddressFamily::UNIX,
-        rustix::net::SocketType::STREAM,
-        None,
-    )
-    .expect("a socket");
-    let address = rustix::net::SocketAddrUnix::new(&socket).expect("short");
-    rustix::net::bind(&listener, &address).expect("bind");
-    rustix::net::listen(&listener, 0).expect("listen");
+    let path = folder(&lab).join("link.sock");
+    fs::remove_file(&path).expect("the agent listens");
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+    bind(&listener, &SocketAddrUnix::new(&path).expect("short")).expect("bind");
+    listen(&listener, 0).expect("listen");
     // Fills the queue, which has room for one.
-    let _waiting = UnixStream::connect(&socket).expect("connect");
+    let _waiting = UnixStream::connect(&path).expect("connect");
     is_given_up(&lab, "it accepts no more connections");
     is_managed(&lab);
 }

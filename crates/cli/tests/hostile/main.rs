@@ -4,6 +4,7 @@
 //! made with perl's `syscall`, which every Debian has (`perl-base` is essential).
 
 mod agents;
+mod copies;
 mod disks;
 mod exhaustion;
 mod kernel;
@@ -11,5 +12,6 @@ mod kernel;
 mod lab;
 mod neighbours;
 mod quotas;
+mod rogue;
 #[path = "../it/wait.rs"]
 mod wait;
