@@ -11,6 +11,7 @@ mod kernel;
 #[path = "../common/lab.rs"]
 mod lab;
 mod neighbours;
+mod networks;
 mod quotas;
 mod rogue;
 #[path = "../it/wait.rs"]
