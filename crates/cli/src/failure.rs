@@ -119,7 +119,7 @@ impl From<boxherd_link::LinkError> for Failure {
         use boxherd_link::LinkError as E;
         let code = match error {
             E::Lost { .. } | E::Closed => "link-lost",
-            E::HandshakeTimeout { .. } => "agent-silent",
+            E::Silent { .. } => "agent-silent",
             E::Protocol(_) | E::Version { .. } => "protocol",
             E::File { .. } => "file",
             E::Dial { .. } => "port",

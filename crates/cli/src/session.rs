@@ -2,9 +2,11 @@
 
 use std::future::pending;
 use std::io;
+use std::time::Duration;
 
 use boxherd_link::{Exec, ExecControl, ExecEvent, ExecStdin, ExitStatus, PtySize};
 use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Instant, timeout_at};
 
 use crate::args::TtyFlags;
 use crate::failure::Failure;
@@ -19,14 +21,22 @@ pub(crate) struct Session {
     pub(crate) stdin: bool,
     /// It gets a terminal of this size.
     pub(crate) pty: Option<PtySize>,
+    /// When its agent should have ended it.
+    pub(crate) timeout: Option<Duration>,
 }
+
+/// How much longer than the timeout an agent may take to say that the command has ended.
+const SLACK: Duration = Duration::from_secs(5);
+/// How much output may come after that, in bytes: pipes and windows that were full hold less.
+const REST: usize = 4 << 20;
 
 impl Session {
     /// As the flags say: input goes in when it is no terminal, or with `-i`.
-    pub(crate) fn new(flags: TtyFlags) -> Self {
+    pub(crate) fn new(flags: TtyFlags, timeout: Option<Duration>) -> Self {
         Self {
             stdin: flags.interactive || !terminal::input_is_terminal(),
             pty: flags.tty.then(terminal::size),
+            timeout,
         }
     }
 
@@ -45,7 +55,7 @@ impl Session {
         let control = exec.control();
         let input = exec.stdin().filter(|_| self.stdin);
         tokio::select! {
-            ended = output(&mut exec) => ended,
+            ended = output(&mut exec, self.timeout) => ended,
             failed = feed(input) => Err(failed),
             failed = follow_size(self.pty.is_some(), &control) => Err(failed),
             failed = pass_signals(signals, &control) => Err(failed),
@@ -53,16 +63,35 @@ impl Session {
     }
 }
 
-async fn output(exec: &mut Exec) -> Result<ExitStatus, Failure> {
+/// Writes what the command writes, until it ends. An agent that does not end it after `timeout` is
+/// not waited for; whoever reads our output may take longer.
+async fn output(exec: &mut Exec, timeout: Option<Duration>) -> Result<ExitStatus, Failure> {
     let (stdout, stderr) = (Output::stdout(), Output::stderr());
+    let patience = timeout.and_then(|timeout| timeout.checked_add(SLACK));
+    let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
+    let mut rest = REST;
     loop {
-        let written = match exec.next().await? {
-            ExecEvent::Stdout(bytes) => stdout.write(bytes).await,
-            ExecEvent::Stderr(bytes) => stderr.write(bytes).await,
+        let event = match deadline {
+            Some(deadline) => {
+                timeout_at(deadline, exec.next()).await.map_err(|_| not_ended())??
+            }
+            None => exec.next().await?,
+        };
+        let (output, bytes) = match event {
+            ExecEvent::Stdout(bytes) => (stdout, bytes),
+            ExecEvent::Stderr(bytes) => (stderr, bytes),
             ExecEvent::Exit(status) => return Ok(status),
         };
-        written.map_err(|error| Failure::output(&error))?;
+        if deadline.is_some_and(|deadline| deadline < Instant::now()) {
+            rest = rest.checked_sub(bytes.len()).ok_or_else(not_ended)?;
+        }
+        output.write(bytes).await.map_err(|error| Failure::output(&error))?;
     }
+}
+
+fn not_ended() -> Failure {
+    Failure::new("agent-silent", "the agent did not end the command when its time was up")
+        .hint("`boxherd restart` gives the box a new agent")
 }
 
 /// Gives the command our input; returns only when it cannot be read.

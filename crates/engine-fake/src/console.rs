@@ -37,9 +37,10 @@ impl Console {
         let written = self.written.lock();
         let skip = usize::try_from(from).unwrap_or(usize::MAX).saturating_sub(written.gone);
         let rest = &written.kept[skip.min(written.kept.len())..];
-        let start = written.gone + written.kept.len() - rest.len();
+        let end = written.gone + written.kept.len();
+        let start = end - rest.len();
         let data = Bytes::copy_from_slice(&rest[..rest.len().min(SHOWN)]);
-        ConsoleChunk { start: start as u64, data }
+        ConsoleChunk { start: start as u64, data, end: end as u64 }
     }
 }
 

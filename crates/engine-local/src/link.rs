@@ -39,15 +39,12 @@ impl Warm {
 impl Core {
     /// A new stream to the agent of a box.
     pub(crate) fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
+        let failed = at("connect to the agent");
         let stream = match self.warm.take(id) {
-            Some(stream) => stream,
-            None => dial(&self.folder(id)).map_err(|error| self.no_stream(id, error))?,
+            Some(stream) => stream.set_nonblocking(true).map(|()| stream),
+            None => Ok(dial(&self.folder(id)).map_err(|error| self.no_stream(id, error))?),
         };
-        let adopt = |stream: UnixStream| {
-            stream.set_nonblocking(true)?;
-            tokio::net::UnixStream::from_std(stream)
-        };
-        Ok(Box::new(adopt(stream).map_err(at("connect to the agent"))?))
+        Ok(Box::new(stream.and_then(tokio::net::UnixStream::from_std).map_err(failed)?))
     }
 
     fn no_stream(&self, id: BoxId, error: io::Error) -> EngineError {
@@ -58,6 +55,11 @@ impl Core {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 EngineError::WrongState { op: "connect", found: "stopped" }
             }
+            io::ErrorKind::WouldBlock => EngineError::Refused {
+                step: "connect to the agent".to_owned(),
+                source: "it accepts no more connections".into(),
+                hint: Some("`boxherd restart` and `boxherd rm --force` do without it".to_owned()),
+            },
             _ => at("connect to the agent")(error),
         }
     }

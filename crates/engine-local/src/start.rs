@@ -15,6 +15,7 @@ use boxherd_net::netd::NetdCommand;
 use prost::Message as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::cgroup::Joins;
 use crate::core::Core;
@@ -240,10 +241,14 @@ fn socket_path(folder: &OwnedFd) -> String {
     format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd())
 }
 
-/// A connection to the agent that listens in a box's folder.
+/// A connection to the agent that listens in a box's folder, for use without blocking. One that
+/// accepts no more has filled its queue, which is `EAGAIN` at once and no wait.
 pub(crate) fn dial(folder: &BoxFolder) -> io::Result<UnixStream> {
     let handle = open_folder(folder.path().to_owned())?;
-    UnixStream::connect(socket_path(&handle))
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(socket_path(&handle))?)?;
+    Ok(socket.into())
 }
 
 /// The configuration in memory that nobody can change any more.

@@ -103,7 +103,7 @@ impl Core {
         let read_at = |offset, buffer: &mut [u8]| file.read_at(buffer, offset);
         let chunk = console_ring::read(read_at, from, CONSOLE_CHUNK);
         let chunk = chunk.map_err(at("read the console"))?;
-        Ok(ConsoleChunk { start: chunk.start, data: chunk.data })
+        Ok(ConsoleChunk { start: chunk.start, data: chunk.data, end: chunk.end })
     }
 
     pub(crate) fn usage(&self, id: BoxId) -> Result<Usage, EngineError> {

@@ -76,6 +76,9 @@ pub struct ConsoleChunk {
     pub start: u64,
     /// What was written there.
     pub data: Bytes,
+    /// Where what is there ended when this was read: whoever reads up to here and no further ends,
+    /// however much the box goes on to write.
+    pub end: u64,
 }
 
 impl ConsoleChunk {

@@ -132,7 +132,7 @@ impl Conn {
         tokio::spawn(driver::drive(Arc::clone(&shared)));
         let conn = Self { shared: Arc::new(Handle(shared)) };
         let greeting = tokio::time::timeout(timeout, conn.greeting()).await;
-        match greeting.unwrap_or(Err(LinkError::HandshakeTimeout { after: timeout })) {
+        match greeting.unwrap_or(Err(LinkError::Silent { after: timeout })) {
             Ok(theirs) => Ok((conn, theirs)),
             Err(error) => {
                 conn.abort(error.clone());

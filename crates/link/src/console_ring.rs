@@ -44,6 +44,8 @@ pub struct Chunk {
     pub start: u64,
     /// What was written there.
     pub data: Bytes,
+    /// Where what is there ended when this was read, by the box's account.
+    pub end: u64,
 }
 
 impl Header {
@@ -119,7 +121,8 @@ pub fn read(
     }
     let after = header(&mut read_at)?.unwrap_or(before);
     let lost = after.start().saturating_sub(start).min(data.len() as u64);
-    Ok(Chunk { start: start + lost, data: data.freeze().slice(lost as usize..) })
+    let data = data.freeze().slice(lost as usize..);
+    Ok(Chunk { start: start + lost, data, end: before.end })
 }
 
 fn read_full(
@@ -210,7 +213,7 @@ mod tests {
         let mut second = Writer::new(&file, 16);
         write(&mut file, &mut second, b"second");
         assert_eq!(&read_from(&file, 0, 100).data[..], b"first second");
-        assert_eq!(read_from(&file, 100, 100), Chunk { start: 12, data: Bytes::new() });
+        assert_eq!(read_from(&file, 100, 100), Chunk { start: 12, data: Bytes::new(), end: 12 });
     }
 
     #[test]
@@ -233,7 +236,8 @@ mod tests {
             0,
             100,
         );
-        assert_eq!(chunk.unwrap(), Chunk { start: 2, data: Bytes::from_static(b"cdefgh") });
+        let data = Bytes::from_static(b"cdefgh");
+        assert_eq!(chunk.unwrap(), Chunk { start: 2, data, end: 8 });
     }
 
     proptest! {

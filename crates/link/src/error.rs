@@ -20,9 +20,9 @@ pub enum LinkError {
     /// This side closed the link.
     #[error("the link was closed")]
     Closed,
-    /// The agent did not answer the greeting in time. A suspended box is silent.
+    /// The agent did not answer a greeting or a question in time. A suspended box is silent.
     #[error("the agent did not answer within {} s", .after.as_secs())]
-    HandshakeTimeout {
+    Silent {
         /// How long it was given.
         after: Duration,
     },

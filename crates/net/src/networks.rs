@@ -114,6 +114,7 @@ impl Networks {
         let eth0 = index_of(&inside, "eth0")?;
         send(&inside, |batch| {
             route::up(batch, "bring up loopback", LOOPBACK);
+            route::forgo_neighbours(batch, eth0);
             route::add_address(batch, eth0, lease.address());
             route::up_without_ipv6(batch, "bring up `eth0`", eth0);
             route::pin_neighbour(batch, eth0, lease.subnet.gateway(), lease.gateway_mac());

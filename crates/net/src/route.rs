@@ -36,6 +36,7 @@ const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_RP_FILTER: u16 = 8;
 const STRICT: u32 = 1;
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 0x80;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -120,6 +121,17 @@ pub(crate) fn rename_link(batch: &mut Batch, index: u32, name: &str) {
 pub(crate) fn up(batch: &mut Batch, what: &'static str, index: u32) {
     batch.request(what, RTM_SETLINK, 0, |body| {
         body.fixed(&link(index, true));
+    });
+}
+
+/// Has a device learn no neighbours. Any program can have the kernel look for any number of them,
+/// and those it looks for cannot be evicted: one box could fill the table of all namespaces.
+pub(crate) fn forgo_neighbours(batch: &mut Batch, index: u32) {
+    batch.request("learn no neighbours", RTM_SETLINK, 0, |body| {
+        let mut fixed = link(index, false);
+        fixed[8..12].copy_from_slice(&IFF_NOARP.to_ne_bytes());
+        fixed[12..16].copy_from_slice(&IFF_NOARP.to_ne_bytes());
+        body.fixed(&fixed);
     });
 }
 

@@ -16,7 +16,7 @@ use crate::signals::Signals;
 /// Runs a command in a box that exists.
 pub(super) async fn exec(app: &App, args: ExecArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
-    let session = Session::new(args.tty);
+    let session = Session::new(args.tty, args.timeout);
     let mut request = ExecRequest::argv(args.cmd);
     request.env = variables(args.env)?;
     request.workdir = args.workdir;

@@ -13,24 +13,42 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Prints the console.
 pub(super) async fn logs(app: &App, args: LogsArgs) -> Result<(), Failure> {
+    let from = so_far(app, &args).await?;
+    if args.follow { follow(app, &args, from).await } else { Ok(()) }
+}
+
+/// Prints what is there now, and says where that ends. A box that writes faster than we read is not
+/// run after.
+async fn so_far(app: &App, args: &LogsArgs) -> Result<u64, Failure> {
     let herd = app.herd().await?;
-    let mut from = 0;
+    let (mut from, mut end) = (0, None);
     let mut kept = Vec::new();
     loop {
         let chunk = herd.console(&args.name, from).await?;
-        from = chunk.next();
-        if chunk.data.is_empty() {
-            break;
-        }
+        let end = *end.get_or_insert(chunk.end);
+        let data = up_to(end, chunk.start, &chunk.data);
         match args.tail {
-            Some(_) => kept.extend_from_slice(&chunk.data),
-            None => app.printer.bytes(&chunk.data)?,
+            Some(_) => kept.extend_from_slice(data),
+            None => app.printer.bytes(data)?,
         }
+        let next = chunk.next().min(end);
+        if next <= from || next == end {
+            app.printer.bytes(last_lines(&kept, args.tail.unwrap_or(0)))?;
+            return Ok(next);
+        }
+        from = next;
     }
-    app.printer.bytes(last_lines(&kept, args.tail.unwrap_or(0)))?;
-    if !args.follow {
-        return Ok(());
-    }
+}
+
+/// What of `data`, which begins at `start`, is before `end`.
+fn up_to(end: u64, start: u64, data: &[u8]) -> &[u8] {
+    let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+    &data[..length.min(data.len())]
+}
+
+/// Prints what comes, until the box has stopped and everything was printed.
+async fn follow(app: &App, args: &LogsArgs, mut from: u64) -> Result<(), Failure> {
+    let herd = app.herd().await?;
     loop {
         // Looked at first: what it wrote before it stopped is still to be read.
         let state = herd.show(&args.name).await?.state;
@@ -58,7 +76,15 @@ fn last_lines(text: &[u8], count: usize) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::last_lines;
+    use super::{last_lines, up_to};
+
+    #[test]
+    fn what_comes_after_the_end_is_left() {
+        assert_eq!(up_to(7, 5, b"abc"), b"ab");
+        assert_eq!(up_to(8, 5, b"abc"), b"abc");
+        assert_eq!(up_to(u64::MAX, 5, b"abc"), b"abc");
+        assert_eq!(up_to(4, 5, b"abc"), b"", "the ring has moved past it");
+    }
 
     #[test]
     fn the_last_lines_are_the_last() {

@@ -17,7 +17,7 @@ use crate::signals::Signals;
 pub(super) async fn run(app: &App, args: RunArgs) -> Result<ExitCode, Failure> {
     // From here on no signal ends us before the box is deleted.
     let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
-    let session = Session::new(args.tty);
+    let session = Session::new(args.tty, args.timeout);
     let name = match args.name {
         Some(name) => name,
         None => app.herd().await?.suggest_name(),

@@ -16,5 +16,5 @@ pub(super) async fn shell(app: &App, args: ShellArgs) -> Result<ExitCode, Failur
     let flags = TtyFlags { interactive: true, tty: terminal::input_is_terminal() };
     let mut request = login_shell();
     request.user = args.user;
-    run_in(app, &args.name, request, Session::new(flags), &mut signals).await.map(code)
+    run_in(app, &args.name, request, Session::new(flags, None), &mut signals).await.map(code)
 }

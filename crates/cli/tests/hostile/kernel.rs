@@ -135,3 +135,24 @@ fn the_link_cannot_be_opened_from_inside() {
     lab.sh("evil", "grep -q sock /proc/net/unix").refused();
     assert_eq!(lab.sh("evil", "find / -xdev -type s 2>/dev/null | wc -l").ok().trim(), "0");
 }
+
+#[test]
+fn nothing_types_into_a_terminal() {
+    let Some(lab) = Lab::open("nothing_types_into_a_terminal") else { return };
+    // Into the one that controls its own session, where nobody would need to be root for it:
+    // TIOCGPTPEER, TIOCSCTTY, then TIOCSTI and TIOCLINUX. TIOCGWINSZ shows that it is a terminal.
+    let script =
+        "$SIG{HUP} = 'IGNORE'; open my $pty, '+<', '/dev/ptmx' or die; my $unlock = pack 'i', 0;
+        syscall(16, fileno $pty, 0x40045431, $unlock) == 0 or die;
+        my $terminal = syscall(16, fileno $pty, 0x5441, 2); die $! if $terminal < 0;
+        syscall(16, $terminal, 0x540e, 0) == 0 or die $!;
+        for my $request (0x5413, 0x5412, 0x541c) {
+            my $typed = 'x' x 8;
+            print syscall(16, $terminal, $request, $typed) == 0 ? 'done' : $! + 0, ' ';
+        }";
+    for (name, flags) in [("flat", &[][..]), ("nesting", &["--nesting"])] {
+        lab.create(name, flags);
+        let said = lab.boxherd(&["exec", name, "--", "perl", "-e", script]);
+        assert_eq!(said.out, "done 1 1 ", "EPERM twice: {said:?}");
+    }
+}

@@ -3,9 +3,10 @@
 //!
 //! `kernel.rs` has the helper try what a start does, `groups.rs` makes a control group, `network.rs`
 //! makes a network where nobody sees it, `subids.rs` says how many ids boxes have, `programs.rs`
-//! asks what is installed, `disk.rs` looks at the data folder.
+//! asks what is installed, `disk.rs` looks at the data folder, `files.rs` at what all boxes share.
 
 mod disk;
+mod files;
 mod groups;
 mod kernel;
 mod network;
@@ -28,6 +29,7 @@ pub fn host(data: &Path, helper: &Helper) -> Vec<Check> {
     checks.extend(network::all());
     checks.push(subids::check(ids));
     checks.push(disk::space(data));
+    checks.push(files::check());
     checks.extend(programs::all());
     checks
 }

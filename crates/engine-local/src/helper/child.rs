@@ -166,7 +166,8 @@ const KERNEL: [Kernel; 6] = [
     (
         "devpts",
         "/dev/pts",
-        &[("gid", "5"), ("mode", "620"), ("ptmxmode", "666")],
+        // The machine has 4,096 terminals (`kernel.pty.max`), of which no box may take all.
+        &[("gid", "5"), ("mode", "620"), ("ptmxmode", "666"), ("max", "256")],
         MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC),
     ),
     (

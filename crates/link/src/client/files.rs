@@ -152,7 +152,8 @@ impl Files {
         self.tell("make directory", path, ask).await
     }
 
-    /// Removes a file, an empty directory, or with `recursive` a tree. Links are not followed.
+    /// Removes a file, an empty directory, or with `recursive` a tree, which takes as long as it
+    /// takes. Links are not followed.
     pub async fn remove(
         &self,
         path: impl AsRef<Path>,
@@ -161,7 +162,8 @@ impl Files {
         let path = path.as_ref();
         let RemoveOptions { recursive, missing_ok } = options;
         let ask = Ask::Remove(proto::Remove { path: path_bytes(path), recursive, missing_ok });
-        self.tell("remove", path, ask).await
+        let removed = super::ask_at_leisure(&self.conn, ask).await;
+        done(removed.map_err(|error| About::new("remove", path).name(error))?)
     }
 
     /// Renames, replacing what is at `to`.
@@ -253,10 +255,7 @@ impl Files {
     }
 
     async fn tell(&self, op: &'static str, path: &Path, ask: Ask) -> Result<(), LinkError> {
-        match self.ask(op, path, ask).await? {
-            Answer::Done(_) => Ok(()),
-            _ => Err(unexpected()),
-        }
+        done(self.ask(op, path, ask).await?)
     }
 }
 
@@ -268,6 +267,13 @@ impl fmt::Debug for Files {
 
 fn pair(from: &Path, to: &Path) -> proto::Pair {
     proto::Pair { from: path_bytes(from), to: path_bytes(to) }
+}
+
+fn done(answer: Answer) -> Result<(), LinkError> {
+    match answer {
+        Answer::Done(_) => Ok(()),
+        _ => Err(unexpected()),
+    }
 }
 
 fn stat(answer: Answer) -> Result<FileStat, LinkError> {

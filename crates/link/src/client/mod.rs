@@ -30,6 +30,13 @@ use crate::{LinkError, Violation};
 /// How long an agent may take to greet.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long an agent may take to answer a question, or to say that a command has started. What takes
+/// as long as it takes has no such limit: commands, the content of files, the removal of trees.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a farewell may take to be sent.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A link to one agent. Cheap to clone; one task of the runtime drives it.
 ///
 /// When the last clone, and everything that was made from it, is gone, the agent is told goodbye
@@ -80,7 +87,7 @@ impl Link {
     /// user, no such directory); a program that is missing or not executable is an exit with 127
     /// or 126 and a message on its error output, as in a shell.
     pub async fn exec(&self, request: ExecRequest) -> Result<Exec, LinkError> {
-        Exec::start(self.conn.request(Request::Exec(request.into()))?).await
+        within(ANSWER_TIMEOUT, Exec::start(self.conn.request(Request::Exec(request.into()))?)).await
     }
 
     /// Takes a running command over from a lost link, or from another client. Output goes on after
@@ -88,7 +95,7 @@ impl Link {
     pub async fn reattach(&self, id: ExecId, from: Offsets) -> Result<Exec, LinkError> {
         let request = proto::Reattach { id: id.0, stdout: from.stdout, stderr: from.stderr };
         let stream = self.conn.request(Request::Reattach(request))?;
-        Exec::resume(stream, id, from).await
+        within(ANSWER_TIMEOUT, Exec::resume(stream, id, from)).await
     }
 
     /// The files of the box.
@@ -100,7 +107,8 @@ impl Link {
     /// Connects to a TCP port on the loopback of the box, IPv4 first.
     pub async fn dial(&self, port: u16) -> Result<PortStream, LinkError> {
         let request = proto::Dial { port: port.into() };
-        PortStream::connect(self.conn.request(Request::Dial(request))?, port).await
+        let stream = self.conn.request(Request::Dial(request))?;
+        within(ANSWER_TIMEOUT, PortStream::connect(stream, port)).await
     }
 
     /// The TCP ports on which something in the box listens, in order.
@@ -137,14 +145,17 @@ impl Link {
     /// the agent has gone.
     pub async fn stop(&self, grace: Duration) -> Result<(), LinkError> {
         let stop = proto::Stop { grace_ms: Millis::from(grace).0 };
-        match ask(&self.conn, Ask::Stop(stop)).await {
-            // It may be gone before its answer is out: that is what was asked for.
-            Ok(Answer::Done(_)) | Err(LinkError::Lost { .. }) => {}
-            Ok(_) => return Err(unexpected()),
-            Err(error) => return Err(error),
-        }
-        self.conn.closed().await;
-        Ok(())
+        let gone = async {
+            match ask_at_leisure(&self.conn, Ask::Stop(stop)).await {
+                // It may be gone before its answer is out: that is what was asked for.
+                Ok(Answer::Done(_)) | Err(LinkError::Lost { .. }) => {}
+                Ok(_) => return Err(unexpected()),
+                Err(error) => return Err(error),
+            }
+            self.conn.closed().await;
+            Ok(())
+        };
+        within(grace.saturating_add(ANSWER_TIMEOUT), gone).await
     }
 
     /// Waits until the link has ended and says why.
@@ -152,9 +163,12 @@ impl Link {
         self.conn.closed().await
     }
 
-    /// Says goodbye and waits until it is sent. Commands that were not detached end.
+    /// Says goodbye and waits until it is sent. Commands that were not detached end. An agent that
+    /// does not even read is left without a word after two seconds.
     pub async fn close(&self) {
-        self.conn.close().await;
+        if tokio::time::timeout(FAREWELL_TIMEOUT, self.conn.close()).await.is_err() {
+            self.conn.abort(LinkError::Closed);
+        }
     }
 }
 
@@ -171,8 +185,21 @@ fn unexpected() -> LinkError {
 
 /// Asks one question.
 async fn ask(conn: &Conn, ask: Ask) -> Result<Answer, LinkError> {
+    within(ANSWER_TIMEOUT, ask_at_leisure(conn, ask)).await
+}
+
+/// Asks one question whose answer may be long in coming.
+async fn ask_at_leisure(conn: &Conn, ask: Ask) -> Result<Answer, LinkError> {
     let stream = conn.request(Request::Call(proto::Call { ask: Some(ask) }))?;
     answer(&stream).await
+}
+
+/// What comes of `answered`, unless the agent is silent for too long.
+async fn within<T>(
+    after: Duration,
+    answered: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    tokio::time::timeout(after, answered).await.unwrap_or(Err(LinkError::Silent { after }))
 }
 
 /// The next control message on a stream on which no data is due.

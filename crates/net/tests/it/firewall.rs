@@ -153,6 +153,8 @@ fn a_spoofed_hardware_address_is_dropped() {
     }
     let host = Host::new();
     let (thief, victim) = (host.default_box("thief"), host.default_box("victim"));
+    // Without its pin it finds the gateway by asking, which it does not by itself.
+    thief.ip("link set dev eth0 arp on");
     let receiver = host.outside.udp((OUTSIDE, 9));
     for stolen in [victim.lease.mac().to_string(), "02:00:00:00:00:99".to_owned()] {
         thief.ip(&format!("link set eth0 address {stolen}"));
@@ -171,11 +173,25 @@ fn a_port_carries_only_its_own_pair_of_addresses() {
     }
     let host = Host::new();
     let (thief, victim) = (host.default_box("thief"), host.default_box("victim"));
+    // Without its pin it finds the gateway by asking, which it does not by itself.
+    thief.ip("link set dev eth0 arp on");
     let receiver = host.outside.udp((OUTSIDE, 9));
     thief.ip(&format!("link set eth0 address {}", victim.lease.mac()));
     thief.ip(&format!("address add {}/32 dev eth0", victim.address()));
     thief.udp((victim.address(), 0)).send_to(b"stolen", (OUTSIDE, 9)).unwrap();
     assert!(receiver.recv(&mut [0; 8]).is_err());
+}
+
+#[test]
+fn a_box_learns_no_neighbours() {
+    if !plays_host("firewall::a_box_learns_no_neighbours") {
+        return;
+    }
+    let host = Host::new();
+    let guest = host.default_box("guest");
+    let link = guest.run(|| said("ip", "link show dev eth0"));
+    assert!(link.contains("NOARP"), "{link}");
+    assert!(guest.pings(guest.lease.gateway()), "the gateway is pinned");
 }
 
 /// Whether a box has learnt the hardware address of a neighbour.
@@ -191,7 +207,8 @@ fn arp_is_answered_for_the_gateway_and_only_to_the_truthful() {
     let host = Host::new();
     let (thief, victim) = (host.default_box("thief"), host.default_box("victim"));
     let gateway = thief.lease.gateway();
-    // A box that has lost its pinned neighbour finds the gateway again.
+    // A box that may change its device, and has lost its pinned neighbour, finds the gateway again.
+    thief.ip("link set dev eth0 arp on");
     thief.ip("neighbour flush dev eth0 nud permanent");
     assert!(thief.pings(gateway));
     assert!(knows(&thief, gateway));

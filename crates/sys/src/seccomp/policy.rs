@@ -231,7 +231,7 @@ const TIME: &[libc::c_long] = &[
     libc::SYS_clock_adjtime,
 ];
 
-/// Waiting. The old asynchronous I/O is here, `io_uring` is not.
+/// Waiting. `io_uring` is not here, and the asynchronous I/O before it is [`ABSENT`].
 const WAITING: &[libc::c_long] = &[
     libc::SYS_ppoll,
     libc::SYS_pselect6,
@@ -243,11 +243,6 @@ const WAITING: &[libc::c_long] = &[
     libc::SYS_inotify_add_watch,
     libc::SYS_inotify_rm_watch,
     libc::SYS_inotify_init1,
-    libc::SYS_io_setup,
-    libc::SYS_io_destroy,
-    libc::SYS_io_getevents,
-    libc::SYS_io_submit,
-    libc::SYS_io_cancel,
 ];
 
 /// Connections. Which sockets there may be is decided in [`CONDITIONAL`].
@@ -387,6 +382,17 @@ const ALLOWED: &[&[libc::c_long]] = &[
     LEGACY,
 ];
 
+/// Answered as by a kernel that was built without it, so that programs do it another way. The
+/// contexts of asynchronous I/O come out of one number for the whole machine, `fs.aio-max-nr`, which
+/// one box could use up.
+const ABSENT: &[libc::c_long] = &[
+    libc::SYS_io_setup,
+    libc::SYS_io_destroy,
+    libc::SYS_io_getevents,
+    libc::SYS_io_submit,
+    libc::SYS_io_cancel,
+];
+
 const NAMESPACES: libc::c_int = libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWNET
@@ -406,6 +412,21 @@ const NETLINK: Decision = Match {
         (libc::NETLINK_KOBJECT_UEVENT as u32, Allow),
     ],
     otherwise: &REFUSE,
+};
+
+// `linux/fs.h`: copies that share blocks began with btrfs and have its type, 0x94.
+const FICLONE: u32 = 0x4004_9409;
+const FICLONERANGE: u32 = 0x4020_940d;
+const FIDEDUPERANGE: u32 = 0xc018_9436;
+
+/// The other requests of btrfs, by the type in their second byte. Subvolumes and snapshots would take
+/// files to where a box's limit and its deletion do not look. `ENOTTY` is what any other filesystem
+/// answers.
+const BTRFS: Decision = Match {
+    argument: 1,
+    mask: 0xff00,
+    cases: &[(0x9400, Errno(libc::ENOTTY as u16))],
+    otherwise: &Allow,
 };
 
 /// What depends on arguments.
@@ -434,14 +455,20 @@ const CONDITIONAL: &[(libc::c_long, Decision)] = &[
             otherwise: &Errno(libc::EAFNOSUPPORT as u16),
         },
     ),
-    // Both type into a terminal as if its user had.
     (
         libc::SYS_ioctl,
         Match {
             argument: 1,
             mask: WHOLE,
-            cases: &[(libc::TIOCSTI as u32, REFUSE), (libc::TIOCLINUX as u32, REFUSE)],
-            otherwise: &Allow,
+            cases: &[
+                // Both type into a terminal as if its user had.
+                (libc::TIOCSTI as u32, REFUSE),
+                (libc::TIOCLINUX as u32, REFUSE),
+                (FICLONE, Allow),
+                (FICLONERANGE, Allow),
+                (FIDEDUPERANGE, Allow),
+            ],
+            otherwise: &BTRFS,
         },
     ),
     // Linux, with or without address randomisation, 32-bit address spaces, and the question.
@@ -508,6 +535,7 @@ impl Policy {
         let mut policy = Self { decisions: vec![REFUSE; LAST_KNOWN as usize + 1] };
         ALLOWED.iter().copied().flatten().for_each(|number| policy.set(*number, Allow));
         CONDITIONAL.iter().for_each(|(number, decision)| policy.set(*number, *decision));
+        ABSENT.iter().for_each(|number| policy.set(*number, UNKNOWN));
         if nesting {
             NESTING.iter().for_each(|number| policy.set(*number, Allow));
         } else {

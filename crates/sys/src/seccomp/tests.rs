@@ -108,6 +108,32 @@ fn nothing_types_into_a_terminal() {
 }
 
 #[test]
+fn btrfs_copies_blocks_and_nothing_else() {
+    // As `linux/btrfs.h` and `linux/fs.h` have them.
+    const SUBVOL_CREATE: u64 = 0x5000_940e;
+    const SNAP_CREATE_V2: u64 = 0x5000_9417;
+    const SUBVOL_CREATE_V2: u64 = 0x5000_9418;
+    const TREE_SEARCH: u64 = 0xd000_9411;
+    for nesting in [false, true] {
+        let request = |request: u64| call(nesting, libc::SYS_ioctl, [0, request, 0, 0, 0, 0]);
+        for copies in [0x4004_9409, 0x4020_940d, 0xc018_9436] {
+            assert_eq!(request(copies), ALLOW, "{copies:#x}");
+        }
+        for other in [SUBVOL_CREATE, SNAP_CREATE_V2, SUBVOL_CREATE_V2, TREE_SEARCH] {
+            assert_eq!(request(other), errno(libc::ENOTTY), "{other:#x}");
+        }
+    }
+}
+
+#[test]
+fn asynchronous_io_is_absent() {
+    for nesting in [false, true] {
+        assert_eq!(call(nesting, libc::SYS_io_setup, [0; 6]), errno(libc::ENOSYS));
+        assert_eq!(call(nesting, libc::SYS_io_submit, [0; 6]), errno(libc::ENOSYS));
+    }
+}
+
+#[test]
 fn other_architectures_are_killed() {
     let program = Program::compile(&Policy::new(false));
     assert_eq!(run(&program, 0x4000_0003, 1, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
