@@ -1,7 +1,7 @@
 //! The [`Engine`] of this machine: what blocks runs in threads of its own.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,7 +29,8 @@ const AGENT_SLACK: Duration = Duration::from_secs(2);
 pub struct LocalEngine {
     name: EngineName,
     core: Arc<Core>,
-    probed: Arc<Probed>,
+    /// Probed when somebody asks: who only uses a box does not.
+    probed: Arc<OnceLock<Probed>>,
     netd: Option<Arc<NetdCommand>>,
 }
 
@@ -40,8 +41,11 @@ impl LocalEngine {
     /// Blocks for about a millisecond.
     pub fn open(name: EngineName, data: &Path, helper: Helper) -> Result<Self, EngineError> {
         let core = Core::open(data, helper)?;
-        let probed = Arc::new(Probed::probe(&core));
-        Ok(Self { name, core: Arc::new(core), probed, netd: None })
+        Ok(Self { name, core: Arc::new(core), probed: Arc::default(), netd: None })
+    }
+
+    fn probed(&self) -> &Probed {
+        self.probed.get_or_init(|| Probed::probe(&self.core))
     }
 
     /// Starts `netd` with this command when a box on a network needs it. Without, names do not
@@ -126,11 +130,11 @@ impl Engine for LocalEngine {
     }
 
     fn capabilities(&self) -> &CapabilitySet {
-        &self.probed.set
+        &self.probed().set
     }
 
     fn why_not(&self, capability: Capability) -> String {
-        self.probed.why_not(capability)
+        self.probed().why_not(capability)
     }
 
     async fn checks(&self) -> Vec<Check> {

@@ -346,7 +346,8 @@ pub struct WriteOptions {
     pub at: Option<u64>,
     /// With `at`: the file ends after the last byte written.
     pub truncate: bool,
-    /// On disk before [`finish`](crate::FileWriter::finish) returns.
+    /// On disk before [`finish`](crate::FileWriter::finish) returns. Without it, a crash of the host
+    /// soon afterwards may leave neither the old content nor the new.
     pub sync: bool,
 }
 

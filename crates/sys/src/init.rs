@@ -65,10 +65,22 @@ pub fn credit_entropy(random: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets all threads allocate from one arena: an arena for each costs more than the waiting.
+/// Lets all threads allocate from one arena, since an arena for each costs more than the waiting, and
+/// lets that arena keep some free memory: otherwise every buffer of a bulk transfer is mapped, faulted
+/// in page by page, and unmapped again. [`trim_memory`] gives it back.
 pub fn use_one_arena() {
-    // SAFETY: takes numbers; must precede the second thread to have its full effect.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    /// From this size on an allocation gets a mapping of its own, in bytes.
+    const MAPPED: c_int = 1024 * 1024;
+    /// As much may be free at the arena's end, in bytes.
+    const KEPT: c_int = 4 * 1024 * 1024;
+    for (parameter, value) in [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_MMAP_THRESHOLD, MAPPED),
+        (libc::M_TRIM_THRESHOLD, KEPT),
+    ] {
+        // SAFETY: takes numbers; must precede the second thread to have its full effect.
+        unsafe { libc::mallopt(parameter, value) };
+    }
 }
 
 /// Gives memory that the allocator holds and nobody uses back to the kernel.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -119,6 +120,40 @@ async fn a_torn_upload_leaves_the_old_file_and_nothing_else() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "it is written beside its place");
     drop(writer);
     only(dir.path(), "f", "old").await;
+}
+
+#[tokio::test]
+async fn a_large_file_replaces_another_at_once_and_leaves_nothing_beside_it() {
+    let (files, dir) = files().await;
+    let path = dir.path().join("f");
+    let content = |byte| vec![byte; 2_000_000];
+    put(&files, &path, &content(1), WriteOptions::default()).await;
+    let mut reader = fs::File::open(&path).unwrap();
+    put(&files, &path, &content(2), WriteOptions::default()).await;
+    let mut seen = Vec::new();
+    reader.read_to_end(&mut seen).unwrap();
+    assert!(seen == content(1), "who reads the old file reads it to its end");
+    assert!(fs::read(&path).unwrap() == content(2));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_directory_made_during_an_upload_stays() {
+    let (files, dir) = files().await;
+    let path = dir.path().join("f");
+    fs::write(&path, "old").unwrap();
+    let mut writer = files.write(&path, WriteOptions::default()).unwrap();
+    writer.send(Bytes::from(vec![1; 2_000_000])).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(errno(within(writer.finish()).await), 21);
+    assert!(path.is_dir());
+    within(async {
+        while fs::read_dir(dir.path()).unwrap().count() != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

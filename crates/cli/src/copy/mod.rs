@@ -6,19 +6,19 @@
 
 mod here;
 mod pack;
+mod pieces;
 mod pipe;
 mod place;
 mod unpack;
 
 use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use boxherd_link::{FileKind, Files, LinkError, MkdirOptions, ReadRange, TarOptions, WriteOptions};
-use bytes::{Bytes, BytesMut};
 
 use self::here::NewFile;
+use self::pieces::Pieces;
 use self::place::{Found, Source, place};
 use crate::failure::Failure;
 use crate::progress::Bar;
@@ -157,33 +157,20 @@ impl From<LinkError> for SendError {
 
 async fn send_file(
     files: &Files,
-    mut from: File,
+    from: File,
     to: &Path,
     mode: u32,
     bar: &Bar,
 ) -> Result<(), SendError> {
     let options = WriteOptions { mode: Some(mode), ..WriteOptions::default() };
     let mut writer = files.write(to, options)?;
+    let mut pieces = Pieces::of(from);
     loop {
-        let piece = read_piece(&mut from).map_err(SendError::Read)?;
+        let piece = pieces.next().map_err(SendError::Read)?;
         if piece.is_empty() {
             return Ok(writer.finish().await?);
         }
         bar.advance(piece.len());
         writer.send(piece).await?;
-    }
-}
-
-fn read_piece(from: &mut File) -> std::io::Result<Bytes> {
-    let mut piece = BytesMut::zeroed(PIECE);
-    loop {
-        match from.read(&mut piece) {
-            Ok(count) => {
-                piece.truncate(count);
-                return Ok(piece.freeze());
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
