@@ -138,8 +138,8 @@ impl Engine for LocalEngine {
     }
 
     async fn checks(&self) -> Vec<Check> {
-        let probed = Arc::clone(&self.probed);
-        let checked = self.blocking(move |core| Ok(crate::checks::all(core, &probed))).await;
+        let this = self.clone();
+        let checked = self.blocking(move |core| Ok(crate::checks::all(core, this.probed()))).await;
         checked.unwrap_or_else(|error| vec![crate::checks::failed(&error)])
     }
 
