@@ -73,11 +73,9 @@ pub fn use_one_arena() {
     const MAPPED: c_int = 1024 * 1024;
     /// As much may be free at the arena's end, in bytes.
     const KEPT: c_int = 4 * 1024 * 1024;
-    for (parameter, value) in [
-        (libc::M_ARENA_MAX, 1),
-        (libc::M_MMAP_THRESHOLD, MAPPED),
-        (libc::M_TRIM_THRESHOLD, KEPT),
-    ] {
+    for (parameter, value) in
+        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, MAPPED), (libc::M_TRIM_THRESHOLD, KEPT)]
+    {
         // SAFETY: takes numbers; must precede the second thread to have its full effect.
         unsafe { libc::mallopt(parameter, value) };
     }
