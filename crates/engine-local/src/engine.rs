@@ -138,8 +138,9 @@ impl Engine for LocalEngine {
     }
 
     async fn checks(&self) -> Vec<Check> {
-        let probed = Arc::clone(&self.probed);
-        let checked = self.blocking(move |core| Ok(crate::checks::all(core, &probed))).await;
+        let engine = self.clone();
+        let checked =
+            self.blocking(move |core| Ok(crate::checks::all(core, engine.probed()))).await;
         checked.unwrap_or_else(|error| vec![crate::checks::failed(&error)])
     }
 
