@@ -125,6 +125,7 @@ impl Core {
             lease: lease.cloned(),
             networks: (self.data.root().to_owned(), self.data.installation().to_owned()),
             files: identity::files(id, record, lease, new_identity),
+            runs: !config.cmd.is_empty(),
             new_identity,
             boot_id: self.boot_id.clone(),
             tasks: fds.tasks.len(),

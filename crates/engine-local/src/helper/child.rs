@@ -24,7 +24,7 @@ use rustix::thread::{
 };
 
 use super::serve::HostIds;
-use super::start::{IDS, Mounts, NETWORK, chain};
+use super::start::{GO, IDS, Mounts, chain};
 use super::wire::{Failure, Start, StartFds};
 use crate::identity;
 
@@ -56,7 +56,6 @@ fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infa
     rustix::system::sethostname(request.hostname.as_bytes())
         .map_err(Failure::at("set the host name"))?;
     write_files(request);
-    wait_for(sync, NETWORK)?;
     if request.lease.is_none() {
         boxherd_net::raise_loopback().map_err(|error| Failure {
             step: "bring up the loopback device".to_owned(),
@@ -67,7 +66,7 @@ fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infa
     if !request.nesting {
         drop_capabilities(ids)?;
     }
-    execute(fds, filter)
+    execute(fds, filter, sync)
 }
 
 /// Joins the groups of v1 hierarchies, then makes them the root of what the box sees of groups.
@@ -317,7 +316,11 @@ fn drop_capabilities(ids: HostIds) -> Result<(), Failure> {
     Ok(())
 }
 
-fn execute(fds: StartFds, filter: &Program) -> Result<std::convert::Infallible, Failure> {
+fn execute(
+    fds: StartFds,
+    filter: &Program,
+    sync: &OwnedFd,
+) -> Result<std::convert::Infallible, Failure> {
     let at = || Failure::at("hand descriptors to the agent");
     let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
     let stdio =
@@ -331,6 +334,7 @@ fn execute(fds: StartFds, filter: &Program) -> Result<std::convert::Infallible, 
     default_signals();
     let argv = [CString::from(c"boxherd-agent")];
     let env = [CString::from(c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")];
+    wait_for(sync, GO)?;
     filter.install().map_err(Failure::at("install the system call filter"))?;
     Err(Failure::at("execute the agent")(exec_fd(agent.as_fd(), &argv, &env)))
 }

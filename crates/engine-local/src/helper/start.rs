@@ -29,8 +29,8 @@ pub(super) const NAMESPACES: i32 =
 
 /// Says to the child that its ids exist.
 pub(super) const IDS: u8 = b'i';
-/// Says to the child that its network is there.
-pub(super) const NETWORK: u8 = b'n';
+/// Says to the child that the box is on record, and has what its main program needs.
+pub(super) const GO: u8 = b'g';
 
 /// A box whose agent executes.
 pub(super) struct Launched {
@@ -97,11 +97,17 @@ fn attend(
     lap(timings, "ids", at);
     let at = Instant::now();
     write_runtime(request, fds, pid).map_err(Failure::at("write `runtime.json`"))?;
+    // The agent does nothing by itself but run a main program; all else waits for the engine.
+    if !request.runs {
+        tell(&sync, GO)?;
+    }
     if let Some(lease) = &request.lease {
         plug(request, lease, &proc)?;
     }
     lap(timings, "net", at);
-    tell(&sync, NETWORK)?;
+    if request.runs {
+        tell(&sync, GO)?;
+    }
     let at = Instant::now();
     // Closed by the execution of the agent; anything that comes before is what went wrong.
     let mut said = Vec::new();

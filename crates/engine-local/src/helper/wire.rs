@@ -70,6 +70,8 @@ pub(crate) struct Start {
     pub(crate) networks: (std::path::PathBuf, String),
     /// Files of the box's own root that depend on the start: path, content.
     pub(crate) files: Vec<(String, String)>,
+    /// Whether the agent runs a main program at once, which finds the network there.
+    pub(crate) runs: bool,
     /// Whether what tells one machine from another is to be made anew: machine id, SSH host keys.
     pub(crate) new_identity: bool,
     /// Which boot this is.
