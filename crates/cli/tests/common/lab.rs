@@ -11,8 +11,16 @@ use boxherd_testkit::{Ids, Leftovers, USER, as_user};
 #[derive(Debug)]
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
-    /// Who runs the program, if not root.
-    user: Option<Ids>,
+    who: Who,
+}
+
+/// Who runs the program.
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    Root,
+    User(Ids),
+    /// Root, who sees no unified hierarchy of control groups.
+    OnV1,
 }
 
 /// What a command said.
@@ -49,7 +57,20 @@ impl From<Output> for Said {
 impl Lab {
     /// `None` when the test cannot run here, which was said aloud.
     pub(crate) fn open(test: &str) -> Option<Self> {
-        boxherd_testkit::root_or_skip(test).then(|| Self { folder: folder(), user: None })
+        boxherd_testkit::root_or_skip(test).then(|| Self { folder: folder(), who: Who::Root })
+    }
+
+    /// The same on a host that has the first version of control groups only.
+    pub(crate) fn on_v1(test: &str) -> Option<Self> {
+        if !Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists()
+            || !Path::new("/sys/fs/cgroup/freezer").exists()
+        {
+            boxherd_testkit::skip(test, "control groups are not of both versions");
+            return None;
+        }
+        let mut lab = Self::open(test)?;
+        lab.who = Who::OnV1;
+        Some(lab)
     }
 
     /// The same for an ordinary user.
@@ -57,7 +78,7 @@ impl Lab {
         boxherd_testkit::user_or_skip(test, ids).then(|| {
             let folder = folder();
             chown(folder.path(), Some(USER), Some(USER)).expect("chown");
-            Self { folder, user: Some(ids) }
+            Self { folder, who: Who::User(ids) }
         })
     }
 
@@ -67,9 +88,16 @@ impl Lab {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_boxherd"));
-        let mut command = match self.user {
-            Some(ids) => as_user(program, ids),
-            None => Command::new(program),
+        let mut command = match self.who {
+            Who::Root => Command::new(program),
+            Who::User(ids) => as_user(program, ids),
+            Who::OnV1 => {
+                let hide = "umount /sys/fs/cgroup/unified && exec \"$@\"";
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "private", "sh", "-c", hide, "sh"]);
+                command.arg(program);
+                command
+            }
         };
         command.arg("--data").arg(self.data()).args(args).stdin(Stdio::null());
         command

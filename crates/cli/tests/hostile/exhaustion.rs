@@ -46,3 +46,11 @@ fn a_console_that_is_flooded_stays_small_and_is_not_run_after() {
     }
     assert_eq!(lab.sh("loud", "echo fine").ok(), "fine\n");
 }
+
+#[test]
+fn a_box_out_of_memory_ends_on_the_first_version() {
+    let Some(lab) = Lab::on_v1("a_box_out_of_memory_ends_on_the_first_version") else { return };
+    lab.create("hog", &["--memory", "32M"]);
+    lab.sh("hog", "exec perl -e '$x = \"a\" x 1e8; sleep 60'").refused();
+    assert_eq!(lab.state("hog"), "stopped oom");
+}

@@ -5,6 +5,7 @@
 
 mod bench;
 mod boxes;
+mod cgroup_v1;
 mod commands;
 mod console;
 mod copies;
