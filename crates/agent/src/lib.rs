@@ -51,8 +51,6 @@ pub struct AgentConfig {
     pub children: Children,
     /// Whether this is process 1 of a box: `stop` then ends every process there is.
     pub process_one: bool,
-    /// Whether this process asks to be killed first when memory runs out: what it starts does not.
-    pub oom_first: bool,
     /// What a command gets that does not ask for another.
     pub defaults: Defaults,
 }
@@ -84,7 +82,7 @@ impl Default for AgentConfig {
     fn default() -> Self {
         let (children, root) = (Children::by_pidfd(), PathBuf::from("/"));
         let defaults = Defaults::default();
-        Self { root, children, process_one: false, oom_first: false, defaults }
+        Self { root, children, process_one: false, defaults }
     }
 }
 

@@ -12,6 +12,9 @@ pub(crate) const OURS: u8 = 125;
 /// What a shell makes of a program that SIGPIPE ended.
 const BROKEN_PIPE: u8 = 141;
 
+/// The code of a link that broke while it was used.
+pub(crate) const LINK_LOST: &str = "link-lost";
+
 /// Why a command of ours failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -68,6 +71,14 @@ impl Failure {
         }
     }
 
+    /// The stable code, of what is to be told.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Told { code, .. } => Some(code),
+            Self::BrokenPipe | Self::Quiet => None,
+        }
+    }
+
     /// The lines for standard error; empty when there is nothing to tell.
     pub(crate) fn render(&self, json: bool, color: bool) -> String {
         let Self::Told { message, code, hint } = self else { return String::new() };
@@ -118,7 +129,7 @@ impl From<boxherd_link::LinkError> for Failure {
     fn from(error: boxherd_link::LinkError) -> Self {
         use boxherd_link::LinkError as E;
         let code = match error {
-            E::Lost { .. } | E::Closed => "link-lost",
+            E::Lost { .. } | E::Closed => LINK_LOST,
             E::Silent { .. } => "agent-silent",
             E::Protocol(_) | E::Version { .. } => "protocol",
             E::File { .. } => "file",

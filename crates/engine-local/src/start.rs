@@ -98,7 +98,7 @@ impl Core {
 
     fn groups(&self, id: BoxId, record: &BoxRecord) -> Result<Joins, EngineError> {
         let Some(hierarchies) = &self.hierarchies else {
-            return Ok(Joins { unified: None, tasks: Vec::new() });
+            return Ok(Joins::default());
         };
         let group = hierarchies.make(id, &record.spec.limits);
         group.and_then(|group| group.joins()).map_err(at("make the box's control groups"))
@@ -130,6 +130,7 @@ impl Core {
             boot_id: self.boot_id.clone(),
             tasks: fds.tasks.len(),
             unified: fds.unified.is_some(),
+            memory: fds.memory.is_some(),
         };
         timings.push("files", begun.elapsed());
         let (started, pidfd) = self.helper.start(request, &fds).map_err(helper)?;
@@ -158,7 +159,6 @@ impl Core {
             workdir: spec.workdir.clone(),
             user: spec.user.clone(),
             restart: Some(spec.restart.into()),
-            oom_first: true,
             ..AgentConfig::default()
         };
         let env = |(name, value): (&String, &String)| boxherd_link::proto::Env {
@@ -219,6 +219,7 @@ impl Core {
             exit: exit.into(),
             unified: joins.unified,
             tasks: joins.tasks,
+            memory: joins.memory,
         };
         Ok((fds, stream))
     }

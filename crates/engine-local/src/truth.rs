@@ -54,23 +54,9 @@ impl Core {
         if pidfd.is_none() {
             return self.reason(id, &folder).map(|reason| Some(TruthState::Stopped(reason)));
         }
-        if self.end_if_out_of_memory(id)? {
-            return Ok(Some(TruthState::Stopped(StopReason::Oom)));
-        }
         let frozen = self.group(id).map_or(Ok(false), |group| group.is_frozen());
         let frozen = frozen.map_err(at("look at the freezer"))?;
         Ok(Some(if frozen { TruthState::Suspended } else { TruthState::Running }))
-    }
-
-    /// The kernel's first victim should be the agent, and with it the box. Where it took another, a
-    /// box that has lost a process to this is ended by whoever looks next.
-    fn end_if_out_of_memory(&self, id: BoxId) -> Result<bool, EngineError> {
-        let Some(group) = self.group(id) else { return Ok(false) };
-        if group.oom_kills().map_err(at("look at the memory group"))? == 0 {
-            return Ok(false);
-        }
-        group.kill().map_err(at("end a box that is out of memory"))?;
-        Ok(true)
     }
 
     fn reason(&self, id: BoxId, folder: &BoxFolder) -> Result<StopReason, EngineError> {
@@ -83,6 +69,7 @@ impl Core {
         if runtime.boot_id != self.boot_id {
             return Ok(StopReason::HostReboot);
         }
+        // Counted by the kernel, so no claim of the box's.
         let killed = self.group(id).map_or(Ok(0), |group| group.oom_kills());
         if killed.map_err(at("look at the memory group"))? > 0 {
             return Ok(StopReason::Oom);

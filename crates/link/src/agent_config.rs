@@ -3,7 +3,8 @@
 //! By convention descriptor [`LISTENER_FD`] is the unix socket on which the agent serves links
 //! (bound and listening, made by the host), [`CONFIG_FD`] holds an [`AgentConfig`] with its length
 //! before it (protobuf's length-delimited form), and [`CONSOLE_FD`], when there is one, is the
-//! console's ring file. None of it travels in arguments or environment, which every process of the
+//! console's ring file. [`MEMORY_BELL_FD`] and [`MEMORY_KILLS_FD`] come together, where the kernel
+//! does not itself end a whole box that runs out of memory. None of it travels in arguments or environment, which every process of the
 //! box can read.
 
 use prost::Message;
@@ -17,6 +18,11 @@ pub const CONSOLE_FD: i32 = 5;
 /// A file for the exit code of the main program, in decimal: written once, when it has ended for
 /// good. Closed when nobody wants to know.
 pub const EXIT_FD: i32 = 6;
+/// What becomes readable when the box, or a control group around it, runs out of memory: an eventfd.
+pub const MEMORY_BELL_FD: i32 = 7;
+/// The box's `memory.oom_control` of cgroup v1, which counts the processes that the kernel has
+/// killed. The agent ends everything once it has counted one.
+pub const MEMORY_KILLS_FD: i32 = 8;
 
 /// The longest configuration an agent accepts, in bytes.
 pub const MAX_CONFIG: usize = 1024 * 1024;
@@ -47,10 +53,7 @@ pub struct AgentConfig {
     /// Size of the console's ring without its header, in bytes; 0 for the default.
     #[prost(uint64, tag = "7")]
     pub console_size: u64,
-    /// Makes the agent the first victim when memory runs out, so that the whole box goes. Only
-    /// honoured by process 1.
-    #[prost(bool, tag = "8")]
-    pub oom_first: bool,
+    // Tag 8 was `oom_first`, and stays unused.
 }
 
 /// What happens when `cmd` ends.

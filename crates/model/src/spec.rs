@@ -186,7 +186,8 @@ pub enum Isolation {
     Gvisor,
 }
 
-/// What happens when `cmd` ends. The agent restarts it with a growing pause.
+/// What happens when `cmd` ends. The agent restarts it with a growing pause. A box that runs out of
+/// memory ends whole, agent included, and stays stopped under every policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartPolicy {

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -202,7 +202,7 @@ fn spawn_in(
         let first = ends[0].as_ref().filter(|_| terminal);
         ends[i].as_ref().or(first).map_or(inner.null.as_fd(), AsFd::as_fd)
     };
-    let started = inner.config.children.spawn(&Spawn {
+    inner.config.children.spawn(&Spawn {
         programs: &prepared.programs,
         argv: &prepared.argv,
         env: &prepared.env,
@@ -210,11 +210,7 @@ fn spawn_in(
         stdio: [fd(0), fd(1), fd(2)],
         credentials: credentials(user),
         terminal,
-    })?;
-    if inner.config.oom_first {
-        spare_from_oom(started.0);
-    }
-    Ok(started)
+    })
 }
 
 /// `None` when the agent is that user already: then nothing need be permitted.
@@ -233,17 +229,6 @@ fn credentials(user: &User) -> Option<Credentials<'_>> {
 /// Where an ordinary user has made the box and has one id to give to it, nobody may change groups.
 fn groups_are_fixed() -> bool {
     std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.trim_ascii() == b"deny")
-}
-
-/// The agent asks to be killed first when memory runs out, and its children inherit that. It is
-/// undone here and not in the child: until the child executes it shares the memory of the agent,
-/// which box root may not touch, and its files in `/proc` belong to nobody in the box.
-fn spare_from_oom(pid: Pid) {
-    let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-    let written = fs::File::options().write(true).open(path).and_then(|mut f| f.write_all(b"0"));
-    // A process that has ended already needs no sparing, and a kernel that refuses leaves the
-    // box's processes as likely to be killed as the agent, which the engine's own watch covers.
-    drop(written);
 }
 
 fn like_a_shell(name: &str, error: &io::Error) -> (i32, String) {

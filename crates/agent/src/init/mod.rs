@@ -1,11 +1,13 @@
 //! What the agent does as a program, usually process 1 of a box: it takes over the descriptors it
 //! was given, hides from the box, reaps, runs `cmd` under its restart policy, and serves links
-//! until `cmd` has ended for good or it is told to stop.
+//! until `cmd` has ended for good, it is told to stop, or the box has run out of memory.
 
 mod cmd;
 mod console;
+mod memory;
 
-use std::fs::{self, File};
+use std::convert::Infallible;
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
@@ -13,15 +15,19 @@ use std::time::Duration;
 
 use boxherd_link::ExitStatus;
 use boxherd_link::agent_config::{
-    AgentConfig as Config, CONFIG_FD, CONSOLE_FD, EXIT_FD, LISTENER_FD, MAX_CONFIG,
+    AgentConfig as Config, CONFIG_FD, CONSOLE_FD, EXIT_FD, LISTENER_FD, MAX_CONFIG, MEMORY_BELL_FD,
+    MEMORY_KILLS_FD,
 };
-use boxherd_sys::init::{take_inherited, use_one_arena};
+use boxherd_sys::clone::exit_now;
+use boxherd_sys::init::{signal_all, take_inherited, use_one_arena};
 use prost::Message;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Signal, WaitOptions, set_dumpable_behavior, wait};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::console::Console;
+use self::memory::Memory;
 use crate::{Agent, AgentConfig, Children, Defaults};
 
 /// Threads that block on files, at most.
@@ -30,11 +36,13 @@ const THREADS: usize = 4;
 const KEEP_THREAD: Duration = Duration::from_secs(1);
 /// Their stacks, in bytes.
 const STACK: usize = 256 * 1024;
+/// What a shell says of a program that SIGKILL has ended.
+const KILLED: i32 = 137;
 /// How long what runs may take to end when the agent itself is asked to by a signal.
 const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 
 /// Runs until the box is over, and says what the program should exit with: what `cmd` ended with,
-/// and 0 when it was told to stop.
+/// and 0 when it was told to stop. Does not return when the box has run out of memory.
 pub fn run() -> io::Result<u8> {
     use_one_arena();
     let missing = |what: &str| io::Error::other(format!("no {what} was inherited"));
@@ -42,11 +50,9 @@ pub fn run() -> io::Result<u8> {
     let config = take_inherited(CONFIG_FD).ok_or_else(|| missing("configuration"))?;
     let console = take_inherited(CONSOLE_FD);
     let exit = take_inherited(EXIT_FD).map(File::from);
+    let memory = take_inherited(MEMORY_BELL_FD).zip(take_inherited(MEMORY_KILLS_FD));
     let config = read_config(config)?;
     let process_one = std::process::id() == 1;
-    if process_one && config.oom_first {
-        be_first_victim()?;
-    }
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     if !config.hostname.is_empty() {
         rustix::system::sethostname(config.hostname.as_bytes())?;
@@ -58,7 +64,8 @@ pub fn run() -> io::Result<u8> {
         .thread_keep_alive(KEEP_THREAD)
         .thread_stack_size(STACK)
         .build()?;
-    let code = runtime.block_on(serve(listener, config, console, exit, process_one));
+    let given = Given { listener, exit, memory };
+    let code = runtime.block_on(serve(given, config, console, process_one));
     // A thread that hangs on a dead file system must not keep the box from ending.
     runtime.shutdown_background();
     code
@@ -73,44 +80,47 @@ fn read_config(fd: OwnedFd) -> io::Result<Config> {
     Config::decode_length_delimited(&bytes[..]).map_err(io::Error::other)
 }
 
-/// Makes the kernel end this process, and with it the box, when the box has no memory left.
-///
-/// A program that the box may not read starts with its files in `/proc` belonging to nobody it
-/// knows; for the moment of the write they are its own. No other process of the box exists yet.
-fn be_first_victim() -> io::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-    fs::write("/proc/self/oom_score_adj", "1000")
+/// Descriptors that are used within the runtime.
+struct Given {
+    listener: OwnedFd,
+    exit: Option<File>,
+    /// The bell and the count of kills.
+    memory: Option<(OwnedFd, OwnedFd)>,
 }
 
 async fn serve(
-    listener: OwnedFd,
+    given: Given,
     config: Config,
     console: Console,
-    exit: Option<File>,
     process_one: bool,
 ) -> io::Result<u8> {
+    let Given { listener, exit, memory } = given;
+    let memory = Memory::watch(memory.filter(|_| process_one))?;
     let listener = StdListener::from(listener);
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let children = Children::by_reaper();
     let mut ended = signal(SignalKind::child())?;
     let mut told = signal(SignalKind::terminate())?;
-    let agent = Agent::new(AgentConfig {
-        children: children.clone(),
-        process_one,
-        oom_first: process_one && config.oom_first,
-        defaults: Defaults {
-            env: config.env.clone(),
-            workdir: config.workdir.clone(),
-            user: config.user.clone(),
-        },
-        ..AgentConfig::default()
-    })?;
+    let agent = agent(&config, children.clone(), process_one)?;
     let mut cmd = std::pin::pin!(cmd::supervise(agent.inner.as_ref(), &config, console));
     let mut links = std::pin::pin!(agent.run(listener));
+    // Kept from turn to turn: a bell that was heard is not heard again.
+    let mut out_of_memory = std::pin::pin!(memory.runs_out());
     loop {
         tokio::select! {
-            _ = ended.recv() => children.reap(),
+            ran_out = &mut out_of_memory => {
+                ran_out?;
+                match end_at_once()? {}
+            }
+            _ = ended.recv() => {
+                children.reap();
+                // Before anybody is told how a command has ended, which would be the end of one
+                // process of a box that ends whole.
+                if memory.has_run_out()? {
+                    match end_at_once()? {}
+                }
+            }
             result = &mut links => return result.map(|()| 0),
             status = &mut cmd => {
                 stop(&agent, &children, Duration::ZERO).await;
@@ -125,6 +135,28 @@ async fn serve(
                 let agent = agent.clone();
                 tokio::spawn(async move { agent.stop(SIGNAL_GRACE).await });
             }
+        }
+    }
+}
+
+fn agent(config: &Config, children: Children, process_one: bool) -> io::Result<Agent> {
+    let defaults = Defaults {
+        env: config.env.clone(),
+        workdir: config.workdir.clone(),
+        user: config.user.clone(),
+    };
+    Agent::new(AgentConfig { children, process_one, defaults, ..AgentConfig::default() })
+}
+
+/// Ends every other process, waits until the last is gone, and ends. Nothing in it needs memory that
+/// is not there yet, and nothing else runs meanwhile: links close without a word.
+fn end_at_once() -> io::Result<Infallible> {
+    signal_all(Signal::KILL.as_raw())?;
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => exit_now(KILLED),
+            Err(errno) => return Err(errno.into()),
         }
     }
 }

@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream as StdStream};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use boxherd_link::agent_config::{AgentConfig, Restart};
-use boxherd_link::{ExitStatus, Link, console_ring};
+use boxherd_link::{ExecRequest, ExitStatus, Link, console_ring};
 use prost::Message;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
@@ -34,6 +35,11 @@ impl Drop for Program {
 
 /// Passes descriptors 3, 4 and 5 by way of a shell, which can put them where they belong.
 fn start(config: &AgentConfig, wrapper: &str) -> Program {
+    start_with(config, wrapper, "")
+}
+
+/// The same with further redirections.
+fn start_with(config: &AgentConfig, wrapper: &str, given: &str) -> Program {
     let dir = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(dir.path().join("link")).unwrap();
     let mut file = tempfile::tempfile().unwrap();
@@ -41,7 +47,7 @@ fn start(config: &AgentConfig, wrapper: &str) -> Program {
     file.rewind().unwrap();
     let console = tempfile::tempfile().unwrap();
     let script = format!(
-        "exec 3<&0 4<&1 5<>/proc/self/fd/2 0</dev/null 1>/dev/null 2>&1; exec {wrapper} {}",
+        "exec 3<&0 4<&1 5<>/proc/self/fd/2 {given} 0</dev/null 1>/dev/null 2>&1; exec {wrapper} {}",
         env!("CARGO_BIN_EXE_boxherd-agent")
     );
     let child = Command::new("/bin/sh")
@@ -161,12 +167,16 @@ async fn without_its_descriptors_it_refuses_to_start() {
 
 /// Starts it as process 1 of a process namespace of its own; `None` without the right to.
 fn start_as_process_one(config: &AgentConfig) -> Option<Program> {
+    as_process_one(|wrapper| start(config, wrapper))
+}
+
+fn as_process_one(start: impl FnOnce(&str) -> Program) -> Option<Program> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can make namespaces everywhere");
         return None;
     }
     let wrapper = "unshare --pid --uts --ipc --mount-proc --fork --kill-child --";
-    Some(start(config, wrapper))
+    Some(start(wrapper))
 }
 
 #[tokio::test]
@@ -186,13 +196,74 @@ async fn as_process_one_it_reaps_orphans_and_keeps_exit_codes() {
 }
 
 #[tokio::test]
-async fn as_process_one_it_is_killed_first_and_nothing_else_is() {
-    let config =
-        AgentConfig { oom_first: true, hostname: "a-box".to_owned(), ..AgentConfig::default() };
+async fn as_process_one_it_sets_the_host_name() {
+    let config = AgentConfig { hostname: "a-box".to_owned(), ..AgentConfig::default() };
     let Some(program) = start_as_process_one(&config) else { return };
+    assert_eq!(shell(&program.link().await, "hostname").await.stdout, "a-box\n");
+}
+
+/// What the kernel tells of a box's memory, played by a pipe and a file.
+struct Kernel {
+    dir: TempDir,
+}
+
+impl Kernel {
+    fn new() -> Self {
+        let this = Self { dir: tempfile::tempdir().unwrap() };
+        rustix::fs::mkfifoat(rustix::fs::CWD, this.path("bell"), 0o600.into()).unwrap();
+        File::create(this.path("kills")).unwrap();
+        this.kills(0);
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn rings(&self) {
+        File::options().write(true).open(self.path("bell")).unwrap().write_all(&[1; 8]).unwrap();
+    }
+
+    /// Has killed `count` processes, of which there is one digit, so that no reader sees half of it.
+    fn kills(&self, count: u8) {
+        let text = format!("oom_kill_disable 0\nunder_oom 0\noom_kill {count}\n");
+        let file = File::options().write(true).open(self.path("kills")).unwrap();
+        file.write_all_at(text.as_bytes(), 0).unwrap();
+    }
+
+    /// Starts the agent as process 1 with its memory watched.
+    fn start(&self) -> Option<Program> {
+        let (bell, kills) = (self.path("bell"), self.path("kills"));
+        let given = format!("7<>{} 8<{}", bell.display(), kills.display());
+        as_process_one(|wrapper| start_with(&AgentConfig::default(), wrapper, &given))
+    }
+}
+
+#[tokio::test]
+async fn it_ends_when_a_process_was_killed_for_memory_and_not_when_the_bell_rings() {
+    let kernel = Kernel::new();
+    let Some(mut program) = kernel.start() else { return };
     let link = program.link().await;
-    let line = "cat /proc/1/oom_score_adj; sleep 0.05; cat /proc/self/oom_score_adj; hostname";
-    assert_eq!(shell(&link, line).await.stdout, "1000\n0\na-box\n");
+    kernel.rings();
+    assert_eq!(shell(&link, "sleep 0.05; echo fine").await.stdout, "fine\n");
+    // Rings before it kills; what was reaped in between does not make the agent deaf.
+    kernel.kills(1);
+    assert_eq!(program.wait().await.code(), Some(137));
+}
+
+#[tokio::test]
+async fn nobody_is_told_how_one_process_of_a_box_without_memory_ended() {
+    let kernel = Kernel::new();
+    let Some(mut program) = kernel.start() else { return };
+    let link = program.link().await;
+    let mut request = ExecRequest::shell("read line; kill -KILL $$");
+    request.stdin = true;
+    let exec = within(link.exec(request)).await.unwrap();
+    // As the kernel does, which counts before it kills. Its bell is not heard yet.
+    kernel.kills(1);
+    let ended = within(exec.collect("go\n".into(), 1 << 20)).await;
+    assert!(ended.is_err(), "{ended:?}");
+    assert_eq!(program.wait().await.code(), Some(137));
 }
 
 #[tokio::test]

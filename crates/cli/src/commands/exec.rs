@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use boxherd_link::{ExecRequest, ExitStatus};
-use boxherd_model::Address;
+use boxherd_model::{Address, StopReason};
 
 use super::create::variables;
 use crate::app::App;
 use crate::args::ExecArgs;
 use crate::env;
-use crate::failure::Failure;
+use crate::failure::{Failure, LINK_LOST};
 use crate::session::Session;
 use crate::signals::Signals;
 
@@ -42,7 +42,28 @@ pub(super) async fn run_in(
         request.env.push(("TERM".to_owned(), term));
     }
     let exec = app.herd().await?.exec(address, request).await?;
-    session.drive(exec, signals).await
+    match session.drive(exec, signals).await {
+        Err(failure) if failure.code() == Some(LINK_LOST) => {
+            Err(why_lost(app, address, failure).await)
+        }
+        ended => ended,
+    }
+}
+
+/// A link that was lost: where the box has stopped, that and why is what is to be told.
+async fn why_lost(app: &App, address: &Address, lost: Failure) -> Failure {
+    // What cannot be looked at leaves what is known: the link is lost.
+    let stopped = match app.herd().await {
+        Ok(herd) => herd.show(address).await.ok().and_then(|status| status.reason),
+        Err(_) => None,
+    };
+    let Some(reason) = stopped else { return lost };
+    let told =
+        Failure::new(LINK_LOST, format!("`{address}` stopped while the command ran: {reason}"));
+    match reason {
+        StopReason::Oom => told.hint("`--memory` of `create` and `run` says how much a box gets"),
+        _ => told,
+    }
 }
 
 /// A login shell of the box: bash when there is one.

@@ -20,7 +20,10 @@ fn out_of_memory_ends_the_box_and_nobody_else() {
     let Some(lab) = Lab::open("out_of_memory_ends_the_box_and_nobody_else") else { return };
     lab.create("hog", &["--memory", "64M"]);
     lab.create("neighbour", &["--memory", "64M"]);
-    lab.sh("hog", "sleep 1000 & perl -e 'my @x; push @x, \"a\" x 1000000 while 1'").refused();
+    let said =
+        lab.sh("hog", "sleep 1000 & perl -e 'my @x; push @x, \"a\" x 1000000 while 1'; echo on");
+    assert_eq!((said.code, &*said.out), (Some(125), ""), "{said:?}");
+    assert!(said.err.contains("`hog` stopped while the command ran: oom"), "{said:?}");
     assert_eq!(lab.state("hog"), "stopped oom");
     assert_eq!(lab.state("neighbour"), "running null");
     assert_eq!(lab.sh("neighbour", "echo fine").ok(), "fine\n");

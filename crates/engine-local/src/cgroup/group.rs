@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use boxherd_model::CpuLimit;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -26,13 +26,23 @@ pub(crate) struct Group {
     pub(super) unified: Option<PathBuf>,
 }
 
-/// What a new process needs to join the groups.
-#[derive(Debug)]
+/// What a new box needs of its groups.
+#[derive(Debug, Default)]
 pub(crate) struct Joins {
     /// To be cloned into.
     pub(crate) unified: Option<OwnedFd>,
     /// To write `0` to. The kernel checks the rights of whoever opened them.
     pub(crate) tasks: Vec<OwnedFd>,
+    pub(crate) memory: Option<MemoryWatch>,
+}
+
+/// What the agent watches where the kernel, when memory runs out, kills one process only: v1.
+#[derive(Debug)]
+pub(crate) struct MemoryWatch {
+    /// An eventfd that the kernel signals before it kills.
+    pub(crate) bell: OwnedFd,
+    /// `memory.oom_control`, for reading how often it did.
+    pub(crate) kills: OwnedFd,
 }
 
 impl Group {
@@ -105,7 +115,17 @@ impl Group {
             // `cgroup.procs` needs to move a whole process.
             .map(|folder| File::options().write(true).open(folder.join("tasks")).map(OwnedFd::from))
             .collect::<io::Result<_>>()?;
-        Ok(Joins { unified, tasks })
+        Ok(Joins { unified, tasks, memory: self.watch_memory()? })
+    }
+
+    /// Has the kernel tell when the group runs out of memory, until the group is removed.
+    fn watch_memory(&self) -> io::Result<Option<MemoryWatch>> {
+        let Some(folder) = self.v1(Controller::Memory) else { return Ok(None) };
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let kills = OwnedFd::from(File::open(folder.join("memory.oom_control"))?);
+        let pair = format!("{} {}", bell.as_raw_fd(), kills.as_raw_fd());
+        write(&folder.join("cgroup.event_control"), &pair)?;
+        Ok(Some(MemoryWatch { bell, kills }))
     }
 
     /// The folder by which the box's processes are known.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use boxherd_model::{BoxId, Limits};
 
-pub(crate) use group::{Group, Joins};
+pub(crate) use group::{Group, Joins, MemoryWatch};
 pub(crate) use layout::{Controller, Layout, Place};
 
 /// Processes and threads of a box whose spec sets no limit.

@@ -325,11 +325,12 @@ fn execute(
     let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
     let stdio =
         [null(), null(), null()].into_iter().collect::<io::Result<Vec<_>>>().map_err(at())?;
-    let StartFds { agent, listener, config, console, exit, .. } = fds;
+    let StartFds { agent, listener, config, console, exit, memory, .. } = fds;
     let agent = rustix::io::fcntl_dupfd_cloexec(agent, 64);
     let agent = agent.map_err(Failure::at("hand descriptors to the agent"))?;
-    let handed = stdio.into_iter().chain([listener, config, console, exit]).map(Some).collect();
-    hand_on(handed).map_err(at())?;
+    let memory = memory.into_iter().flat_map(|watch| [watch.bell, watch.kills]);
+    let handed = stdio.into_iter().chain([listener, config, console, exit]).chain(memory);
+    hand_on(handed.map(Some).collect()).map_err(at())?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     default_signals();
     let argv = [CString::from(c"boxherd-agent")];

@@ -11,6 +11,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::MemoryWatch;
 use crate::uids::UidBase;
 
 /// The largest message, in bytes. A list of a thousand egress rules fits.
@@ -80,6 +81,8 @@ pub(crate) struct Start {
     pub(crate) tasks: usize,
     /// Whether the box is cloned into a group of the unified hierarchy.
     pub(crate) unified: bool,
+    /// Whether the agent is to watch the box's memory.
+    pub(crate) memory: bool,
 }
 
 /// What is mounted as `/`: an overlay.
@@ -107,6 +110,7 @@ pub(crate) struct StartFds {
     pub(crate) exit: OwnedFd,
     pub(crate) unified: Option<OwnedFd>,
     pub(crate) tasks: Vec<OwnedFd>,
+    pub(crate) memory: Option<MemoryWatch>,
 }
 
 impl StartFds {
@@ -114,7 +118,8 @@ impl StartFds {
         let Self { folder, layer, devices, agent, listener, config, console, exit, .. } = self;
         let fixed = [folder, layer, devices, agent, listener, config, console, exit];
         let groups = self.unified.iter().chain(&self.tasks);
-        fixed.into_iter().chain(groups).map(AsFd::as_fd).collect()
+        let memory = self.memory.iter().flat_map(|watch| [&watch.bell, &watch.kills]);
+        fixed.into_iter().chain(groups).chain(memory).map(AsFd::as_fd).collect()
     }
 
     pub(crate) fn from_vec(start: &Start, fds: Vec<OwnedFd>) -> Option<Self> {
@@ -130,6 +135,10 @@ impl StartFds {
             exit: fds.next()?,
             unified: if start.unified { Some(fds.next()?) } else { None },
             tasks: fds.by_ref().take(start.tasks).collect(),
+            memory: match start.memory {
+                true => Some(MemoryWatch { bell: fds.next()?, kills: fds.next()? }),
+                false => None,
+            },
         };
         (this.tasks.len() == start.tasks && fds.next().is_none()).then_some(this)
     }

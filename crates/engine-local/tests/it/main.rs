@@ -2,7 +2,10 @@
 //!
 //! `main` makes the helper while there is one thread, which a test harness of its own allows.
 
-use std::path::Path;
+mod memory;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use boxherd_engine::Engine;
@@ -11,13 +14,13 @@ use boxherd_link::{ExecRequest, Link};
 use boxherd_model::{BoxId, BoxSpec};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn open(data: &Path, helper: &Helper) -> LocalEngine {
     LocalEngine::open("local".parse().unwrap(), data, helper.clone()).unwrap()
 }
 
-async fn a_box_runs_a_command_and_leaves_nothing(engine: LocalEngine) -> Outcome {
+async fn a_box_runs_a_command_and_leaves_nothing(engine: LocalEngine, _data: PathBuf) -> Outcome {
     let id = BoxId::new();
     let spec = BoxSpec::new("first".parse()?);
     let made = engine.create(id, &spec).await?;
@@ -33,23 +36,49 @@ async fn a_box_runs_a_command_and_leaves_nothing(engine: LocalEngine) -> Outcome
     Ok(())
 }
 
+/// What a test that failed half-way has left.
+async fn delete_all(engine: &LocalEngine) -> Outcome {
+    for truth in Engine::list(engine).await? {
+        engine.delete(truth.id).await?;
+    }
+    Ok(())
+}
+
+/// A test in a data folder of its own, which leaves nothing behind.
+fn trial<F>(name: &str, helper: &Helper, run: fn(LocalEngine, PathBuf) -> F) -> Trial
+where
+    F: Future<Output = Outcome> + 'static,
+{
+    let helper = helper.clone();
+    Trial::test(name, move || {
+        let folder = tempfile::tempdir().map_err(Failed::from)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let engine = open(folder.path(), &helper);
+        let marker = boxherd_testkit::Leftovers::of_data(folder.path());
+        let run = || runtime.block_on(run(engine.clone(), folder.path().to_owned()));
+        let result = catch_unwind(AssertUnwindSafe(run));
+        runtime.block_on(delete_all(&engine)).map_err(Failed::from)?;
+        engine.dismantle().map_err(Failed::from)?;
+        result.unwrap_or_else(|panic| resume_unwind(panic)).map_err(Failed::from)?;
+        assert_eq!(marker.find(), Vec::<String>::new());
+        Ok(())
+    })
+}
+
 fn main() -> ExitCode {
     let helper = Helper::fork(2).expect("a helper");
     let arguments = Arguments::from_args();
     if !boxherd_testkit::root_or_skip("engine-local") {
         return ExitCode::SUCCESS;
     }
-    let trial = {
-        Trial::test("a_box_runs_a_command_and_leaves_nothing", move || {
-            let folder = tempfile::tempdir().map_err(Failed::from)?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let engine = open(folder.path(), &helper);
-            let marker = boxherd_testkit::Leftovers::of_data(folder.path());
-            let result = runtime.block_on(a_box_runs_a_command_and_leaves_nothing(engine.clone()));
-            engine.dismantle().map_err(Failed::from)?;
-            assert_eq!(marker.find(), Vec::<String>::new());
-            result.map_err(Failed::from)
-        })
-    };
-    libtest_mimic::run(&arguments, vec![trial]).exit_code()
+    macro_rules! trials {
+        ($($path:path),+ $(,)?) => { vec![$(trial(stringify!($path), &helper, $path)),+] };
+    }
+    let trials = trials![
+        a_box_runs_a_command_and_leaves_nothing,
+        memory::hogs_end_with_their_boxes,
+        memory::a_closed_link_and_the_engine_agree,
+        memory::a_shortage_around_boxes_ends_the_one_it_hits,
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

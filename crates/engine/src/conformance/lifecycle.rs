@@ -358,6 +358,6 @@ async fn a_box_sees_only_its_own_processes(stage: &Stage) -> Outcome {
 }
 
 /// A shell line as the main program of a box.
-fn main_program(line: &str) -> Vec<String> {
+pub(super) fn main_program(line: &str) -> Vec<String> {
     ["sh", "-c", line].map(str::to_owned).to_vec()
 }

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use boxherd_model::{ByteSize, StopReason};
+use boxherd_model::{ByteSize, RestartPolicy, StopReason};
 
+use super::lifecycle::main_program;
 use super::stage::line;
 use super::{Outcome, Stage, theme};
 use crate::TruthState::Running;
@@ -13,6 +14,9 @@ theme! { "limits":
     memory_below_the_limit_is_fine,
     neighbours_do_not_notice_a_box_that_runs_out,
     a_box_that_ran_out_starts_again,
+    memory_of_files_counts,
+    memory_of_many_processes_counts,
+    memory_that_ran_out_is_no_reason_to_restart,
     processes_beyond_the_limit_are_refused,
     a_fork_bomb_ends_with_its_box,
     processor_time_is_limited,
@@ -21,15 +25,18 @@ theme! { "limits":
     a_full_disk_refuses_an_upload,
 }
 
-/// Fills some 300 MB of memory: `tail` keeps everything until the end. Begins when `spawn` has its
-/// answer, which a box that ends would keep from it.
-const HOG: &str = "while test -e .pid; do sleep 0.05; done; \
-                   head -c 300000000 /dev/zero | tail -c 300000000 > /dev/null";
+/// Fills some 300 MB of memory: `tail` keeps everything until the end.
+const FILL: &str = "head -c 300000000 /dev/zero | tail -c 300000000 > /dev/null";
+
+/// `line`, which ends the box, begun when `spawn` has its answer, which that would keep from it.
+fn hog(line: &str) -> String {
+    format!("while test -e .pid; do sleep 0.05; done; {line}")
+}
 
 async fn memory_beyond_the_limit_ends_the_box_and_says_why(stage: &Stage) -> Outcome {
     let limit = Some(ByteSize::from_mib(64));
     let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
-    guest.spawn(HOG).await?;
+    guest.spawn(&hog(FILL)).await?;
     assert_eq!(guest.stops().await?, StopReason::Oom);
     Ok(())
 }
@@ -46,15 +53,15 @@ async fn memory_below_the_limit_is_fine(stage: &Stage) -> Outcome {
 
 async fn neighbours_do_not_notice_a_box_that_runs_out(stage: &Stage) -> Outcome {
     let limit = Some(ByteSize::from_mib(64));
-    let (hog, neighbour) =
+    let (guest, neighbour) =
         (stage.running_with(|spec| spec.limits.memory = limit).await?, stage.running().await?);
     let link = neighbour.link().await?;
     let mut exec = link
         .exec(neighbour.shell("echo ready; until test -e go; do sleep 0.01; done; echo fine"))
         .await?;
     assert_eq!(line(&mut exec).await?, "ready\n");
-    hog.spawn(HOG).await?;
-    assert_eq!(hog.stops().await?, StopReason::Oom);
+    guest.spawn(&hog(FILL)).await?;
+    assert_eq!(guest.stops().await?, StopReason::Oom);
     neighbour.sh("touch go").await?;
     assert_eq!(line(&mut exec).await?, "fine\n");
     Ok(())
@@ -64,10 +71,46 @@ async fn a_box_that_ran_out_starts_again(stage: &Stage) -> Outcome {
     let limit = Some(ByteSize::from_mib(64));
     let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
     guest.sh("echo kept > file").await?;
-    guest.spawn(HOG).await?;
+    guest.spawn(&hog(FILL)).await?;
     guest.stops().await?;
     guest.start().await?;
     assert_eq!(guest.sh("cat file").await?, "kept");
+    Ok(())
+}
+
+async fn memory_of_files_counts(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(64));
+    let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
+    // What no process holds is there still when the kernel has killed one.
+    guest.sh("head -c 30000000 /dev/zero > /dev/shm/file").await?;
+    guest.sh("head -c 20000000 /dev/zero > /run/file").await?;
+    guest.spawn(&hog(FILL)).await?;
+    assert_eq!(guest.stops().await?, StopReason::Oom);
+    Ok(())
+}
+
+async fn memory_of_many_processes_counts(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(64));
+    let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
+    let each = "head -c 20000000 /dev/zero | tail -c 20000000 > /dev/null; sleep 1000";
+    guest.spawn(&hog(&format!("for i in $(seq 20); do ({each}) & done; wait"))).await?;
+    assert_eq!(guest.stops().await?, StopReason::Oom);
+    Ok(())
+}
+
+/// A policy is about the main program; the box that would run it is gone.
+async fn memory_that_ran_out_is_no_reason_to_restart(stage: &Stage) -> Outcome {
+    for restart in [RestartPolicy::OnFailure { max_retries: 1000 }, RestartPolicy::Always] {
+        let guest = stage
+            .stopped_with(|spec| {
+                spec.limits.memory = Some(ByteSize::from_mib(64));
+                spec.cmd = main_program(FILL);
+                spec.restart = restart;
+            })
+            .await?;
+        guest.start().await?;
+        assert_eq!(guest.stops().await?, StopReason::Oom);
+    }
     Ok(())
 }
 
