@@ -243,25 +243,23 @@ impl Group {
         Ok([number(memory)?, cpu, number(pids)?])
     }
 
-    /// Removes the groups. A process that has just ended can hold its group for a moment.
+    /// Removes the groups.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        for folder in self.folders() {
-            loop {
-                match absent_is_fine(fs::remove_dir(folder)) {
-                    Err(error) if error.raw_os_error() == Some(EBUSY) => {
-                        if Instant::now() > deadline {
-                            return Err(error);
-                        }
-                        // v1 has no event for this.
-                        std::thread::sleep(Duration::from_micros(200));
-                    }
-                    Err(error) => return Err(error),
-                    Ok(()) => break,
-                }
+        self.folders().into_iter().try_for_each(remove_folder)
+    }
+}
+
+/// Removes a group that may not be there. A process that has just ended can hold it for a moment.
+pub(super) fn remove_folder(folder: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match absent_is_fine(fs::remove_dir(folder)) {
+            Err(error) if error.raw_os_error() == Some(EBUSY) && Instant::now() < deadline => {
+                // v1 has no event for this.
+                std::thread::sleep(Duration::from_micros(200));
             }
+            removed => return removed,
         }
-        Ok(())
     }
 }
 
@@ -337,5 +335,48 @@ fn wait_for_event(folder: &Path, event: &str) -> io::Result<()> {
         if poll(&mut fds, Some(&timeout))? == 0 {
             return Err(io::ErrorKind::TimedOut.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with files such as the kernel makes in a group.
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|file| drop(File::create(folder.path().join(file)).unwrap()));
+        folder
+    }
+
+    fn read(folder: &tempfile::TempDir, file: &str) -> String {
+        fs::read_to_string(folder.path().join(file)).unwrap()
+    }
+
+    #[test]
+    fn v2_ends_a_box_without_memory_by_itself() {
+        let folder = folder(&["memory.max", "memory.oom.group", "memory.swap.max", "pids.max"]);
+        let group = Group { v1: Vec::new(), unified: Some(folder.path().to_owned()) };
+        group.limit(1 << 26, 100, None).unwrap();
+        assert_eq!(read(&folder, "memory.max"), "67108864");
+        assert_eq!(read(&folder, "memory.oom.group"), "1");
+        assert!(group.joins().unwrap().memory.is_none());
+        let events = "oom 9\noom_kill 4\noom_group_kill 1\n";
+        fs::write(folder.path().join("memory.events"), events).unwrap();
+        assert_eq!(group.oom_kills().unwrap(), 4);
+    }
+
+    #[test]
+    fn v1_has_the_agent_told_and_no_start_goes_on_without() {
+        let files =
+            ["memory.limit_in_bytes", "memory.oom_control", "cgroup.event_control", "tasks"];
+        let folder = folder(&files);
+        let v1 = vec![(Controller::Memory, folder.path().to_owned())];
+        let group = Group { v1, unified: None };
+        let watch = group.joins().unwrap().memory.expect("v1 needs it");
+        let pair = format!("{} {}", watch.bell.as_raw_fd(), watch.kills.as_raw_fd());
+        assert_eq!(read(&folder, "cgroup.event_control"), pair);
+        fs::remove_file(folder.path().join("cgroup.event_control")).unwrap();
+        assert!(group.joins().is_err());
     }
 }

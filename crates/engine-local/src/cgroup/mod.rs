@@ -106,7 +106,7 @@ impl Hierarchies {
             }
             // A group remembers that its last processes ran out of memory.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_dir(folder)?;
+                group::remove_folder(folder)?;
                 fs::create_dir(folder)
             }
             made => made,

@@ -116,7 +116,7 @@ pub(crate) async fn hogs_end_with_their_boxes(engine: LocalEngine, data: PathBuf
     Ok(())
 }
 
-/// Whoever sees the link close and asks at once is told that the box has ended.
+/// Whoever sees the link close and asks at once is told that the box has ended, and can start it.
 pub(crate) async fn a_closed_link_and_the_engine_agree(
     engine: LocalEngine,
     data: PathBuf,
@@ -129,6 +129,10 @@ pub(crate) async fn a_closed_link_and_the_engine_agree(
             let state = state(&engine, &hog).await?;
             assert_eq!(state, Some(TruthState::Stopped(StopReason::Oom)), "{kind}, round {round}");
             drop(exec);
+            engine
+                .start(hog.id)
+                .await
+                .map_err(|error| format!("{kind}, round {round}: {error}"))?;
             engine.delete(hog.id).await?;
         }
     }
