@@ -15,6 +15,7 @@ mod kills;
 #[path = "../common/lab.rs"]
 mod lab;
 mod readme;
+mod reboot;
 mod rootless;
 mod terminal;
 mod usage;
