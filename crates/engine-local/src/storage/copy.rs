@@ -1,11 +1,15 @@
 //! Copies a tree of files faithfully and in parallel.
 //!
 //! Kept: owners, modes, times, hard links within the tree, symlinks, fifos, whiteouts, holes, and
-//! the extended attributes that mean something to a box (`user.`, `trusted.`, POSIX ACLs, file
-//! capabilities). Sockets are left out: nobody listens on a copy. Devices are refused: a box cannot
+//! the extended attributes of files and folders that mean something to a box (`user.`, `trusted.`,
+//! POSIX ACLs, file capabilities; what is neither can have none that a box may set). Sockets are left out: nobody listens on a copy. Devices are refused: a box cannot
 //! have made one. Every step is relative to an open folder and follows no symlink.
+//!
+//! Whoever copies sees to it that nothing changes meanwhile. What changes nevertheless is copied as
+//! it was found, or is an error; it never leads out of the tree, and the copy ends.
 
 mod entry;
+mod walk;
 mod work;
 
 use std::fs::OpenOptions;

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use super::error::StorageError;
-use super::{copy, trash};
+use super::{copy, remove};
 
 /// Touches files that may belong to any id of a box.
 pub(crate) trait Hands: Debug + Send + Sync {
@@ -25,6 +25,6 @@ impl Hands for Own {
     }
 
     fn remove(&self, path: &Path) -> Result<(), StorageError> {
-        trash::remove(path)
+        remove::remove(path)
     }
 }

@@ -16,6 +16,7 @@ mod hands;
 mod loop_pool;
 mod pool;
 mod quota;
+mod remove;
 mod snapshots;
 mod subvolume;
 #[cfg(test)]
@@ -28,4 +29,4 @@ pub(crate) use error::refused;
 pub(crate) use hands::{Hands, Own};
 pub use loop_pool::prepare_loop_pool;
 pub use pool::{Layer, Pool, PoolKind};
-pub(crate) use trash::remove;
+pub(crate) use remove::remove;

@@ -1,15 +1,12 @@
 //! Removal in two steps: renaming something into the trash takes no time, freeing it may.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use boxherd_sys::btrfs;
 use parking_lot::Mutex;
-use rustix::io::Errno;
 
 use super::error::{StorageError, refused};
 use super::folder::unique;
@@ -80,79 +77,4 @@ fn empty(trash: &Path, hands: &dyn Hands) -> Result<(), StorageError> {
         hands.remove(&entry.map_err(refused("list", trash))?.path())?;
     }
     Ok(())
-}
-
-/// Removes a tree: folders, files, and subvolumes wherever they are. Succeeds when there is none.
-pub(crate) fn remove(path: &Path) -> Result<(), StorageError> {
-    remove_any(path).map_err(refused("remove", path))
-}
-
-fn remove_any(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(metadata) if is_subvolume(&metadata) && remove_subvolume(path)? => Ok(()),
-        Ok(metadata) if metadata.is_dir() => absent_is_fine(remove_folder(path)),
-        Ok(_) => absent_is_fine(fs::remove_file(path)),
-    }
-}
-
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-/// Whether this may be the folder of a subvolume: one has that inode number, others may too.
-fn is_subvolume(metadata: &fs::Metadata) -> bool {
-    metadata.is_dir() && metadata.ino() == btrfs::SUBVOLUME_INODE
-}
-
-/// `false` when it is no subvolume.
-fn remove_subvolume(path: &Path) -> io::Result<bool> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Errno::INVAL.into());
-    };
-    let parent = File::open(parent)?;
-    if !btrfs::is_btrfs(&parent)? {
-        return Ok(false);
-    }
-    match btrfs::destroy_subvolume(&parent, name) {
-        Err(error) if error.raw_os_error() == Some(Errno::NOTEMPTY.raw_os_error()) => {
-            remove_nested(path, fs::symlink_metadata(path)?.dev())?;
-            btrfs::destroy_subvolume(&parent, name)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        result => result?,
-    }
-    Ok(true)
-}
-
-/// Removes the subvolumes inside a subvolume, at any depth.
-fn remove_nested(folder: &Path, device: u64) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if !entry.file_type()?.is_dir() {
-            continue;
-        }
-        let metadata = fs::symlink_metadata(entry.path())?;
-        if metadata.dev() != device && is_subvolume(&metadata) {
-            remove_subvolume(&entry.path())?;
-        } else {
-            remove_nested(&entry.path(), device)?;
-        }
-    }
-    Ok(())
-}
-
-/// A plain folder, which may hold subvolumes (the snapshots of a box) one level down.
-fn remove_folder(path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() && is_subvolume(&fs::symlink_metadata(entry.path())?) {
-            remove_any(&entry.path())?;
-        }
-    }
-    fs::remove_dir_all(path)
 }

@@ -1,24 +1,23 @@
 //! One entry of a folder: its kind, its bytes, its attributes.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
-    chownat, copy_file_range, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, ftruncate,
-    futimens, ioctl_ficlone, linkat, mkdirat, mknodat, openat, readlinkat, seek, statat, symlinkat,
-    utimensat,
+    chmodat, chownat, copy_file_range, fchmod, fchown, fgetxattr, flistxattr, flistxattr_query,
+    fsetxattr, ftruncate, futimens, ioctl_ficlone, linkat, mkdirat, mknodat, openat, readlinkat,
+    seek, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
-use super::permissions;
 use super::work::{Folder, Work};
+use super::{permissions, walk};
 use crate::storage::error::StorageError;
 
 /// Extended attributes that travel: whole names, or beginnings that end in a dot.
@@ -30,57 +29,88 @@ const ATTRIBUTE_SPACE: usize = 64 * 1024;
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Copies the entry `name` of `folder`. `true` for a folder, which is made and not filled.
-pub(super) fn copy(
-    work: &Work,
-    folder: &Arc<Folder>,
-    name: &OsString,
-) -> Result<bool, StorageError> {
+pub(super) fn copy(work: &Work, folder: &Folder, name: &OsStr) -> Result<bool, StorageError> {
     let path = folder.path.join(name);
     let failed = work.failed(&path);
     let stat =
         statat(&folder.source, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed(e.into()))?;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    match kind {
-        FileType::Directory => mkdirat(&folder.target, name, Mode::RWXU).map_err(io::Error::from),
-        FileType::RegularFile => file(work, folder, name, &path, &stat),
-        FileType::Symlink => readlinkat(&folder.source, name, Vec::new())
-            .and_then(|target| symlinkat(target, &folder.target, name))
-            .map_err(io::Error::from)
-            .and_then(|()| dress_by_name(folder, name, &stat)),
-        FileType::Fifo => special(folder, name, kind, &stat),
-        FileType::CharacterDevice if stat.st_rdev == 0 => special(folder, name, kind, &stat),
-        FileType::Socket => Ok(()),
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            mkdirat(&folder.target, name, Mode::RWXU).map_err(|e| failed(e.into()))?;
+            return Ok(true);
+        }
+        FileType::Socket => return Ok(false),
+        FileType::RegularFile | FileType::Symlink | FileType::Fifo => {}
+        FileType::CharacterDevice if stat.st_rdev == 0 => {}
         _ => return Err(StorageError::Device { path: work.path(&path) }),
     }
-    .map_err(failed)?;
-    Ok(kind == FileType::Directory)
+    let made = make(work, folder, name, &path, &stat).map_err(&failed)?;
+    match made {
+        Made::Linked => {}
+        Made::Whole => dress_by_name(folder, name, &stat).map_err(failed)?,
+        Made::Empty(target) => fill(work, folder, name, &target, &stat).map_err(failed)?,
+    }
+    Ok(false)
 }
 
-/// A fifo, or a whiteout: the character device 0/0 by which overlayfs marks what is deleted.
-fn special(folder: &Folder, name: &OsStr, kind: FileType, stat: &Stat) -> io::Result<()> {
-    mknodat(&folder.target, name, kind, permissions(stat.st_mode), stat.st_rdev)?;
-    dress_by_name(folder, name, stat)?;
-    // The umask took part above.
-    rustix::fs::chmodat(&folder.target, name, permissions(stat.st_mode), AtFlags::empty())?;
-    times_by_name(folder, name, stat)
+/// What is there of an entry once its name is.
+enum Made {
+    /// All: it is another name of what was made before.
+    Linked,
+    /// All but owner, mode and times.
+    Whole,
+    /// A file without bytes.
+    Empty(OwnedFd),
 }
 
-fn file(work: &Work, folder: &Folder, name: &OsStr, path: &Path, stat: &Stat) -> io::Result<()> {
-    let target = if stat.st_nlink > 1 {
-        let mut links = work.links.lock();
-        if let Some(first) = links.get(&(stat.st_dev, stat.st_ino)) {
-            return Ok(linkat(&work.target_root, first, &folder.target, name, AtFlags::empty())?);
-        }
-        let target = create(folder, name)?;
+/// Makes the entry, or links it to the first copy of what it is another name of.
+fn make(work: &Work, folder: &Folder, name: &OsStr, path: &Path, stat: &Stat) -> io::Result<Made> {
+    if stat.st_nlink == 1 {
+        return make_new(folder, name, stat);
+    }
+    // Held until the first copy is there, which others can be linked to.
+    let mut links = work.links.lock();
+    let Some(first) = links.get(&(stat.st_dev, stat.st_ino)) else {
+        let made = make_new(folder, name, stat)?;
         links.insert((stat.st_dev, stat.st_ino), path.to_owned());
-        target
-    } else {
-        create(folder, name)?
+        return Ok(made);
     };
+    let (Some(parent), Some(first)) = (first.parent(), first.file_name()) else {
+        return Err(Errno::INVAL.into());
+    };
+    let parent = walk::open_folder(&work.target_root, parent)?;
+    linkat(parent, first, &folder.target, name, AtFlags::empty())?;
+    Ok(Made::Linked)
+}
+
+fn make_new(folder: &Folder, name: &OsStr, stat: &Stat) -> io::Result<Made> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => create(folder, name).map(Made::Empty),
+        FileType::Symlink => {
+            let target = readlinkat(&folder.source, name, Vec::new())?;
+            symlinkat(target, &folder.target, name)?;
+            Ok(Made::Whole)
+        }
+        // A fifo, or a whiteout: the character device 0/0 by which overlayfs marks what is deleted.
+        kind => {
+            mknodat(&folder.target, name, kind, PRIVATE, stat.st_rdev)?;
+            Ok(Made::Whole)
+        }
+    }
+}
+
+/// Gives the file `target` the bytes and the attributes of its source.
+fn fill(
+    work: &Work,
+    folder: &Folder,
+    name: &OsStr,
+    target: &OwnedFd,
+    stat: &Stat,
+) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let source = openat(&folder.source, name, flags, Mode::empty())?;
-    content(work, &source, &target, stat)?;
-    dress(&source, &target, stat)
+    content(work, &source, target, stat)?;
+    dress(&source, target, stat)
 }
 
 fn create(folder: &Folder, name: &OsStr) -> io::Result<OwnedFd> {
@@ -104,23 +134,27 @@ fn content(work: &Work, source: &OwnedFd, target: &OwnedFd, stat: &Stat) -> io::
     if u64::try_from(stat.st_blocks).map_err(io::Error::other)?.saturating_mul(512) >= size {
         span(source, target, 0, size)?;
     } else {
-        data_only(source, target)?;
+        data_only(source, target, size)?;
     }
     Ok(ftruncate(target, size)?)
 }
 
-/// Copies what is not a hole.
-fn data_only(source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+/// Copies what is not a hole of the first `size` bytes: a file that grows has no end otherwise.
+fn data_only(source: &OwnedFd, target: &OwnedFd, size: u64) -> io::Result<()> {
     let mut end = 0;
-    loop {
-        let start = match seek(source, SeekFrom::Data(end)) {
-            Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(()),
+    while end < size {
+        let found = seek(source, SeekFrom::Data(end))
+            .and_then(|start| Ok((start, seek(source, SeekFrom::Hole(start))?)));
+        let (start, hole) = match found {
+            Ok((start, hole)) if start < size => (start, hole.min(size)),
+            // No data up to where it ended, or it became shorter.
+            Ok(_) | Err(Errno::NXIO) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        end = seek(source, SeekFrom::Hole(start))?;
-        span(source, target, start, end)?;
+        span(source, target, start, hole)?;
+        end = hole;
     }
+    Ok(())
 }
 
 /// Copies the bytes from `start` to `end`, or to the end of a file that became shorter.
@@ -160,8 +194,7 @@ pub(super) fn dress(source: &OwnedFd, target: &OwnedFd, stat: &Stat) -> io::Resu
 }
 
 fn attributes(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
-    let none: &mut [u8] = &mut [];
-    match flistxattr(&source, none) {
+    match flistxattr_query(&source) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
         result => result?,
     };
@@ -171,21 +204,24 @@ fn attributes(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
     for name in list[..length].split(|byte| *byte == 0) {
         if ATTRIBUTES.iter().any(|travels| name.starts_with(travels)) {
             let name = OsStr::from_bytes(name);
-            let length = fgetxattr(&source, name, &mut value[..])?;
+            let length = match fgetxattr(&source, name, &mut value[..]) {
+                // Removed meanwhile.
+                Err(Errno::NODATA) => continue,
+                length => length?,
+            };
             fsetxattr(&target, name, &value[..length], XattrFlags::empty())?;
         }
     }
     Ok(())
 }
 
-/// Owner and times of what cannot be opened.
+/// Owner, mode and times of what cannot be opened. A symlink has no mode of its own.
 fn dress_by_name(folder: &Folder, name: &OsStr, stat: &Stat) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     chownat(&folder.target, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    times_by_name(folder, name, stat)
-}
-
-fn times_by_name(folder: &Folder, name: &OsStr, stat: &Stat) -> io::Result<()> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        chmodat(&folder.target, name, permissions(stat.st_mode), AtFlags::empty())?;
+    }
     Ok(utimensat(&folder.target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 

@@ -1,5 +1,8 @@
 //! The order of the work: folders are listed, their entries copied in batches by whichever thread
 //! is free, and each folder gets its times when its last entry is there.
+//!
+//! A box decides how deep and how wide the tree is. So nothing here recurses, and a folder is open
+//! only while its own entries are copied: those in it are entered by their path, later.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -11,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
-use rustix::fs::{Dir, OFlags, Stat, fstat, openat};
+use rustix::fs::{Dir, Stat, fstat};
 
-use super::entry;
+use super::{entry, walk};
 use crate::storage::error::{StorageError, refused};
 
 /// Entries that one thread takes at a time.
@@ -31,19 +34,31 @@ pub(super) struct Folder {
 }
 
 enum Job {
-    /// List a folder: one whose parent is given, or the root.
-    List(Folder),
-    /// Open the folder of that name and list it.
-    Enter(Arc<Folder>, OsString),
+    /// Open the folder of that path and list it.
+    Enter(PathBuf),
     /// Copy these entries.
     Copy(Arc<Folder>, Vec<OsString>),
 }
 
 struct Queue {
-    jobs: Vec<Job>,
+    /// Entries of folders that are open. They come first, so that few are.
+    copies: Vec<(Arc<Folder>, Vec<OsString>)>,
+    /// Folders to enter, the last found first.
+    folders: Vec<PathBuf>,
     /// Threads that are busy and may yet add jobs.
     busy: usize,
     error: Option<StorageError>,
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Job> {
+        let copy = self.copies.pop().map(|(folder, names)| Job::Copy(folder, names));
+        copy.or_else(|| self.folders.pop().map(Job::Enter))
+    }
+
+    fn is_done(&self) -> bool {
+        self.busy == 0 && self.copies.is_empty() && self.folders.is_empty()
+    }
 }
 
 /// What all threads share.
@@ -53,6 +68,7 @@ pub(super) struct Work {
     root: PathBuf,
     /// Where the first copy of each file with several names went, by device and inode.
     pub(super) links: Mutex<HashMap<(u64, u64), PathBuf>>,
+    source_root: OwnedFd,
     pub(super) target_root: OwnedFd,
     /// Whether cloning of extents has not failed yet.
     pub(super) reflink: AtomicBool,
@@ -65,16 +81,14 @@ pub(super) fn run(
     name: &Path,
     threads: usize,
 ) -> Result<(), StorageError> {
-    let failed = refused("copy", name);
-    let stat = fstat(&source).map_err(|error| failed(error.into()))?;
-    let target_root = target.try_clone().map_err(&failed)?;
-    let root = Folder { source, target, path: PathBuf::new(), stat, left: AtomicUsize::new(0) };
+    let queue = Queue { copies: Vec::new(), folders: vec![PathBuf::new()], busy: 0, error: None };
     let work = Work {
-        queue: Mutex::new(Queue { jobs: vec![Job::List(root)], busy: 0, error: None }),
+        queue: Mutex::new(queue),
         changed: Condvar::new(),
         root: name.to_owned(),
         links: Mutex::default(),
-        target_root,
+        source_root: source,
+        target_root: target,
         reflink: AtomicBool::new(true),
     };
     std::thread::scope(|scope| {
@@ -94,10 +108,11 @@ impl Work {
             let mut queue = self.queue.lock();
             queue.busy -= 1;
             if let Err(error) = result {
-                queue.jobs.clear();
+                queue.copies.clear();
+                queue.folders.clear();
                 queue.error.get_or_insert(error);
             }
-            if queue.busy == 0 && queue.jobs.is_empty() {
+            if queue.is_done() {
                 self.changed.notify_all();
             }
         }
@@ -109,7 +124,7 @@ impl Work {
             if queue.error.is_some() {
                 return None;
             }
-            if let Some(job) = queue.jobs.pop() {
+            if let Some(job) = queue.pop() {
                 queue.busy += 1;
                 return Some(job);
             }
@@ -120,18 +135,10 @@ impl Work {
         }
     }
 
-    fn add(&self, jobs: impl IntoIterator<Item = Job>) {
-        self.queue.lock().jobs.extend(jobs);
-        self.changed.notify_all();
-    }
-
     fn perform(&self, job: Job) -> Result<(), StorageError> {
         match job {
-            Job::List(folder) => self.list(folder),
-            Job::Enter(parent, name) => {
-                let path = parent.path.join(&name);
-                let folder = enter(&parent, &name, &path).map_err(self.failed(&path))?;
-                drop(parent);
+            Job::Enter(path) => {
+                let folder = self.enter(&path).map_err(self.failed(&path))?;
                 self.list(folder)
             }
             Job::Copy(folder, names) => {
@@ -141,6 +148,13 @@ impl Work {
         }
     }
 
+    fn enter(&self, path: &Path) -> io::Result<Folder> {
+        let source = walk::open_folder(&self.source_root, path)?;
+        let target = walk::open_folder(&self.target_root, path)?;
+        let stat = fstat(&source)?;
+        Ok(Folder { source, target, path: path.to_owned(), stat, left: AtomicUsize::new(0) })
+    }
+
     fn list(&self, folder: Folder) -> Result<(), StorageError> {
         let names = names(&folder.source).map_err(self.failed(&folder.path))?;
         folder.left.store(names.len(), Ordering::Relaxed);
@@ -148,13 +162,16 @@ impl Work {
         if names.is_empty() {
             return self.finish(&folder, 0);
         }
-        self.add(names.chunks(BATCH).map(|some| Job::Copy(Arc::clone(&folder), some.to_vec())));
+        let batches = names.chunks(BATCH).map(|some| (Arc::clone(&folder), some.to_vec()));
+        self.queue.lock().copies.extend(batches);
+        self.changed.notify_all();
         Ok(())
     }
 
-    fn entry(&self, folder: &Arc<Folder>, name: &OsString) -> Result<(), StorageError> {
+    fn entry(&self, folder: &Folder, name: &OsString) -> Result<(), StorageError> {
         if entry::copy(self, folder, name)? {
-            self.add([Job::Enter(Arc::clone(folder), name.clone())]);
+            self.queue.lock().folders.push(folder.path.join(name));
+            self.changed.notify_one();
         }
         Ok(())
     }
@@ -177,14 +194,6 @@ impl Work {
     pub(super) fn path(&self, path: &Path) -> PathBuf {
         self.root.join(path)
     }
-}
-
-fn enter(parent: &Folder, name: &OsString, path: &Path) -> io::Result<Folder> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let source = openat(&parent.source, name, flags, rustix::fs::Mode::empty())?;
-    let target = openat(&parent.target, name, flags, rustix::fs::Mode::empty())?;
-    let stat = fstat(&source)?;
-    Ok(Folder { source, target, path: path.to_owned(), stat, left: AtomicUsize::new(0) })
 }
 
 fn names(folder: &OwnedFd) -> io::Result<Vec<OsString>> {
