@@ -41,7 +41,7 @@ pub(crate) fn helper(error: HelperError) -> EngineError {
             };
             refused(failure.step, source, hint)
         }
-        HelperError::Gone(source) => EngineError::Unreachable { source: Box::new(source) },
+        gone @ HelperError::Gone(_) => EngineError::Unreachable { source: Box::new(gone) },
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Instant;
 
+use boxherd_engine::fault;
 use boxherd_net::Networks;
 use boxherd_sys::clone::{
     CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, Forked,
@@ -67,6 +68,7 @@ pub(super) fn start(kept: &Kept, request: &Start, fds: StartFds) -> Result<Launc
     let forked = forked.map_err(Failure::at("make the box's namespaces"))?;
     let Forked::Parent { pid, pidfd } = forked else { exit_now(1) };
     drop(theirs);
+    fault::point("helper.cloned");
     lap(&mut timings, "clone", at);
     let attended = attend(request, &fds, (ids, &mounts), pid, File::from(ours), &mut timings);
     if let Err(failure) = attended {
@@ -93,10 +95,12 @@ fn attend(
     if !ids.own {
         mounts.map_ids(&proc)?;
     }
+    fault::point("helper.mapped");
     tell(&sync, IDS)?;
     lap(timings, "ids", at);
     let at = Instant::now();
     write_runtime(request, fds, pid).map_err(Failure::at("write `runtime.json`"))?;
+    fault::point("helper.recorded");
     // The agent does nothing by itself but run a main program; all else waits for the engine.
     if !request.runs {
         tell(&sync, GO)?;
@@ -104,6 +108,7 @@ fn attend(
     if let Some(lease) = &request.lease {
         plug(request, lease, &proc)?;
     }
+    fault::point("helper.plugged");
     lap(timings, "net", at);
     if request.runs {
         tell(&sync, GO)?;
