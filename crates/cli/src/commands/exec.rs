@@ -9,7 +9,7 @@ use super::create::variables;
 use crate::app::App;
 use crate::args::ExecArgs;
 use crate::env;
-use crate::failure::{Failure, LINK_LOST};
+use crate::failure::{AGENT, Failure, LINK_LOST};
 use crate::session::Session;
 use crate::signals::Signals;
 
@@ -41,9 +41,12 @@ pub(super) async fn run_in(
     {
         request.env.push(("TERM".to_owned(), term));
     }
-    let exec = app.herd().await?.exec(address, request).await?;
-    match session.drive(exec, signals).await {
-        Err(failure) if failure.code() == Some(LINK_LOST) => {
+    let ended = match app.herd().await?.exec(address, request).await {
+        Ok(exec) => session.drive(exec, signals).await,
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Err(failure) if matches!(failure.code(), Some(LINK_LOST | AGENT)) => {
             Err(why_lost(app, address, failure).await)
         }
         ended => ended,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use boxherd_model::{ByteSize, RestartPolicy, StopReason};
 
 use super::lifecycle::main_program;
-use super::stage::line;
+use super::stage::{Any, Guest, line};
 use super::{Outcome, Stage, theme};
 use crate::TruthState::Running;
 
@@ -28,16 +28,21 @@ theme! { "limits":
 /// Fills some 300 MB of memory: `tail` keeps everything until the end.
 const FILL: &str = "head -c 300000000 /dev/zero | tail -c 300000000 > /dev/null";
 
-/// `line`, which ends the box, begun when `spawn` has its answer, which that would keep from it.
-fn hog(line: &str) -> String {
-    format!("while test -e .pid; do sleep 0.05; done; {line}")
+/// Runs `line`, which is to use up the memory of the box, and says why the box has ended. It may end
+/// before it has answered, or after.
+async fn ended_by(guest: &Guest, line: &str) -> Result<StopReason, Any> {
+    let link = guest.link().await?;
+    // Kept: a command whose client goes is ended.
+    let begun = link.exec(guest.shell(line)).await;
+    let reason = guest.stops().await?;
+    drop(begun);
+    Ok(reason)
 }
 
 async fn memory_beyond_the_limit_ends_the_box_and_says_why(stage: &Stage) -> Outcome {
     let limit = Some(ByteSize::from_mib(64));
     let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
-    guest.spawn(&hog(FILL)).await?;
-    assert_eq!(guest.stops().await?, StopReason::Oom);
+    assert_eq!(ended_by(&guest, FILL).await?, StopReason::Oom);
     Ok(())
 }
 
@@ -60,8 +65,7 @@ async fn neighbours_do_not_notice_a_box_that_runs_out(stage: &Stage) -> Outcome 
         .exec(neighbour.shell("echo ready; until test -e go; do sleep 0.01; done; echo fine"))
         .await?;
     assert_eq!(line(&mut exec).await?, "ready\n");
-    guest.spawn(&hog(FILL)).await?;
-    assert_eq!(guest.stops().await?, StopReason::Oom);
+    assert_eq!(ended_by(&guest, FILL).await?, StopReason::Oom);
     neighbour.sh("touch go").await?;
     assert_eq!(line(&mut exec).await?, "fine\n");
     Ok(())
@@ -71,8 +75,7 @@ async fn a_box_that_ran_out_starts_again(stage: &Stage) -> Outcome {
     let limit = Some(ByteSize::from_mib(64));
     let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
     guest.sh("echo kept > file").await?;
-    guest.spawn(&hog(FILL)).await?;
-    guest.stops().await?;
+    assert_eq!(ended_by(&guest, FILL).await?, StopReason::Oom);
     guest.start().await?;
     assert_eq!(guest.sh("cat file").await?, "kept");
     Ok(())
@@ -84,8 +87,7 @@ async fn memory_of_files_counts(stage: &Stage) -> Outcome {
     // What no process holds is there still when the kernel has killed one.
     guest.sh("head -c 30000000 /dev/zero > /dev/shm/file").await?;
     guest.sh("head -c 20000000 /dev/zero > /run/file").await?;
-    guest.spawn(&hog(FILL)).await?;
-    assert_eq!(guest.stops().await?, StopReason::Oom);
+    assert_eq!(ended_by(&guest, FILL).await?, StopReason::Oom);
     Ok(())
 }
 
@@ -93,8 +95,8 @@ async fn memory_of_many_processes_counts(stage: &Stage) -> Outcome {
     let limit = Some(ByteSize::from_mib(64));
     let guest = stage.running_with(|spec| spec.limits.memory = limit).await?;
     let each = "head -c 20000000 /dev/zero | tail -c 20000000 > /dev/null; sleep 1000";
-    guest.spawn(&hog(&format!("for i in $(seq 20); do ({each}) & done; wait"))).await?;
-    assert_eq!(guest.stops().await?, StopReason::Oom);
+    let many = format!("for i in $(seq 20); do ({each}) & done; wait");
+    assert_eq!(ended_by(&guest, &many).await?, StopReason::Oom);
     Ok(())
 }
 
