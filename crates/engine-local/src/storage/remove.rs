@@ -32,7 +32,10 @@ fn remove_any(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(metadata) if is_subvolume(&metadata) && remove_subvolume(path)? => Ok(()),
-        Ok(metadata) if metadata.is_dir() => remove_folder(path),
+        Ok(metadata) if metadata.is_dir() => {
+            absent_is_fine(remove_subvolumes_in(path))?;
+            remove_tree(path)
+        }
         Ok(_) => absent_is_fine(fs::remove_file(path)),
     }
 }
@@ -87,15 +90,16 @@ fn remove_nested(folder: &Path, device: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A plain folder, which may hold subvolumes (the snapshots of a box) one level down.
-fn remove_folder(path: &Path) -> io::Result<()> {
+/// A plain folder may hold subvolumes (the snapshots of a box) one level down.
+fn remove_subvolumes_in(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() && is_subvolume(&fs::symlink_metadata(entry.path())?) {
+        let metadata = fs::symlink_metadata(entry.path());
+        if metadata.is_ok_and(|metadata| is_subvolume(&metadata)) {
             remove_any(&entry.path())?;
         }
     }
-    remove_tree(path)
+    Ok(())
 }
 
 /// Folders of any depth, and what is in them.
@@ -141,7 +145,11 @@ fn empty(
     too_deep: &mut dyn FnMut(Deep<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     for entry in Dir::read_from(folder)? {
-        let entry = entry?;
+        let entry = match entry {
+            // The kernel lists nothing of a folder that another process has removed.
+            Err(Errno::NOENT) => return Ok(()),
+            entry => entry?,
+        };
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
@@ -177,5 +185,30 @@ fn gone(result: rustix::io::Result<()>) -> io::Result<()> {
     match result {
         Err(Errno::NOENT) => Ok(()),
         result => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_may_remove_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let tree = folder.path().join(round.to_string());
+            for name in 0..20 {
+                let inner = tree.join(format!("{name}/a/b"));
+                fs::create_dir_all(&inner).unwrap();
+                fs::write(inner.join("file"), "").unwrap();
+            }
+            std::thread::scope(|scope| {
+                let removers: Vec<_> = (0..4).map(|_| scope.spawn(|| remove(&tree))).collect();
+                for remover in removers {
+                    remover.join().unwrap().unwrap();
+                }
+            });
+            assert!(!tree.exists());
+        }
     }
 }
