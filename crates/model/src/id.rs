@@ -67,6 +67,22 @@ uuid_v7! {
     /// Identifies a snapshot.
     SnapshotId
 }
+uuid_v7! {
+    /// Identifies a user for ever.
+    UserId
+}
+uuid_v7! {
+    /// Identifies an API key, without being it.
+    KeyId
+}
+uuid_v7! {
+    /// Identifies a token (its `jti`).
+    TokenId
+}
+uuid_v7! {
+    /// Identifies something a user has besides boxes: a disk, a template, a network, a domain, …
+    ThingId
+}
 
 #[cfg(test)]
 mod tests {

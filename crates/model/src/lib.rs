@@ -6,6 +6,7 @@
 //!
 //! Start reading in [`state`], then [`policy`], then [`spec`].
 
+mod account;
 mod address;
 mod capability;
 mod id;
@@ -21,17 +22,20 @@ mod status;
 mod text;
 mod time;
 
+pub use account::{Caller, Quota};
 pub use address::{Address, AddressError, Target};
 pub use capability::{Capability, CapabilitySet};
-pub use id::{BoxId, OperationId, ParseIdError, SnapshotId};
+pub use id::{
+    BoxId, KeyId, OperationId, ParseIdError, SnapshotId, ThingId, TokenId, UserId,
+};
 pub use image::{ImageInfo, ImageRef, ImageRefError, ImageSource};
-pub use name::{BoxName, EngineName, NameError, NetworkName, SnapshotName};
+pub use name::{BoxName, EngineName, NameError, NetworkName, SnapshotName, UserName};
 pub use network::{Cidr, EgressHost, EgressRule, EgressRuleError, NetworkSpec};
 pub use policy::{Refusal, Request};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use size::{ByteSize, SizeError};
 pub use spec::{
-    BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError,
+    BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError, Timers,
 };
 pub use state::{BoxState, StopReason};
 pub use status::{BoxStatus, Phase, SnapshotInfo, Timings};

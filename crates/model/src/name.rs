@@ -24,6 +24,10 @@ pub struct NetworkName(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotName(String);
 
+/// The name of a user; the same rules as [`BoxName`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(String);
+
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -82,6 +86,7 @@ dns_label!(BoxName);
 dns_label!(EngineName);
 dns_label!(NetworkName);
 dns_label!(SnapshotName);
+dns_label!(UserName);
 
 impl EngineName {
     /// The engine that runs boxes on this machine.

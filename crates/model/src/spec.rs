@@ -51,6 +51,9 @@ pub struct BoxSpec {
     /// What happens when `cmd` ends.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// What happens to the box by itself when time passes.
+    #[serde(default)]
+    pub timers: Timers,
     /// Free text that selectors match.
     #[serde(default)]
     pub labels: Labels,
@@ -75,6 +78,7 @@ impl BoxSpec {
             isolation: Isolation::default(),
             nesting: false,
             restart: RestartPolicy::default(),
+            timers: Timers::default(),
             labels: Labels::new(),
             ephemeral: false,
         }
@@ -174,6 +178,21 @@ impl fmt::Display for CpuLimit {
 }
 
 serde_as_text!(CpuLimit);
+
+/// What happens to a box by itself when time passes. Served by a server (`boxherd serve`), which is
+/// there to watch the clock. In seconds; `None` is never.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timers {
+    /// Suspended after so long without use: no exec, log, proxy or forward open, no byte coming in.
+    pub suspend_after_idle: Option<u32>,
+    /// Hibernated after so long without use.
+    pub hibernate_after_idle: Option<u32>,
+    /// Deleted so long after it was made.
+    pub delete_after: Option<u64>,
+    /// Deleted at this time.
+    pub delete_at: Option<crate::Timestamp>,
+}
 
 /// How a box is held apart from the host's kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

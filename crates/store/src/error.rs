@@ -17,6 +17,14 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
+    /// Something else has the name.
+    #[error("there is a {what} `{name}` already")]
+    Taken {
+        /// What it is, such as `user` or `disk`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
     /// The idempotency key was used.
     #[error("the idempotency key was used before")]
     KeyTaken,
@@ -73,6 +81,7 @@ impl StoreError {
         match self {
             Self::NameTaken { .. } => "name-taken",
             Self::SnapshotTaken { .. } => "snapshot-taken",
+            Self::Taken { .. } => "taken",
             Self::KeyTaken => "key-taken",
             Self::TooNew { .. } => "store-too-new",
             Self::Busy(_) => "store-busy",
@@ -86,7 +95,7 @@ impl StoreError {
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NameTaken { .. } | Self::SnapshotTaken { .. } => Some("choose another name"),
+            Self::NameTaken { .. } | Self::SnapshotTaken { .. } | Self::Taken { .. } => Some("choose another name"),
             Self::TooNew { .. } => Some("use the newer boxherd, or another `--data` folder"),
             Self::Busy(_) => Some("try again"),
             Self::Full(_) => Some("free space in the data folder"),

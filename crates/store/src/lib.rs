@@ -6,13 +6,19 @@
 //!
 //! Start reading at [`Store`], then [`sqlite`].
 
+mod accounts;
 mod error;
 mod records;
 pub mod sqlite;
+mod things;
 
+pub use accounts::{
+    Accounts, AuditEntry, KeyRecord, SigningKey, SshKeyRecord, TokenRecord, UserRecord,
+};
 pub use error::StoreError;
 pub use records::{BoxRecord, Details, Operation, OperationKind, Outcome};
 pub use sqlite::SqliteStore;
+pub use things::{ThingKind, ThingRecord, Things};
 
 use std::fmt;
 
@@ -34,7 +40,7 @@ pub enum Durability {
 
 /// Remembers. Every call is one transaction: all of it happened, or none.
 #[async_trait]
-pub trait Store: fmt::Debug + Send + Sync {
+pub trait Store: Accounts + Things + fmt::Debug + Send + Sync {
     /// Writes an operation down together with the boxes it makes, before its first side effect.
     ///
     /// # Errors

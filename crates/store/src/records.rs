@@ -1,7 +1,7 @@
 //! What is remembered.
 
 use boxherd_model::{
-    BoxId, BoxSpec, BoxState, EngineName, OperationId, StopReason, Timestamp, Timings,
+    BoxId, BoxSpec, BoxState, EngineName, OperationId, StopReason, Timestamp, Timings, UserId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,8 @@ pub struct BoxRecord {
     pub id: BoxId,
     /// The engine that has it.
     pub engine: EngineName,
+    /// Whose it is; `None` for boxes of the host's own command line. Names are unique for an owner.
+    pub owner: Option<UserId>,
     /// What was asked for, with the current name and labels.
     pub spec: BoxSpec,
     /// Where it was last seen standing.

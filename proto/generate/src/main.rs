@@ -1,0 +1,42 @@
+//! Makes `crates/boxd-api/src/generated.rs` from `proto/boxd.proto`:
+//! `cargo run --manifest-path proto/generate/Cargo.toml`.
+
+use std::fs;
+use std::path::Path;
+
+fn main() -> anyhow::Result<()> {
+    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = proto.join("../crates/boxd-api/src/generated.rs");
+    let scratch = std::env::temp_dir().join(format!("boxherd-proto-{}", std::process::id()));
+    fs::create_dir_all(&scratch)?;
+    let descriptors = protox::compile(["boxd.proto"], [&proto])?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .generate_default_stubs(true)
+        .bytes(".")
+        .out_dir(&scratch)
+        .compile_fds(descriptors)?;
+    let generated = fs::read_to_string(scratch.join("boxd.api.v1.rs"))?;
+    fs::write(target, name_what_is_missing(&generated))?;
+    fs::remove_dir_all(scratch)?;
+    Ok(())
+}
+
+/// Has every method that a server does not implement say which it is.
+fn name_what_is_missing(generated: &str) -> String {
+    let mut method = String::new();
+    let mut lines = Vec::new();
+    for line in generated.lines() {
+        if let Some(rest) = line.trim_start().strip_prefix("async fn ") {
+            rest.split('(').next().unwrap_or_default().clone_into(&mut method);
+        }
+        let named = format!("\"this server does not offer `{}`\"", camel(&method));
+        lines.push(line.replace("\"Not yet implemented\"", &named));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn camel(method: &str) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    method.split('_').filter(|word| !word.is_empty()).map(capital).collect()
+}
