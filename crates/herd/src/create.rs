@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use boxherd_engine::{Engine, EngineError};
 use boxherd_model::policy::Event;
-use boxherd_model::{BoxId, BoxSpec, BoxState, BoxStatus, EngineName, Timestamp};
+use boxherd_model::{BoxId, BoxSpec, BoxState, BoxStatus, Caller, EngineName, Timestamp};
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
 use crate::herd::{apply, status};
@@ -36,13 +36,14 @@ impl Herd {
     pub async fn create(&self, create: Create) -> Result<BoxStatus, HerdError> {
         let engine = self.engine(create.engine.as_ref())?;
         check_needs(engine, &create.spec)?;
-        if let Some(earlier) = self.made_before(create.key.as_deref()).await? {
+        let key = create.key.map(|key| self.own_key(&key));
+        if let Some(earlier) = self.made_before(key.as_deref()).await? {
             return Ok(earlier);
         }
         let began = Instant::now();
         let mut record = self.new_record(engine, create.spec)?;
         let begun =
-            self.begin(OperationKind::Create, vec![record.id], create.key, &[record.clone()]).await;
+            self.begin(OperationKind::Create, vec![record.id], key, &[record.clone()]).await;
         let begun = match begun {
             // Somebody with the same key was faster.
             Err(HerdError::Store(StoreError::KeyTaken)) => {
@@ -81,6 +82,7 @@ impl Herd {
         Ok(BoxRecord {
             id: BoxId::new(),
             engine: engine.name().clone(),
+            owner: self.caller.user(),
             spec,
             state: BoxState::Pending,
             reason: None,
@@ -126,6 +128,14 @@ impl Herd {
     pub(crate) async fn remove_failed(&self, engine: &Arc<dyn Engine>, id: BoxId) {
         if let Err(error) = engine.delete(id).await {
             tracing::warn!(%id, %error, "a box that could not be made was not removed yet");
+        }
+    }
+
+    /// Keys of one caller are nothing to another.
+    fn own_key(&self, key: &str) -> String {
+        match self.caller {
+            Caller::Host => key.to_owned(),
+            Caller::User(id) => format!("{id}/{key}"),
         }
     }
 

@@ -11,13 +11,13 @@ pub enum HerdError {
     /// No such box.
     #[error("there is no box `{0}`")]
     NoSuchBox(Address),
-    /// More than one engine has a box of that name.
-    #[error("`{name}` is the name of boxes on {}", .engines.join(" and "))]
+    /// More than one engine, or more than one user, has a box of that name.
+    #[error("`{name}` is the name of boxes on {}", .of.join(" and "))]
     Ambiguous {
         /// The name.
         name: String,
-        /// The engines that have one.
-        engines: Vec<String>,
+        /// The engines that have one, and the ids of those of other users.
+        of: Vec<String>,
     },
     /// No engine of that name is configured.
     #[error("there is no engine `{0}`")]
@@ -30,6 +30,42 @@ pub enum HerdError {
         /// The snapshot.
         name: String,
     },
+    /// The caller has no such thing.
+    #[error("there is no {what} `{name}`")]
+    NoSuch {
+        /// What it would be, such as `disk`.
+        what: &'static str,
+        /// Its name or id.
+        name: String,
+    },
+    /// What was asked for makes no sense.
+    #[error("`{field}` makes no sense: {reason}")]
+    Invalid {
+        /// Which part of it.
+        field: &'static str,
+        /// Why not, and what would.
+        reason: String,
+    },
+    /// Nobody knows who asks.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The caller may not.
+    #[error("{0}")]
+    Denied(&'static str),
+    /// The caller has as much as is allowed.
+    #[error("the quota of {quota} is used up: {limit}")]
+    Quota {
+        /// Such as `boxes`.
+        quota: &'static str,
+        /// How much is allowed.
+        limit: String,
+    },
+    /// The system has no randomness.
+    #[error("no random numbers can be had")]
+    Randomness(#[source] std::io::Error),
+    /// A token could not be signed.
+    #[error("a token could not be signed: {0}")]
+    Signature(String),
     /// The state of the box does not allow it.
     #[error("cannot {request} `{name}`")]
     Refused {
@@ -99,6 +135,12 @@ impl HerdError {
             Self::Ambiguous { .. } => "ambiguous",
             Self::NoSuchEngine(_) => "no-such-engine",
             Self::NoSuchSnapshot { .. } => "no-such-snapshot",
+            Self::NoSuch { .. } => "no-such",
+            Self::Invalid { .. } => "invalid",
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::Denied(_) => "denied",
+            Self::Quota { .. } => "quota",
+            Self::Randomness(_) | Self::Signature(_) => "internal",
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Busy { .. } => "busy",
             Self::Create { source, .. } | Self::Engine { source, .. } => source.code(),
@@ -113,7 +155,7 @@ impl HerdError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoSuchBox(_) => "`boxherd ls` lists the boxes",
-            Self::Ambiguous { .. } => "write `ENGINE:NAME`",
+            Self::Ambiguous { .. } => "write `ENGINE:NAME`, or the id",
             Self::NoSuchSnapshot { of, .. } => {
                 return Some(format!("`boxherd snapshot ls {of}` lists those it has"));
             }
@@ -125,7 +167,14 @@ impl HerdError {
                 return Some(format!("`boxherd restart {name}` gives the box a new agent"));
             }
             Self::NoSuchEngine(_) => "leave it out for the engine of this machine, `local`",
-            Self::Lock { .. } => return None,
+            Self::Unauthenticated(_) => "`boxherd key create` on the server makes an API key",
+            Self::Denied(_) => "ask an administrator",
+            Self::Quota { .. } => "remove what is not needed, or ask an administrator for more",
+            Self::Lock { .. }
+            | Self::NoSuch { .. }
+            | Self::Invalid { .. }
+            | Self::Randomness(_)
+            | Self::Signature(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use boxherd_engine::Engine;
 use boxherd_link::Link;
-use boxherd_model::{BoxId, BoxName, BoxStatus, EngineName, Request, Timestamp, policy};
+use boxherd_model::{BoxId, BoxName, BoxStatus, Caller, EngineName, Request, Timestamp, policy};
 use boxherd_store::{BoxRecord, Store};
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -14,15 +14,17 @@ use uuid::Uuid;
 use crate::locks::{self, Held};
 use crate::{HerdConfig, HerdError, names};
 
-/// Makes and drives boxes. One per process and data folder; share it by `Arc`.
-#[derive(Debug)]
+/// Makes and drives boxes for one [`Caller`]. One is opened per process and data folder; clones share
+/// everything with it, and [`acting_for`](Self::acting_for) gives one that serves somebody else.
+#[derive(Debug, Clone)]
 pub struct Herd {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) engines: Vec<Arc<dyn Engine>>,
+    pub(crate) engines: Arc<[Arc<dyn Engine>]>,
     pub(crate) config: HerdConfig,
     /// Taken when the first operation begins: listing boxes needs none.
-    session: Mutex<Option<(String, Held)>>,
-    pub(crate) links: Mutex<HashMap<BoxId, Link>>,
+    session: Arc<Mutex<Option<(String, Held)>>>,
+    pub(crate) links: Arc<Mutex<HashMap<BoxId, Link>>>,
+    pub(crate) caller: Caller,
 }
 
 impl Herd {
@@ -35,11 +37,29 @@ impl Herd {
         config: HerdConfig,
     ) -> Result<Self, HerdError> {
         std::fs::create_dir_all(&config.locks).map_err(|e| lock_error(&config.locks, e))?;
-        let links = Mutex::default();
-        let herd = Self { store, engines, config, session: Mutex::default(), links };
+        let herd = Self {
+            store,
+            engines: engines.into(),
+            config,
+            session: Arc::default(),
+            links: Arc::default(),
+            caller: Caller::Host,
+        };
         herd.recover().await?;
         herd.after_reboot().await?;
         Ok(herd)
+    }
+
+    /// The same herd for another caller, who sees and touches what belongs to it and nothing else.
+    #[must_use]
+    pub fn acting_for(&self, caller: Caller) -> Self {
+        Self { caller, ..self.clone() }
+    }
+
+    /// For whom this herd acts.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        self.caller
     }
 
     /// Says goodbye to every agent. Commands that were not detached end.
@@ -171,6 +191,7 @@ pub(crate) fn status(record: BoxRecord) -> BoxStatus {
         id: record.id,
         spec: record.spec,
         engine: record.engine,
+        owner: record.owner,
         state: record.state,
         reason: record.reason,
         failure: record.failure,

@@ -10,6 +10,7 @@
 //!
 //! Start reading in [`herd`](Herd), then `create`, then `recover`.
 
+mod accounts;
 mod change;
 mod config;
 mod create;
@@ -29,6 +30,7 @@ mod snapshots;
 #[cfg(test)]
 mod tests;
 
+pub use accounts::{Audited, NewKey, Secret, Token, Whoami};
 pub use config::HerdConfig;
 pub use create::Create;
 pub use error::HerdError;

@@ -39,6 +39,7 @@ impl Herd {
             }
         }
         let mut records = self.store.boxes().await?;
+        records.retain(|record| self.caller.sees(record.owner));
         let mut changed = Vec::new();
         for record in &mut records {
             let Some(truths) = truths.get(&record.engine) else { continue };
@@ -65,18 +66,23 @@ impl Herd {
         match &address.target {
             Target::Id(id) => {
                 let found = self.store.box_by_id(*id).await?;
-                let on_engine = |record: &BoxRecord| {
-                    address.engine.as_ref().is_none_or(|engine| *engine == record.engine)
+                let meant = |record: &BoxRecord| {
+                    self.caller.sees(record.owner)
+                        && address.engine.as_ref().is_none_or(|engine| *engine == record.engine)
                 };
-                found.filter(on_engine).ok_or_else(none)
+                found.filter(meant).ok_or_else(none)
             }
             Target::Name(name) => {
                 let mut found = self.store.boxes_by_name(address.engine.as_ref(), name).await?;
-                if found.len() > 1 {
-                    let engines = found.iter().map(|record| record.engine.to_string()).collect();
-                    return Err(HerdError::Ambiguous { name: name.to_string(), engines });
+                found.retain(|record| self.caller.sees(record.owner));
+                // What is one's own comes first.
+                if found.iter().any(|record| record.owner == self.caller.user()) {
+                    found.retain(|record| record.owner == self.caller.user());
                 }
-                found.pop().ok_or_else(none)
+                match found.len() {
+                    0 | 1 => found.pop().ok_or_else(none),
+                    _ => Err(HerdError::Ambiguous { name: name.to_string(), of: homes(&found) }),
+                }
             }
         }
     }
@@ -90,6 +96,15 @@ impl Herd {
         }
         Ok(())
     }
+}
+
+/// Where boxes of one name are, so that they can be told apart.
+fn homes(found: &[BoxRecord]) -> Vec<String> {
+    let home = |record: &BoxRecord| match record.owner {
+        None => record.engine.to_string(),
+        Some(_) => format!("{} as {}", record.engine, record.id),
+    };
+    found.iter().map(home).collect()
 }
 
 pub(crate) fn engine_error(op: &'static str, record: &BoxRecord, source: EngineError) -> HerdError {

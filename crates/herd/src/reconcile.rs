@@ -31,7 +31,7 @@ impl Herd {
     pub async fn reconcile(&self) -> Result<Repairs, HerdError> {
         self.recover().await?;
         let mut repairs = Repairs::default();
-        for engine in &self.engines {
+        for engine in self.engines.iter() {
             // The engine first: what is made in between is in the store before it is on the engine.
             let Ok(truths) = engine.list().await else { continue };
             let mut records = self.store.boxes().await?;

@@ -44,7 +44,7 @@ impl Herd {
 
     /// Has every engine remove what belongs to no box. What cannot be removed now is found again.
     pub(crate) async fn tidy(&self) {
-        for engine in &self.engines {
+        for engine in self.engines.iter() {
             if let Err(error) = engine.tidy().await {
                 tracing::warn!(engine = %engine.name(), %error, "not tidied");
             }

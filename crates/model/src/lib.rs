@@ -25,9 +25,7 @@ mod time;
 pub use account::{Caller, Quota};
 pub use address::{Address, AddressError, Target};
 pub use capability::{Capability, CapabilitySet};
-pub use id::{
-    BoxId, KeyId, OperationId, ParseIdError, SnapshotId, ThingId, TokenId, UserId,
-};
+pub use id::{BoxId, KeyId, OperationId, ParseIdError, SnapshotId, ThingId, TokenId, UserId};
 pub use image::{ImageInfo, ImageRef, ImageRefError, ImageSource};
 pub use name::{BoxName, EngineName, NameError, NetworkName, SnapshotName, UserName};
 pub use network::{Cidr, EgressHost, EgressRule, EgressRuleError, NetworkSpec};
@@ -35,7 +33,8 @@ pub use policy::{Refusal, Request};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use size::{ByteSize, SizeError};
 pub use spec::{
-    BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError, Timers,
+    BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError,
+    Timers,
 };
 pub use state::{BoxState, StopReason};
 pub use status::{BoxStatus, Phase, SnapshotInfo, Timings};

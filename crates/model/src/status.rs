@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BoxId, BoxSpec, BoxState, EngineName, OperationId, SnapshotId, SnapshotName, StopReason,
-    Timestamp,
+    Timestamp, UserId,
 };
 
 /// Everything the herd knows of a box, for `show`, `ls` and the wires.
@@ -19,6 +19,9 @@ pub struct BoxStatus {
     pub spec: BoxSpec,
     /// The engine that has it.
     pub engine: EngineName,
+    /// The user whose it is; `None` for boxes of the host's own command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
     /// Where it stands.
     pub state: BoxState,
     /// Why it is stopped.

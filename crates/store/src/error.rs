@@ -95,7 +95,9 @@ impl StoreError {
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NameTaken { .. } | Self::SnapshotTaken { .. } | Self::Taken { .. } => Some("choose another name"),
+            Self::NameTaken { .. } | Self::SnapshotTaken { .. } | Self::Taken { .. } => {
+                Some("choose another name")
+            }
             Self::TooNew { .. } => Some("use the newer boxherd, or another `--data` folder"),
             Self::Busy(_) => Some("try again"),
             Self::Full(_) => Some("free space in the data folder"),

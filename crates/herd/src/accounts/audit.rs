@@ -1,0 +1,46 @@
+//! The log of what was asked for, by whom, and what came of it.
+
+use boxherd_model::BoxId;
+use boxherd_store::AuditEntry;
+
+use crate::{Herd, HerdError};
+
+/// What is written into the audit log besides who and when.
+#[derive(Debug, Clone, Default)]
+pub struct Audited {
+    /// Where the request came from.
+    pub source: String,
+    /// What was asked for.
+    pub action: &'static str,
+    /// The box it was done to.
+    pub target: Option<BoxId>,
+    /// What else tells what was asked for. Never a secret.
+    pub detail: String,
+}
+
+impl Herd {
+    /// Writes into the audit log. A log that cannot be written does not undo what was done: it is
+    /// reported as an error of the server's.
+    pub async fn audit<T>(&self, audited: Audited, outcome: &Result<T, HerdError>) {
+        let Audited { source, action, target, detail } = audited;
+        let entry = AuditEntry {
+            at: self.now(),
+            user: self.caller.user(),
+            source,
+            action: action.to_owned(),
+            target,
+            detail,
+            outcome: outcome.as_ref().err().map_or("ok", HerdError::code).to_owned(),
+        };
+        tracing::info!(target: "audit", ?entry);
+        if let Err(error) = self.store.audit(&entry).await {
+            tracing::error!(%error, ?entry, "not written into the audit log");
+        }
+    }
+
+    /// The newest entries, newest first. The host and administrators only.
+    pub async fn audited(&self, limit: u32) -> Result<Vec<AuditEntry>, HerdError> {
+        self.is_admin().await?;
+        Ok(self.store.audited(limit).await?)
+    }
+}
