@@ -152,10 +152,7 @@ impl Herd {
 
     /// Thaws a suspended or hibernated box, because somebody wants to use it.
     pub(crate) async fn wake(&self, record: BoxRecord) -> Result<BoxRecord, HerdError> {
-        let by_id = Address {
-            engine: Some(record.engine.clone()),
-            target: boxherd_model::Target::Id(record.id),
-        };
+        let by_id = status(record).address();
         self.resume(&by_id).await?;
         self.find(&by_id).await
     }

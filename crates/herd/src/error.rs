@@ -127,6 +127,12 @@ pub enum HerdError {
 }
 
 impl HerdError {
+    /// The error and its causes in one line.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        crate::reconcile::chain(self)
+    }
+
     /// A stable code for scripts and wires.
     #[must_use]
     pub fn code(&self) -> &'static str {

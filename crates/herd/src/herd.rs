@@ -11,6 +11,7 @@ use boxherd_store::{BoxRecord, Store};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use crate::activity::Activity;
 use crate::locks::{self, Held};
 use crate::{HerdConfig, HerdError, names};
 
@@ -24,6 +25,7 @@ pub struct Herd {
     /// Taken when the first operation begins: listing boxes needs none.
     session: Arc<Mutex<Option<(String, Held)>>>,
     pub(crate) links: Arc<Mutex<HashMap<BoxId, Link>>>,
+    pub(crate) activity: Activity,
     pub(crate) caller: Caller,
 }
 
@@ -43,6 +45,7 @@ impl Herd {
             config,
             session: Arc::default(),
             links: Arc::default(),
+            activity: Activity::default(),
             caller: Caller::Host,
         };
         herd.recover().await?;

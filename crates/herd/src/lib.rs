@@ -11,8 +11,10 @@
 //! Start reading in [`herd`](Herd), then `create`, then `recover`.
 
 mod accounts;
+mod activity;
 mod change;
 mod config;
+mod console;
 mod create;
 mod delete;
 mod error;
@@ -30,8 +32,11 @@ mod snapshots;
 #[cfg(test)]
 mod tests;
 
-pub use accounts::{Audited, NewKey, Secret, Token, Whoami};
+pub use accounts::{Audited, NewKey, Secret, Source, Token, Whoami};
+pub use activity::InUse;
+pub use boxherd_model::Selector;
 pub use config::HerdConfig;
+pub use console::Follow;
 pub use create::Create;
 pub use error::HerdError;
 pub use fork::Fork;

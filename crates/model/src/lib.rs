@@ -15,6 +15,7 @@ mod name;
 mod network;
 pub mod policy;
 mod progress;
+mod selector;
 mod size;
 pub mod spec;
 pub mod state;
@@ -31,6 +32,7 @@ pub use name::{BoxName, EngineName, NameError, NetworkName, SnapshotName, UserNa
 pub use network::{Cidr, EgressHost, EgressRule, EgressRuleError, NetworkSpec};
 pub use policy::{Refusal, Request};
 pub use progress::{Progress, ProgressEvent, Silent};
+pub use selector::{Selector, SelectorError};
 pub use size::{ByteSize, SizeError};
 pub use spec::{
     BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BoxId, BoxSpec, BoxState, EngineName, OperationId, SnapshotId, SnapshotName, StopReason,
-    Timestamp, UserId,
+    Address, BoxId, BoxSpec, BoxState, EngineName, OperationId, SnapshotId, SnapshotName,
+    StopReason, Target, Timestamp, UserId,
 };
 
 /// Everything the herd knows of a box, for `show`, `ls` and the wires.
@@ -40,6 +40,14 @@ pub struct BoxStatus {
     pub last_operation: Option<OperationId>,
     /// How long the phases of that operation took.
     pub timings: Timings,
+}
+
+impl BoxStatus {
+    /// What names this box and no other, whatever it is called.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address { engine: Some(self.engine.clone()), target: Target::Id(self.id) }
+    }
 }
 
 /// The phases of an operation in the order they happened.

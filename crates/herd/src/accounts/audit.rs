@@ -1,9 +1,31 @@
 //! The log of what was asked for, by whom, and what came of it.
 
+use std::fmt;
+use std::sync::Arc;
+
 use boxherd_model::BoxId;
 use boxherd_store::AuditEntry;
 
 use crate::{Herd, HerdError};
+
+/// Where a request came from: an address, or the name of a front door. Front doors put it among the
+/// extensions of what they hand on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source(Arc<str>);
+
+impl Source {
+    /// Names where requests come from.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
 
 /// What is written into the audit log besides who and when.
 #[derive(Debug, Clone, Default)]
@@ -19,9 +41,9 @@ pub struct Audited {
 }
 
 impl Herd {
-    /// Writes into the audit log. A log that cannot be written does not undo what was done: it is
+    /// Writes into the audit log what came of a request: `ok`, or the code of an error. A log that cannot be written does not undo what was done: it is
     /// reported as an error of the server's.
-    pub async fn audit<T>(&self, audited: Audited, outcome: &Result<T, HerdError>) {
+    pub async fn audit(&self, audited: Audited, outcome: &'static str) {
         let Audited { source, action, target, detail } = audited;
         let entry = AuditEntry {
             at: self.now(),
@@ -30,7 +52,7 @@ impl Herd {
             action: action.to_owned(),
             target,
             detail,
-            outcome: outcome.as_ref().err().map_or("ok", HerdError::code).to_owned(),
+            outcome: outcome.to_owned(),
         };
         tracing::info!(target: "audit", ?entry);
         if let Err(error) = self.store.audit(&entry).await {

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-pub use self::audit::Audited;
+pub use self::audit::{Audited, Source};
 pub use self::keys::NewKey;
 pub use self::tokens::Token;
 pub use self::users::Whoami;

@@ -1,0 +1,182 @@
+//! Boxes: made, found, changed, copied, removed.
+
+use std::time::{Duration, Instant};
+
+use boxherd_boxd_api as api;
+use boxherd_herd::{Fork, HerdError, Selector};
+
+use crate::desk::Desk;
+use crate::translate::{self, invalid};
+
+/// How long a box that is stopped may take to end by itself.
+const GRACE: Duration = Duration::from_secs(10);
+
+type Answer<T> = Result<T, HerdError>;
+
+pub(crate) async fn create(
+    desk: &Desk<'_>,
+    asked: api::CreateVmRequest,
+) -> Answer<api::CreateVmResponse> {
+    let name = match asked.name.as_str() {
+        "" => desk.herd.suggest_name(),
+        name => translate::name("name", name)?,
+    };
+    let made = desk.herd.create(translate::spec(name, &asked)?.into()).await?;
+    desk.about(made.id);
+    Ok(translate::created(&made, desk.config))
+}
+
+pub(crate) async fn get(desk: &Desk<'_>, asked: api::GetVmRequest) -> Answer<api::GetVmResponse> {
+    let status = desk.herd.show(&desk.address("vm_id", &asked.vm_id)?).await?;
+    Ok(translate::vm(&status, desk.config))
+}
+
+pub(crate) async fn list(
+    desk: &Desk<'_>,
+    asked: api::ListVmsRequest,
+) -> Answer<api::ListVmsResponse> {
+    let selectors = asked.label_selector.iter().map(|text| text.parse());
+    let selectors: Vec<Selector> =
+        selectors.collect::<Result<_, _>>().map_err(|error| invalid("label_selector", error))?;
+    let boxes = desk.herd.list().await?.boxes;
+    let chosen = boxes
+        .iter()
+        .filter(|status| translate::state(status.state) != "destroyed")
+        .filter(|status| selectors.iter().all(|selector| selector.selects(&status.spec.labels)));
+    let vms = chosen.map(|status| translate::vm(status, desk.config)).collect();
+    Ok(api::ListVmsResponse { vms, ssh_host_key: String::new() })
+}
+
+pub(crate) async fn destroy(
+    desk: &Desk<'_>,
+    asked: api::DestroyVmRequest,
+) -> Answer<api::DestroyVmResponse> {
+    desk.herd.delete(&desk.address("vm_id", &asked.vm_id)?).await?;
+    Ok(api::DestroyVmResponse {})
+}
+
+pub(crate) async fn start(
+    desk: &Desk<'_>,
+    asked: api::StartVmRequest,
+) -> Answer<api::StartVmResponse> {
+    let status = desk.herd.start(&desk.address("vm_id", &asked.vm_id)?).await?;
+    desk.about(status.id);
+    Ok(api::StartVmResponse {})
+}
+
+pub(crate) async fn stop(
+    desk: &Desk<'_>,
+    asked: api::StopVmRequest,
+) -> Answer<api::StopVmResponse> {
+    let status = desk.herd.stop(&desk.address("vm_id", &asked.vm_id)?, GRACE).await?;
+    desk.about(status.id);
+    Ok(api::StopVmResponse {})
+}
+
+pub(crate) async fn reboot(
+    desk: &Desk<'_>,
+    asked: api::RebootVmRequest,
+) -> Answer<api::RebootVmResponse> {
+    let status = desk.herd.restart(&desk.address("vm_id", &asked.vm_id)?, GRACE).await?;
+    desk.about(status.id);
+    Ok(api::RebootVmResponse {})
+}
+
+pub(crate) async fn suspend(
+    desk: &Desk<'_>,
+    asked: api::SuspendVmRequest,
+) -> Answer<api::SuspendVmResponse> {
+    let began = Instant::now();
+    let status = desk.herd.suspend(&desk.address("vm_id", &asked.vm_id)?).await?;
+    desk.about(status.id);
+    Ok(api::SuspendVmResponse { suspend_us: micros(began) })
+}
+
+pub(crate) async fn resume(
+    desk: &Desk<'_>,
+    asked: api::ResumeVmRequest,
+) -> Answer<api::ResumeVmResponse> {
+    let began = Instant::now();
+    let status = desk.herd.resume(&desk.address("vm_id", &asked.vm_id)?).await?;
+    desk.about(status.id);
+    Ok(api::ResumeVmResponse { resume_us: micros(began) })
+}
+
+/// At least 1: clients take 0 for nothing having been done.
+fn micros(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
+pub(crate) async fn hibernate(
+    desk: &Desk<'_>,
+    asked: api::HibernateVmRequest,
+) -> Answer<api::HibernateVmResponse> {
+    let status = desk.herd.hibernate(&desk.address("vm_id", &asked.vm_id)?).await?;
+    desk.about(status.id);
+    Ok(api::HibernateVmResponse {})
+}
+
+pub(crate) async fn wake(
+    desk: &Desk<'_>,
+    asked: api::WakeVmRequest,
+) -> Answer<api::WakeVmResponse> {
+    let status = desk.herd.resume(&desk.address("vm_id", &asked.vm_id)?).await?;
+    desk.about(status.id);
+    Ok(api::WakeVmResponse {})
+}
+
+pub(crate) async fn fork(
+    desk: &Desk<'_>,
+    asked: api::ForkVmRequest,
+) -> Answer<api::ForkVmResponse> {
+    let source = desk.herd.show(&desk.address("source_vm_id", &asked.source_vm_id)?).await?;
+    let name = match asked.name.as_str() {
+        "" => desk.herd.suggest_copy_name(&source.spec.name),
+        name => translate::name("name", name)?,
+    };
+    if asked.config.as_ref().is_some_and(|config| *config != api::VmConfig::default()) {
+        return Err(invalid("config", "a copy has the sizes of its source"));
+    }
+    let fork = Fork { names: vec![name], live: false };
+    let copies = desk.herd.fork(&source.address(), fork).await?;
+    let copy = copies.first().ok_or_else(|| invalid("name", "no copy was made"))?;
+    desk.about(copy.id);
+    if !asked.labels.is_empty() {
+        let labels = translate::labels(&asked.labels)?;
+        desk.herd.label(&copy.address(), labels, Vec::new()).await?;
+    }
+    Ok(translate::forked(copy, source.id.to_string(), desk.config))
+}
+
+pub(crate) async fn rename(
+    desk: &Desk<'_>,
+    asked: api::RenameVmRequest,
+) -> Answer<api::RenameVmResponse> {
+    let name = translate::name("new_name", &asked.new_name)?;
+    let status = desk.herd.rename(&desk.address("vm_id", &asked.vm_id)?, name).await?;
+    desk.about(status.id);
+    Ok(api::RenameVmResponse { name: status.spec.name.to_string() })
+}
+
+pub(crate) async fn label(
+    desk: &Desk<'_>,
+    asked: api::UpdateVmLabelsRequest,
+) -> Answer<api::UpdateVmLabelsResponse> {
+    let address = desk.address("vm", &asked.vm)?;
+    let set = translate::labels(&asked.set)?;
+    let mut remove = asked.remove;
+    if asked.replace_all {
+        let present = desk.herd.show(&address).await?.spec.labels;
+        remove = present.into_keys().filter(|key| !set.contains_key(key)).collect();
+    }
+    let status = desk.herd.label(&address, set, remove).await?;
+    desk.about(status.id);
+    Ok(api::UpdateVmLabelsResponse { labels: status.spec.labels.into_iter().collect() })
+}
+
+pub(crate) async fn suggest_name(
+    desk: &Desk<'_>,
+    _asked: api::SuggestVmNameRequest,
+) -> Answer<api::SuggestVmNameResponse> {
+    Ok(api::SuggestVmNameResponse { name: desk.herd.suggest_name().to_string() })
+}

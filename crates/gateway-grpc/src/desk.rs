@@ -1,0 +1,99 @@
+//! Where a call is received: who it is from, and what is written down of it.
+
+use boxherd_herd::{Audited, Herd, HerdError, Source};
+use boxherd_model::{Address, BoxId};
+use parking_lot::Mutex;
+use tonic::{Request, Response, Status};
+
+use crate::status::status;
+use crate::{Api, Config};
+
+/// What one call works with.
+#[derive(Debug)]
+pub(crate) struct Desk<'a> {
+    /// Acts for whoever calls.
+    pub(crate) herd: Herd,
+    pub(crate) config: &'a Config,
+    action: &'static str,
+    detail: String,
+    source: String,
+    target: Mutex<Option<BoxId>>,
+}
+
+/// Whether a call goes into the audit log when it was served; one that was denied always does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Audited,
+    Plain,
+}
+
+impl Api {
+    /// Recognises the caller by its token.
+    pub(crate) async fn admit<T>(
+        &self,
+        action: &'static str,
+        detail: String,
+        request: &Request<T>,
+    ) -> Result<Desk<'_>, Status> {
+        let source = request.extensions().get::<Source>().map(ToString::to_string);
+        let source = source.unwrap_or_default();
+        match self.recognise(request).await {
+            Ok(herd) => {
+                let target = Mutex::default();
+                Ok(Desk { herd, config: &self.config, action, detail, source, target })
+            }
+            Err(refused) => {
+                let audited = Audited { source, action, target: None, detail };
+                self.herd.audit(audited, refused.code()).await;
+                Err(status(&refused))
+            }
+        }
+    }
+
+    async fn recognise<T>(&self, request: &Request<T>) -> Result<Herd, HerdError> {
+        let header = request.metadata().get("authorization");
+        let header = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let token = header
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or(HerdError::Unauthenticated(
+                "the call has no token: send `authorization: Bearer`",
+            ))?;
+        self.herd.authenticate(token).await
+    }
+}
+
+impl Desk<'_> {
+    /// The box a field names, by id or name.
+    pub(crate) fn address(&self, field: &'static str, text: &str) -> Result<Address, HerdError> {
+        if text.is_empty() {
+            let reason = "name a box, by its name or id".to_owned();
+            return Err(HerdError::Invalid { field, reason });
+        }
+        // What cannot be a name is nobody's name.
+        let none = || HerdError::NoSuch { what: "box", name: text.chars().take(80).collect() };
+        text.parse().map_err(|_| none())
+    }
+
+    /// The box that this call turned out to be about, for the audit log.
+    pub(crate) fn about(&self, id: BoxId) {
+        *self.target.lock() = Some(id);
+    }
+
+    /// Writes down what came of the call and answers.
+    pub(crate) async fn answer<T>(
+        self,
+        kept: Kept,
+        done: Result<T, HerdError>,
+    ) -> Result<Response<T>, Status> {
+        let denied = matches!(done, Err(HerdError::Denied(_)));
+        if kept == Kept::Audited || denied {
+            let Self { herd, action, detail, source, target, .. } = self;
+            let audited = Audited { source, action, target: target.into_inner(), detail };
+            let outcome = done.as_ref().err().map_or("ok", HerdError::code);
+            herd.audit(audited, outcome).await;
+        }
+        done.map(Response::new).map_err(|error| status(&error))
+    }
+}

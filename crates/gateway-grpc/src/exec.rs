@@ -1,0 +1,157 @@
+//! `Exec`: a command's input and output over one bidirectional stream.
+//!
+//! The first frame says what to run, the others are input or the size of the terminal. That no more
+//! frames come is the end of input and no reason to end the command; that the call is gone is, and
+//! ends its process group. The exit code comes in a frame of its own, after all output.
+
+use std::fmt;
+
+use boxherd_boxd_api::ExecChunk;
+use boxherd_herd::{HerdError, InUse};
+use boxherd_link::{Exec, ExecControl, ExecEvent, ExecRequest, ExecStdin, LinkError, PtySize};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinHandle;
+use tonic::{Status, Streaming};
+
+use crate::desk::Desk;
+use crate::status::status;
+use crate::translate::invalid;
+
+/// The size of a terminal whose size is not given.
+const SIZE: PtySize = PtySize { rows: 24, cols: 80 };
+/// What a terminal takes for the end of input (VEOF).
+const END_OF_INPUT: &[u8] = b"\x04";
+/// What programs are told about the terminal.
+const TERM: (&str, &str) = ("TERM", "xterm-256color");
+
+/// A command that was started, and what must live as long as its call.
+struct Running {
+    exec: Exec,
+    name: String,
+    _input: Aborted,
+    _awake: InUse,
+}
+
+/// A task that ends when this is dropped.
+struct Aborted(JoinHandle<()>);
+
+impl Drop for Aborted {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("exec", &self.exec).finish_non_exhaustive()
+    }
+}
+
+/// Starts what the first frame says.
+pub(crate) async fn exec(
+    desk: &Desk<'_>,
+    first: ExecChunk,
+    frames: Streaming<ExecChunk>,
+) -> Result<impl Stream<Item = Result<ExecChunk, Status>> + Send + use<>, HerdError> {
+    let address = desk.address("vm_id", &first.vm_id)?;
+    if first.command.contains('\0') {
+        return Err(invalid("command", "it has a NUL byte"));
+    }
+    let (id, awake) = desk.herd.keep_awake(&address).await?;
+    desk.about(id);
+    let mut exec = desk.herd.exec(&address, request(&first)).await?;
+    let stdin = exec.stdin();
+    let control = exec.control();
+    let input = tokio::spawn(feed(frames, first, stdin, control));
+    let name = address.to_string();
+    let running = Running { exec, name, _input: Aborted(input), _awake: awake };
+    Ok(unfold(Some(running), output))
+}
+
+fn request(first: &ExecChunk) -> ExecRequest {
+    let pty = first.tty.then(|| size(first));
+    let env = pty.iter().map(|_| (TERM.0.to_owned(), TERM.1.to_owned())).collect();
+    // A call that is gone is a client that is gone: nothing can go on where it was.
+    let detach_ttl = std::time::Duration::ZERO;
+    ExecRequest { stdin: true, pty, env, detach_ttl, ..ExecRequest::shell(first.command.clone()) }
+}
+
+fn size(frame: &ExecChunk) -> PtySize {
+    let or = |given: u32, default| match given {
+        0 => default,
+        given => u16::try_from(given).unwrap_or(u16::MAX),
+    };
+    PtySize { rows: or(frame.rows, SIZE.rows), cols: or(frame.cols, SIZE.cols) }
+}
+
+/// Passes input on until there is no more of it.
+async fn feed(
+    mut frames: Streaming<ExecChunk>,
+    first: ExecChunk,
+    stdin: Option<ExecStdin>,
+    control: ExecControl,
+) {
+    let Some(mut stdin) = stdin else { return };
+    let tty = first.tty;
+    let fed = async {
+        if !first.data.is_empty() {
+            stdin.send(first.data).await?;
+        }
+        loop {
+            match frames.message().await {
+                Ok(Some(frame)) if frame.window_change => {
+                    if tty {
+                        control.resize(size(&frame));
+                    }
+                }
+                Ok(Some(frame)) if frame.data.is_empty() => {}
+                Ok(Some(frame)) => stdin.send(frame.data).await?,
+                Ok(None) => break,
+                // The call is gone, and with it the command.
+                Err(_) => return Ok(()),
+            }
+        }
+        match tty {
+            true => stdin.send(END_OF_INPUT.into()).await,
+            false => stdin.shutdown().await.map_err(|_| LinkError::Closed),
+        }
+    };
+    // A command that takes no more input says so; what it does without is its own affair.
+    if let Err(error) = fed.await {
+        tracing::debug!(%error, "input of a command ended early");
+    }
+}
+
+/// The next frame of a command, until the one that says how it ended.
+async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, Option<Running>)> {
+    let mut running = running?;
+    let frame = match running.exec.next().await {
+        Ok(ExecEvent::Stdout(data)) => ExecChunk { data, ..ExecChunk::default() },
+        Ok(ExecEvent::Stderr(data)) => ExecChunk { data, is_stderr: true, ..ExecChunk::default() },
+        Ok(ExecEvent::Exit(exit)) => {
+            let exit_code = exit.shell_code();
+            return Some((Ok(ExecChunk { exit_code, ..ExecChunk::default() }), None));
+        }
+        Err(source) => {
+            let error = HerdError::Link { name: running.name, source };
+            return Some((Err(status(&error)), None));
+        }
+    };
+    Some((Ok(frame), Some(running)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_has_a_size() {
+        let asked = ExecChunk { tty: true, cols: 200, ..ExecChunk::default() };
+        assert_eq!(request(&asked).pty, Some(PtySize { rows: 24, cols: 200 }));
+        assert_eq!(request(&ExecChunk::default()).pty, None);
+        let vast = ExecChunk { rows: 1 << 20, cols: 1, ..ExecChunk::default() };
+        assert_eq!(size(&vast), PtySize { rows: u16::MAX, cols: 1 });
+    }
+}

@@ -1,0 +1,185 @@
+//! The methods, one line each: what they are called in the audit log, whether they are in it, what
+//! of the request goes there, and the function that serves them.
+
+use std::pin::Pin;
+
+use boxherd_boxd_api as api;
+use boxherd_boxd_api::boxd_api_server::BoxdApi;
+use boxherd_herd::Herd;
+use futures_util::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::desk::Kept::{Audited, Plain};
+use crate::{Config, accounts, boxes, exec, files, logs};
+
+/// The API.
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub(crate) herd: Herd,
+    pub(crate) config: Config,
+}
+
+impl Api {
+    pub(crate) fn new(herd: Herd, config: Config) -> Self {
+        Self { herd, config }
+    }
+}
+
+/// A stream of answers.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The first message of a stream, which says what it is about.
+async fn first<T: Default>(frames: &mut Streaming<T>) -> Result<T, Status> {
+    // A stream without any is one whose first message says nothing.
+    Ok(frames.message().await?.unwrap_or_default())
+}
+
+/// The name of a program without what it is told, which may be secret.
+fn program(command: &str) -> &str {
+    let word = command.split_whitespace().find(|word| !word.contains('='));
+    word.unwrap_or_default()
+}
+
+macro_rules! methods {
+    ($(
+        $method:ident($Request:ident) -> $Response:ident =
+            $kept:ident $action:literal ($asked:ident: $detail:expr), $serve:path;
+    )*) => {
+        #[tonic::async_trait]
+        impl BoxdApi for Api {
+            $(
+                async fn $method(
+                    &self,
+                    request: Request<api::$Request>,
+                ) -> Result<Response<api::$Response>, Status> {
+                    let detail = {
+                        let $asked = request.get_ref();
+                        String::from(&*$detail)
+                    };
+                    let desk = self.admit($action, detail, &request).await?;
+                    let done = $serve(&desk, request.into_inner()).await;
+                    desk.answer($kept, done).await
+                }
+            )*
+
+            async fn exec(
+                &self,
+                request: Request<Streaming<api::ExecChunk>>,
+            ) -> Result<Response<Answers<api::ExecChunk>>, Status> {
+                let (metadata, extensions, mut frames) = request.into_parts();
+                let begun = first(&mut frames).await?;
+                let detail = format!("{}: {}", begun.vm_id, program(&begun.command));
+                let request = Request::from_parts(metadata, extensions, ());
+                let desk = self.admit("exec", detail, &request).await?;
+                let done = exec::exec(&desk, begun, frames).await;
+                let done = done.map(|answers| Box::pin(answers) as Answers<api::ExecChunk>);
+                desk.answer(Audited, done).await
+            }
+
+            async fn stream_logs(
+                &self,
+                request: Request<api::StreamLogsRequest>,
+            ) -> Result<Response<Answers<api::LogChunk>>, Status> {
+                let detail = request.get_ref().vm_id.clone();
+                let desk = self.admit("logs", detail, &request).await?;
+                let done = logs::stream(&desk, request.into_inner()).await;
+                let done = done.map(|answers| Box::pin(answers) as Answers<api::LogChunk>);
+                desk.answer(Plain, done).await
+            }
+
+            async fn download_file_stream(
+                &self,
+                request: Request<api::DownloadFileRequest>,
+            ) -> Result<Response<Answers<api::DownloadFileChunk>>, Status> {
+                let asked = request.get_ref();
+                let detail = format!("{}:{}", asked.vm_id, asked.path);
+                let desk = self.admit("file.read", detail, &request).await?;
+                let done = files::download_stream(&desk, request.into_inner()).await;
+                let done = done.map(|answers| Box::pin(answers) as Answers<api::DownloadFileChunk>);
+                desk.answer(Plain, done).await
+            }
+
+            async fn upload_file_stream(
+                &self,
+                request: Request<Streaming<api::UploadFileChunk>>,
+            ) -> Result<Response<api::UploadFileResponse>, Status> {
+                let (metadata, extensions, mut pieces) = request.into_parts();
+                let begun = first(&mut pieces).await?;
+                let detail = format!("{}:{}", begun.vm_id, begun.path);
+                let request = Request::from_parts(metadata, extensions, ());
+                let desk = self.admit("file.write", detail, &request).await?;
+                let done = files::upload_stream(&desk, begun, pieces).await;
+                desk.answer(Audited, done).await
+            }
+        }
+    };
+}
+
+methods! {
+    create_vm(CreateVmRequest) -> CreateVmResponse =
+        Audited "create" (asked: asked.name), boxes::create;
+    get_vm(GetVmRequest) -> GetVmResponse = Plain "show" (asked: asked.vm_id), boxes::get;
+    list_vms(ListVmsRequest) -> ListVmsResponse = Plain "ls" (_asked: ""), boxes::list;
+    destroy_vm(DestroyVmRequest) -> DestroyVmResponse =
+        Audited "delete" (asked: asked.vm_id), boxes::destroy;
+    start_vm(StartVmRequest) -> StartVmResponse =
+        Audited "start" (asked: asked.vm_id), boxes::start;
+    stop_vm(StopVmRequest) -> StopVmResponse = Audited "stop" (asked: asked.vm_id), boxes::stop;
+    reboot_vm(RebootVmRequest) -> RebootVmResponse =
+        Audited "restart" (asked: asked.vm_id), boxes::reboot;
+    suspend_vm(SuspendVmRequest) -> SuspendVmResponse =
+        Audited "suspend" (asked: asked.vm_id), boxes::suspend;
+    resume_vm(ResumeVmRequest) -> ResumeVmResponse =
+        Audited "resume" (asked: asked.vm_id), boxes::resume;
+    hibernate_vm(HibernateVmRequest) -> HibernateVmResponse =
+        Audited "hibernate" (asked: asked.vm_id), boxes::hibernate;
+    wake_vm(WakeVmRequest) -> WakeVmResponse = Audited "resume" (asked: asked.vm_id), boxes::wake;
+    fork_vm(ForkVmRequest) -> ForkVmResponse =
+        Audited "fork" (asked: asked.source_vm_id), boxes::fork;
+    rename_vm(RenameVmRequest) -> RenameVmResponse =
+        Audited "rename" (asked: format!("{} to {}", asked.vm_id, asked.new_name)), boxes::rename;
+    update_vm_labels(UpdateVmLabelsRequest) -> UpdateVmLabelsResponse =
+        Audited "label" (asked: asked.vm), boxes::label;
+    suggest_vm_name(SuggestVmNameRequest) -> SuggestVmNameResponse =
+        Plain "suggest-name" (_asked: ""), boxes::suggest_name;
+
+    upload_file(UploadFileRequest) -> UploadFileResponse =
+        Audited "file.write" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::upload;
+    download_file(DownloadFileRequest) -> DownloadFileResponse =
+        Plain "file.read" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::download;
+    list_dir(ListDirRequest) -> ListDirResponse =
+        Plain "file.list" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::list;
+    mkdir(MkdirRequest) -> MkdirResponse =
+        Audited "file.mkdir" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::mkdir;
+    rename_path(RenamePathRequest) -> RenamePathResponse =
+        Audited "file.rename" (asked: format!("{}:{}", asked.vm_id, asked.old_path)), files::rename;
+    delete_path(DeletePathRequest) -> DeletePathResponse =
+        Audited "file.delete" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::delete;
+
+    whoami(WhoamiRequest) -> WhoamiResponse = Plain "whoami" (_asked: ""), accounts::whoami;
+    get_config(GetConfigRequest) -> GetConfigResponse =
+        Plain "config" (_asked: ""), accounts::config;
+    create_token(CreateTokenRequest) -> CreateTokenResponse =
+        Audited "token.create" (_asked: ""), accounts::make_token;
+    list_tokens(ListTokensRequest) -> ListTokensResponse =
+        Plain "token.ls" (_asked: ""), accounts::tokens;
+    revoke_token(RevokeTokenRequest) -> RevokeTokenResponse =
+        Audited "token.revoke" (asked: asked.jti), accounts::revoke_token;
+    create_api_key(CreateApiKeyRequest) -> CreateApiKeyResponse =
+        Audited "key.create" (asked: asked.name), accounts::make_key;
+    list_api_keys(ListApiKeysRequest) -> ListApiKeysResponse =
+        Plain "key.ls" (_asked: ""), accounts::keys;
+    delete_api_key(DeleteApiKeyRequest) -> DeleteApiKeyResponse =
+        Audited "key.rm" (asked: asked.id), accounts::remove_key;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::program;
+
+    #[test]
+    fn only_the_program_of_a_command_is_told() {
+        assert_eq!(program("K='v' /bin/psql --password hunter2"), "/bin/psql");
+        assert_eq!(program("A=1"), "");
+    }
+}

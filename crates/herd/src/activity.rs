@@ -1,0 +1,74 @@
+//! Which boxes are used, and when others were last: what timers of idleness look at.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use boxherd_model::{Address, BoxId, Timestamp};
+use parking_lot::Mutex;
+
+use crate::{Herd, HerdError};
+
+/// How boxes are used by this process. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Activity(Arc<Mutex<HashMap<BoxId, Use>>>);
+
+/// How one box is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Use {
+    /// Execs, logs, proxies and forwards that are open.
+    pub(crate) open: usize,
+    /// When something last came in, or the last of them was closed.
+    pub(crate) last: Timestamp,
+}
+
+/// A box is in use until this is dropped.
+pub struct InUse {
+    herd: Herd,
+    id: BoxId,
+}
+
+impl std::fmt::Debug for InUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("InUse").field(&self.id).finish()
+    }
+}
+
+impl InUse {
+    /// Bytes came in.
+    pub fn touch(&self) {
+        self.herd.activity.change(self.id, self.herd.now(), 0);
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.herd.activity.change(self.id, self.herd.now(), -1);
+    }
+}
+
+impl Activity {
+    fn change(&self, id: BoxId, now: Timestamp, by: isize) {
+        let mut uses = self.0.lock();
+        let used = uses.entry(id).or_insert(Use { open: 0, last: now });
+        used.open = used.open.saturating_add_signed(by);
+        used.last = now;
+    }
+
+    /// How a box is used. One that this process has not seen used counts from now on.
+    pub(crate) fn of(&self, id: BoxId, now: Timestamp) -> Use {
+        *self.0.lock().entry(id).or_insert(Use { open: 0, last: now })
+    }
+
+    pub(crate) fn forget(&self, id: BoxId) {
+        self.0.lock().remove(&id);
+    }
+}
+
+impl Herd {
+    /// Says that a box is being used until the guard is dropped, and which box that is.
+    pub async fn keep_awake(&self, address: &Address) -> Result<(BoxId, InUse), HerdError> {
+        let id = self.find(address).await?.id;
+        self.activity.change(id, self.now(), 1);
+        Ok((id, InUse { herd: self.clone(), id }))
+    }
+}
