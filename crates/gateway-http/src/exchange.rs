@@ -1,0 +1,124 @@
+//! `POST /api/v1/auth/token`: an API key for a token of an hour.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, extract::rejection::JsonRejection};
+use boxherd_herd::{Audited, HerdError, Source};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::Context;
+
+/// Exchanges that one source has a minute.
+const A_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
+/// After so many exchanges, sources that have been quiet are forgotten.
+const FORGET_EVERY: u32 = 256;
+
+/// How often each source has asked.
+#[derive(Debug)]
+pub struct Limits {
+    limiter: DefaultKeyedRateLimiter<String>,
+    asked: AtomicU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let limiter = DefaultKeyedRateLimiter::keyed(Quota::per_minute(A_MINUTE));
+        Self { limiter, asked: AtomicU32::new(0) }
+    }
+}
+
+impl Limits {
+    /// `Err`: how long the source has to wait.
+    fn admit(&self, source: &str) -> Result<(), Duration> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
+            self.limiter.retain_recent();
+        }
+        let admitted = self.limiter.check_key(&source.to_owned());
+        admitted.map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    api_key: String,
+}
+
+pub(crate) async fn exchange(
+    State(context): State<Context>,
+    Extension(source): Extension<Source>,
+    asked: Result<Json<Asked>, JsonRejection>,
+) -> Response {
+    if let Err(wait) = context.limits.admit(host(&source.to_string())) {
+        let seconds = wait.as_secs().max(1).to_string();
+        let told = told(StatusCode::TOO_MANY_REQUESTS, "too many exchanges, try again later");
+        return ([(header::RETRY_AFTER, seconds)], told).into_response();
+    }
+    let Json(asked) = match asked {
+        Ok(asked) => asked,
+        Err(refused) => return told(refused.status(), &refused.body_text()),
+    };
+    match context.herd.exchange(&asked.api_key).await {
+        Ok(token) => Json(json!({
+            "token": token.token.reveal(),
+            "expires_at": token.expires.millis() / 1000,
+        }))
+        .into_response(),
+        Err(error) => {
+            let source = source.to_string();
+            let audited = Audited { source, action: "token.exchange", ..Audited::default() };
+            context.herd.audit(audited, error.code()).await;
+            refuse(&error)
+        }
+    }
+}
+
+/// The port is another one each time.
+fn host(source: &str) -> &str {
+    source.rsplit_once(':').map_or(source, |(host, _)| host)
+}
+
+fn refuse(error: &HerdError) -> Response {
+    match error {
+        HerdError::Unauthenticated(_) => told(StatusCode::UNAUTHORIZED, &error.to_string()),
+        _ => {
+            tracing::error!(%error, "a key could not be exchanged");
+            told(StatusCode::INTERNAL_SERVER_ERROR, "the exchange failed, see the server's log")
+        }
+    }
+}
+
+fn told(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_refused_after_its_share_and_others_are_not() {
+        let limits = Limits::default();
+        for _ in 0..A_MINUTE.get() {
+            limits.admit("10.0.0.1").unwrap();
+        }
+        let wait = limits.admit("10.0.0.1").unwrap_err();
+        assert!(wait <= Duration::from_secs(3), "{wait:?}");
+        limits.admit("10.0.0.2").unwrap();
+    }
+
+    #[test]
+    fn ports_do_not_tell_sources_apart() {
+        assert_eq!(host("10.0.0.1:5"), "10.0.0.1");
+        assert_eq!(host("[::1]:5"), "[::1]");
+        assert_eq!(host("unix"), "unix");
+    }
+}
