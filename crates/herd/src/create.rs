@@ -81,6 +81,7 @@ impl Herd {
         Ok(BoxRecord {
             id: BoxId::new(),
             engine: engine.name().clone(),
+            owner: None,
             spec,
             state: BoxState::Pending,
             reason: None,

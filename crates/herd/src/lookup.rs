@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use boxherd_engine::{EngineError, Truth};
-use boxherd_model::{Address, BoxId, BoxStatus, EngineName, Target};
+use boxherd_model::{Address, BoxId, BoxStatus, Caller, EngineName, Target};
 use boxherd_store::BoxRecord;
 use futures_util::future::join_all;
 
@@ -71,7 +71,8 @@ impl Herd {
                 found.filter(on_engine).ok_or_else(none)
             }
             Target::Name(name) => {
-                let mut found = self.store.boxes_by_name(address.engine.as_ref(), name).await?;
+                let engine = address.engine.as_ref();
+                let mut found = self.store.boxes_by_name(Caller::Host, engine, name).await?;
                 if found.len() > 1 {
                     let engines = found.iter().map(|record| record.engine.to_string()).collect();
                     return Err(HerdError::Ambiguous { name: name.to_string(), engines });

@@ -1,9 +1,7 @@
 //! Who may ask: users, their keys and tokens, and who asked for what.
 
 use async_trait::async_trait;
-use boxherd_model::{
-    BoxId, EngineName, KeyId, Quota, Timestamp, TokenId, UserId, UserName,
-};
+use boxherd_model::{BoxId, EngineName, KeyId, Quota, Timestamp, TokenId, UserId, UserName};
 
 use crate::StoreError;
 
