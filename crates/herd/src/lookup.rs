@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use boxherd_engine::{EngineError, Truth};
-use boxherd_model::{Address, BoxId, BoxStatus, EngineName, Target};
+use boxherd_model::{Address, BoxId, BoxStatus, Caller, EngineName, Target};
 use boxherd_store::BoxRecord;
 use futures_util::future::join_all;
 
@@ -73,8 +73,8 @@ impl Herd {
                 found.filter(meant).ok_or_else(none)
             }
             Target::Name(name) => {
-                let mut found = self.store.boxes_by_name(address.engine.as_ref(), name).await?;
-                found.retain(|record| self.caller.sees(record.owner));
+                let engine = address.engine.as_ref();
+                let mut found = self.store.boxes_by_name(self.caller, engine, name).await?;
                 // What is one's own comes first.
                 if found.iter().any(|record| record.owner == self.caller.user()) {
                     found.retain(|record| record.owner == self.caller.user());

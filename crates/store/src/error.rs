@@ -1,6 +1,7 @@
 //! Why the store refuses.
 
-use std::path::PathBuf;
+/// What a database said.
+type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why something could not be remembered or recalled.
 #[derive(Debug, thiserror::Error)]
@@ -28,22 +29,40 @@ pub enum StoreError {
     /// The idempotency key was used.
     #[error("the idempotency key was used before")]
     KeyTaken,
-    /// The file was written by a later release.
-    #[error("`{}` has version {found}, this program knows up to {known}", .path.display())]
+    /// The database was written by a later release.
+    #[error("`{store}` has version {found}, this program knows up to {known}")]
     TooNew {
-        /// The database.
-        path: PathBuf,
+        /// The database: the path of its file, or where its server is.
+        store: String,
         /// Its version.
         found: i64,
         /// The newest version this program knows.
         known: i64,
     },
-    /// Another process held the database for too long.
+    /// Somebody else held the database for too long.
     #[error("the store is locked by another process")]
-    Busy(#[source] rusqlite::Error),
+    Busy(#[source] Source),
     /// No space is left for the store.
     #[error("no space is left for the store")]
-    Full(#[source] rusqlite::Error),
+    Full(#[source] Source),
+    /// The database cannot be reached. Nothing was changed.
+    #[error("the store is out of reach, at {step}")]
+    Gone {
+        /// What was being done.
+        step: &'static str,
+        /// What came in between.
+        #[source]
+        source: Source,
+    },
+    /// The connection was lost while a change was being made: it was made whole, or not at all.
+    #[error("the connection to the store was lost, at {step}; it may or may not have been done")]
+    Unsure {
+        /// What was being done.
+        step: &'static str,
+        /// What came in between.
+        #[source]
+        source: Source,
+    },
     /// A record that this program cannot have written.
     #[error("the store has a record that makes no sense: {what}")]
     Corrupt {
@@ -51,7 +70,7 @@ pub enum StoreError {
         what: String,
         /// What is wrong with it.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Source,
     },
     /// The database refused.
     #[error("{step} failed")]
@@ -60,21 +79,11 @@ pub enum StoreError {
         step: &'static str,
         /// What the database said.
         #[source]
-        source: rusqlite::Error,
+        source: Source,
     },
 }
 
 impl StoreError {
-    /// Sorts what the database says into what a caller can do something about.
-    pub(crate) fn of(step: &'static str, source: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode as Code;
-        match source.sqlite_error_code() {
-            Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy(source),
-            Some(Code::DiskFull) => Self::Full(source),
-            _ => Self::Database { step, source },
-        }
-    }
-
     /// A stable code for scripts and wires.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -86,6 +95,8 @@ impl StoreError {
             Self::TooNew { .. } => "store-too-new",
             Self::Busy(_) => "store-busy",
             Self::Full(_) => "store-full",
+            Self::Gone { .. } => "store-gone",
+            Self::Unsure { .. } => "store-unsure",
             Self::Corrupt { .. } => "store-corrupt",
             Self::Database { .. } => "store",
         }
@@ -100,7 +111,9 @@ impl StoreError {
             }
             Self::TooNew { .. } => Some("use the newer boxherd, or another `--data` folder"),
             Self::Busy(_) => Some("try again"),
-            Self::Full(_) => Some("free space in the data folder"),
+            Self::Full(_) => Some("free space where the database keeps its files"),
+            Self::Gone { .. } => Some("start the database again, or wait until it can be reached"),
+            Self::Unsure { .. } => Some("look whether it was done before trying again"),
             _ => None,
         }
     }

@@ -1,22 +1,37 @@
-//! What the herd remembers: boxes, operations, snapshots. The only room that knows SQL.
+//! What the herd remembers: boxes, operations, snapshots; users, their keys and things; leases. The
+//! only room that knows SQL.
 //!
 //! The store keeps intent and identity; what is true of a box is asked of its engine. Nothing here
 //! decides anything: it writes down what it is told, in one transaction per call, and is safe to
 //! use from several processes at once.
 //!
-//! Start reading at [`Store`], then [`sqlite`].
+//! Start reading at [`Store`], then `sql_store.rs`, which implements it once over anything that is a
+//! `database.rs`, then [`sqlite`].
 
 mod accounts;
+mod accounts_sql;
+mod boxes;
+mod database;
 mod error;
+mod leases;
+mod migrations;
+mod operations;
 mod records;
+mod row;
+mod sql_store;
 pub mod sqlite;
+#[cfg(test)]
+mod tests;
 mod things;
+mod things_sql;
 
 pub use accounts::{
     Accounts, AuditEntry, KeyRecord, SigningKey, SshKeyRecord, TokenRecord, UserRecord,
 };
 pub use error::StoreError;
+pub use leases::{FencingToken, Lease, Leases};
 pub use records::{BoxRecord, Details, Operation, OperationKind, Outcome};
+pub use sql_store::SqlStore;
 pub use sqlite::SqliteStore;
 pub use things::{ThingKind, ThingRecord, Things};
 
@@ -24,7 +39,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use boxherd_model::{
-    BoxId, BoxName, EngineName, OperationId, SnapshotId, SnapshotInfo, SnapshotName, Timestamp,
+    BoxId, BoxName, Caller, EngineName, OperationId, SnapshotId, SnapshotInfo, SnapshotName,
+    Timestamp,
 };
 
 /// How much a write survives.
@@ -40,12 +56,12 @@ pub enum Durability {
 
 /// Remembers. Every call is one transaction: all of it happened, or none.
 #[async_trait]
-pub trait Store: Accounts + Things + fmt::Debug + Send + Sync {
+pub trait Store: Accounts + Things + Leases + fmt::Debug + Send + Sync {
     /// Writes an operation down together with the boxes it makes, before its first side effect.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NameTaken`] when a box of that name lives on the engine,
+    /// [`StoreError::NameTaken`] when a box of that name and owner lives on the engine,
     /// [`StoreError::KeyTaken`] when an operation with that idempotency key was written before.
     async fn begin(&self, operation: &Operation, made: &[BoxRecord]) -> Result<(), StoreError>;
 
@@ -64,9 +80,10 @@ pub trait Store: Accounts + Things + fmt::Debug + Send + Sync {
     /// The box with that id.
     async fn box_by_id(&self, id: BoxId) -> Result<Option<BoxRecord>, StoreError>;
 
-    /// The boxes of that name, on the engine or on every engine.
+    /// The boxes of that name that `caller` sees, on the engine or on every engine.
     async fn boxes_by_name(
         &self,
+        caller: Caller,
         engine: Option<&EngineName>,
         name: &BoxName,
     ) -> Result<Vec<BoxRecord>, StoreError>;

@@ -1,0 +1,116 @@
+//! The store over any database that takes its SQL.
+
+use async_trait::async_trait;
+use boxherd_model::{
+    BoxId, BoxName, Caller, EngineName, OperationId, SnapshotId, SnapshotInfo, SnapshotName,
+    Timestamp,
+};
+
+use crate::database::{Database, Query, Statement};
+use crate::row::{Columns, text};
+use crate::{BoxRecord, Durability, Operation, Store, StoreError, boxes, operations};
+
+/// The store over a database.
+#[derive(Debug)]
+pub struct SqlStore<D> {
+    pub(crate) database: D,
+}
+
+#[async_trait]
+impl<D: Database> Store for SqlStore<D> {
+    async fn begin(&self, operation: &Operation, made: &[BoxRecord]) -> Result<(), StoreError> {
+        let statements = operations::insert(operation).chain(made.iter().map(boxes::insert));
+        self.database
+            .all("beginning an operation", Durability::Process, statements.collect())
+            .await?;
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        operation: &Operation,
+        changed: &[BoxRecord],
+        removed: &[BoxId],
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let changed = changed.iter().map(boxes::update);
+        let removed = removed.iter().copied().flat_map(boxes::remove);
+        let statements = changed.chain(removed).chain(operations::end(operation));
+        self.database.all("finishing an operation", durability, statements.collect()).await?;
+        Ok(())
+    }
+
+    async fn update(&self, changed: &[BoxRecord]) -> Result<(), StoreError> {
+        let statements = changed.iter().map(boxes::update).collect();
+        self.database.all("changing boxes", Durability::Process, statements).await?;
+        Ok(())
+    }
+
+    async fn box_by_id(&self, id: BoxId) -> Result<Option<BoxRecord>, StoreError> {
+        self.database.one(boxes::by_id(id), boxes::to_box).await
+    }
+
+    async fn boxes_by_name(
+        &self,
+        caller: Caller,
+        engine: Option<&EngineName>,
+        name: &BoxName,
+    ) -> Result<Vec<BoxRecord>, StoreError> {
+        self.database.many(boxes::by_name(caller, engine, name), boxes::to_box).await
+    }
+
+    async fn boxes(&self) -> Result<Vec<BoxRecord>, StoreError> {
+        self.database.many(boxes::all(), boxes::to_box).await
+    }
+
+    async fn doomed(&self) -> Result<Vec<BoxRecord>, StoreError> {
+        self.database.many(boxes::doomed(), boxes::to_box).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Operation>, StoreError> {
+        self.database.many(operations::unfinished(), operations::to_operation).await
+    }
+
+    async fn by_key(&self, key: &str, since: Timestamp) -> Result<Option<Operation>, StoreError> {
+        self.database.one(operations::by_key(key, since), operations::to_operation).await
+    }
+
+    async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        self.database.one(operations::by_id(id), operations::to_operation).await
+    }
+
+    async fn add_snapshot(&self, snapshot: &SnapshotInfo) -> Result<(), StoreError> {
+        self.database.only(Durability::Disk, boxes::insert_snapshot(snapshot)).await?;
+        Ok(())
+    }
+
+    async fn snapshots(&self, id: BoxId) -> Result<Vec<SnapshotInfo>, StoreError> {
+        self.database.many(boxes::snapshots(id), boxes::to_snapshot).await
+    }
+
+    async fn snapshot(
+        &self,
+        id: BoxId,
+        name: &SnapshotName,
+    ) -> Result<Option<SnapshotInfo>, StoreError> {
+        self.database.one(boxes::snapshot(id, name), boxes::to_snapshot).await
+    }
+
+    async fn remove_snapshot(&self, id: SnapshotId) -> Result<(), StoreError> {
+        self.database.only(Durability::Disk, boxes::remove_snapshot(id)).await?;
+        Ok(())
+    }
+
+    async fn fact(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let query = Query::new("SELECT value FROM facts WHERE key = $1", [text(key)]);
+        self.database.one(query, |row| Columns::from(row).text("value")).await
+    }
+
+    async fn set_fact(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO facts (key, value) VALUES ($1, $2) \
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        let statement = Statement::new("writing a fact", sql, [text(key), text(value)]);
+        self.database.only(Durability::Process, statement).await?;
+        Ok(())
+    }
+}

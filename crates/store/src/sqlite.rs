@@ -1,0 +1,199 @@
+//! One SQLite file, in WAL mode.
+//!
+//! Calls take some ten microseconds and run on the caller's thread behind a mutex: handing them to
+//! another thread would cost more than they do. A database that another process holds is waited
+//! for, at most [`BUSY`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
+
+use crate::database::{Database, Done, NOW, Query, Row, Statement, Transaction, Value};
+use crate::{Durability, SqlStore, StoreError, migrations};
+
+/// How long another process's transaction is waited for.
+pub const BUSY: Duration = Duration::from_secs(10);
+/// Pages of the write-ahead log after which it is written back: half a megabyte.
+const LOG_PAGES: u32 = 128;
+/// Statements that are kept prepared: all that there are.
+const PREPARED: usize = 128;
+/// The clock, in Unix milliseconds; SQLite counts days since noon of a Monday in 4714 BC.
+const CLOCK: &str = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)";
+
+/// The store in one SQLite file.
+pub type SqliteStore = SqlStore<Sqlite>;
+
+/// One SQLite file, open.
+#[derive(Debug)]
+pub struct Sqlite {
+    connection: Mutex<Connection>,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it when it is not there, and brings it up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooNew`] when a later release wrote it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |source| failed("opening the store", source);
+        let mut connection = Connection::open(path).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        // In WAL mode NORMAL does not sync on commit; `Durability::Disk` raises it for a moment.
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        // Closing the last connection would sync, and remove the log that the next command makes
+        // again. A log that stays is read whole when it is opened, so it is kept short.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(failed)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
+        migrate(&mut connection, path)?;
+        Ok(Self { database: Sqlite { connection: Mutex::new(connection) } })
+    }
+}
+
+impl Database for Sqlite {
+    async fn read(&self, query: Query) -> Result<Vec<Row>, StoreError> {
+        let connection = self.connection.lock();
+        let done = run(&connection, query.sql, &query.values);
+        Ok(done.map_err(|source| failed("reading the store", source))?.rows)
+    }
+
+    async fn write(&self, transaction: Transaction) -> Result<Vec<Done>, StoreError> {
+        let mut connection = self.connection.lock();
+        match transaction.durability {
+            Durability::Process => commit(&mut connection, transaction),
+            Durability::Disk => {
+                let step = transaction.step;
+                let failed = |source| failed(step, source);
+                connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+                let done = commit(&mut connection, transaction);
+                connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+                done
+            }
+        }
+    }
+}
+
+fn commit(connection: &mut Connection, transaction: Transaction) -> Result<Vec<Done>, StoreError> {
+    let step = transaction.step;
+    let failed = |source| failed(step, source);
+    let open =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let done = transaction.statements.into_iter().map(|statement| execute(&open, statement));
+    let done = done.collect::<Result<_, _>>()?;
+    open.commit().map_err(failed)?;
+    Ok(done)
+}
+
+fn execute(connection: &Connection, statement: Statement) -> Result<Done, StoreError> {
+    run(connection, statement.sql, &statement.values).map_err(|error| match statement.duplicate {
+        Some(duplicate) if is_duplicate(&error) => duplicate,
+        _ => failed(statement.step, error),
+    })
+}
+
+fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Done> {
+    let mut statement = connection.prepare_cached(&translated(sql))?;
+    let values = rusqlite::params_from_iter(values);
+    if statement.column_count() == 0 {
+        let changed = statement.execute(values)? as u64;
+        return Ok(Done { changed, rows: Vec::new() });
+    }
+    let rows: Vec<_> = statement.query_map(values, to_row)?.collect::<Result<_, _>>()?;
+    Ok(Done { changed: rows.len() as u64, rows })
+}
+
+/// SQLite numbers parameters by `?1`; `$1` would be a name.
+fn translated(sql: &str) -> String {
+    let sql = sql.replace('$', "?");
+    if sql.contains(NOW) { sql.replace(NOW, CLOCK) } else { sql }
+}
+
+fn to_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    (0..row.as_ref().column_count())
+        .map(|column| row.get(column))
+        .collect::<Result<_, _>>()
+        .map(Row)
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+impl FromSql for Value {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Null => Ok(Self::Null),
+            ValueRef::Integer(number) => Ok(Self::Integer(number)),
+            ValueRef::Text(_) => value.as_str().map(|text| Self::Text(text.to_owned())),
+            ValueRef::Real(_) | ValueRef::Blob(_) => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+/// Whether the error says that a `UNIQUE` constraint does not hold.
+fn is_duplicate(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+}
+
+/// Sorts what SQLite says into what a caller can do something about.
+fn failed(step: &'static str, source: rusqlite::Error) -> StoreError {
+    if let rusqlite::Error::FromSqlConversionFailure(column, ..) = source {
+        let what = format!("column {column} of what was read");
+        return StoreError::Corrupt { what, source: Box::new(source) };
+    }
+    let code = source.sqlite_error_code();
+    let source = Box::new(source);
+    match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(source),
+        Some(ErrorCode::DiskFull) => StoreError::Full(source),
+        _ => StoreError::Database { step, source },
+    }
+}
+
+/// Brings the file to the newest version, which is its `PRAGMA user_version`. One pragma when it is
+/// there already.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let unread = |source| failed("reading the version of the store", source);
+    if version(connection).map_err(unread)? == migrations::KNOWN {
+        return Ok(());
+    }
+    let failed = |source| failed("migrating the store", source);
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    // Another process may be migrating at this moment: look again once the lock is held.
+    let open =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let found = version(&open).map_err(failed)?;
+    for migration in migrations::missing(found, path.display())? {
+        open.execute_batch(migration).map_err(failed)?;
+    }
+    open.pragma_update(None, "user_version", migrations::KNOWN).map_err(failed)?;
+    open.commit().map_err(failed)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+#[cfg(test)]
+impl Sqlite {
+    pub(crate) fn pragma(&self, name: &str) -> i64 {
+        self.connection.lock().pragma_query_value(None, name, |row| row.get(0)).expect("a pragma")
+    }
+
+    pub(crate) fn set_pragma(&self, name: &str, value: i64) {
+        self.connection.lock().pragma_update(None, name, value).expect("a pragma");
+    }
+}

@@ -1,0 +1,75 @@
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::*;
+use crate::FencingToken;
+
+const LONG: Duration = Duration::from_secs(3600);
+/// A lease that ends when it begins, as it looks to others after a holder stood still for long.
+const OVER: Duration = Duration::ZERO;
+
+pub(super) async fn a_lease_is_taken_once_until_it_ends(home: &dyn Home) {
+    let (one, two) = (home.open().await, home.open().await);
+    let (web, db) = (BoxId::new(), BoxId::new());
+    assert_eq!(one.holder_of(web).await.unwrap(), None);
+    let token = one.acquire(web, "one", LONG).await.unwrap().unwrap();
+    assert_eq!(two.acquire(web, "two", LONG).await.unwrap(), None);
+    assert!(two.acquire(db, "two", LONG).await.unwrap().is_some(), "another box is free");
+
+    let lease = two.holder_of(web).await.unwrap().unwrap();
+    assert_eq!((lease.holder.as_str(), lease.token), ("one", token));
+    assert!(one.release(web, token).await.unwrap());
+    assert_eq!(two.holder_of(web).await.unwrap(), None);
+    assert!(two.acquire(web, "two", Duration::MAX).await.unwrap().is_some());
+}
+
+pub(super) async fn tokens_grow_with_every_change_of_holder(home: &dyn Home) {
+    let store = home.open().await;
+    let web = BoxId::new();
+    let mut last = FencingToken(0);
+    for holder in ["one", "two", "one", "one", "three"] {
+        let token = store.acquire(web, holder, OVER).await.unwrap().unwrap();
+        assert!(token > last, "{token:?} after {last:?}");
+        last = token;
+    }
+    // Released is not forgotten.
+    let token = store.acquire(web, "one", LONG).await.unwrap().unwrap();
+    assert!(store.release(web, token).await.unwrap());
+    assert!(store.acquire(web, "two", LONG).await.unwrap().unwrap() > token);
+}
+
+pub(super) async fn whoever_has_a_lease_keeps_its_token(home: &dyn Home) {
+    let store = home.open().await;
+    let web = BoxId::new();
+    let token = store.acquire(web, "one", LONG).await.unwrap().unwrap();
+    let before = store.holder_of(web).await.unwrap().unwrap().expires;
+    assert_eq!(store.acquire(web, "one", LONG * 2).await.unwrap(), Some(token));
+    assert!(store.renew(web, token, LONG * 3).await.unwrap());
+    assert!(store.holder_of(web).await.unwrap().unwrap().expires > before);
+}
+
+pub(super) async fn a_lost_lease_is_neither_renewed_nor_released(home: &dyn Home) {
+    let store = home.open().await;
+    let web = BoxId::new();
+    let lost = store.acquire(web, "one", OVER).await.unwrap().unwrap();
+    assert!(!store.renew(web, lost, LONG).await.unwrap(), "it ended, though nobody took it");
+    let token = store.acquire(web, "two", LONG).await.unwrap().unwrap();
+    for wrong in [lost, FencingToken(token.0 + 1), FencingToken(u64::MAX)] {
+        assert!(!store.renew(web, wrong, LONG).await.unwrap());
+        assert!(!store.release(web, wrong).await.unwrap());
+    }
+    assert_eq!(store.holder_of(web).await.unwrap().unwrap().token, token);
+    assert!(!store.renew(BoxId::new(), token, LONG).await.unwrap(), "of another box");
+}
+
+pub(super) async fn of_many_that_ask_at_once_one_gets_it(home: &dyn Home) {
+    let web = BoxId::new();
+    let asked = join_all((0..8).map(|n| async move {
+        let store = home.open().await;
+        let asking = async move { store.acquire(web, &format!("server-{n}"), LONG).await.unwrap() };
+        tokio::spawn(asking).await.unwrap()
+    }))
+    .await;
+    assert_eq!(asked.into_iter().flatten().count(), 1);
+}
