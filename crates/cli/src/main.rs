@@ -56,12 +56,17 @@ fn start(cli: Cli, printer: Printer) -> Result<ExitCode, Failure> {
             Some(forked.map_err(|error| Failure::io("cannot start the helper process", &error))?)
         }
     };
-    trace(cli.global.verbose);
+    let serves = matches!(cli.command, Command::Serve(_));
+    trace(cli.global.verbose, serves);
     let app = App::new(&cli.global, printer, helper)?;
     if let Command::Netd(args) = &cli.command {
         return commands::netd(&app, args).map(|()| ExitCode::SUCCESS);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let mut builder = match serves {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start an event loop", &error))?;
@@ -98,8 +103,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn trace(verbose: u8) {
+/// A server says what it does; a command only when it is asked to.
+fn trace(verbose: u8, serves: bool) {
     let level = match verbose {
+        0 if serves => LevelFilter::INFO,
         0 => return,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,

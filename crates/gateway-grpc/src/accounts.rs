@@ -104,8 +104,7 @@ pub(crate) async fn remove_key(
     asked: api::DeleteApiKeyRequest,
 ) -> Answer<api::DeleteApiKeyResponse> {
     let none = || HerdError::NoSuch { what: "API key", name: asked.id.clone() };
-    let id = asked.id.parse().map_err(|_| none())?;
-    desk.herd.remove_key(desk.herd.user_id()?, id).await?;
+    desk.herd.remove_key(asked.id.parse().map_err(|_| none())?).await?;
     Ok(api::DeleteApiKeyResponse {})
 }
 

@@ -26,22 +26,38 @@ pub(crate) fn name(field: &'static str, text: &str) -> Result<BoxName, HerdError
 
 /// What `CreateVm` asks for.
 pub(crate) fn spec(name: BoxName, asked: &api::CreateVmRequest) -> Result<BoxSpec, HerdError> {
-    refuse_business(asked)?;
+    refuse_what_is_not_offered(asked)?;
     let mut spec = BoxSpec::new(name);
     spec.image = image(&asked.image_ref)?;
     spec.env = env(&asked.env)?;
     spec.cmd.clone_from(&asked.cmd);
     spec.restart = restart(&asked.restart_policy)?;
     spec.labels = labels(&asked.labels)?;
+    if let NetworkSpec::Bridge { isolated, .. } = &mut spec.network {
+        *isolated = asked.isolated;
+    }
     configure(&mut spec, asked.config.as_ref())?;
     Ok(spec)
 }
 
-/// What only a hosted business can honour.
-fn refuse_business(asked: &api::CreateVmRequest) -> Result<(), HerdError> {
-    let wanted = [("team", !asked.team.is_empty()), ("shared", asked.shared)];
+/// Nothing that was asked for is left out without a word.
+fn refuse_what_is_not_offered(asked: &api::CreateVmRequest) -> Result<(), HerdError> {
+    let config = asked.config.as_ref();
+    let has = |part: fn(&api::VmConfig) -> bool| config.is_some_and(part);
+    let proxies = |config: &api::VmConfig| {
+        config.network.as_ref().is_some_and(|network| !network.proxies.is_empty())
+    };
+    let wanted = [
+        ("org", !asked.org.is_empty()),
+        ("team", !asked.team.is_empty()),
+        ("shared", asked.shared),
+        ("spec", asked.spec.as_ref().is_some_and(|spec| *spec != api::MachineSpec::default())),
+        ("networks", !asked.networks.is_empty()),
+        ("config.volumes", has(|config| !config.volumes.is_empty())),
+        ("config.network.proxies", has(proxies)),
+    ];
     match wanted.iter().find(|(_, asked)| *asked) {
-        Some((field, _)) => Err(invalid(field, "this server has no teams and shares no boxes")),
+        Some((field, _)) => Err(invalid(field, "this server does not offer it")),
         None => Ok(()),
     }
 }

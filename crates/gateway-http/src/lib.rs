@@ -10,6 +10,8 @@ mod health;
 pub mod listen;
 pub mod tls;
 
+pub use rustls::ServerConfig as Tls;
+
 use std::sync::Arc;
 
 use axum::Router;

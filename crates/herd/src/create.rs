@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use boxherd_engine::{Engine, EngineError};
 use boxherd_model::policy::Event;
-use boxherd_model::{BoxId, BoxSpec, BoxState, BoxStatus, Caller, EngineName, Timestamp};
+use boxherd_model::{
+    BoxId, BoxSpec, BoxState, BoxStatus, Caller, EngineName, NetworkName, NetworkSpec, Timestamp,
+    UserId,
+};
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
 use crate::herd::{apply, status};
@@ -35,6 +38,8 @@ impl Herd {
     /// Makes a box and starts it. It runs when this returns, or there is nothing of it.
     pub async fn create(&self, create: Create) -> Result<BoxStatus, HerdError> {
         let engine = self.engine(create.engine.as_ref())?;
+        let mut create = create;
+        self.keep_apart(&mut create.spec)?;
         check_needs(engine, &create.spec)?;
         let key = create.key.map(|key| self.own_key(&key));
         if let Some(earlier) = self.made_before(key.as_deref()).await? {
@@ -131,6 +136,17 @@ impl Herd {
         }
     }
 
+    /// Users have networks of their own: a box of one can reach no box of another.
+    fn keep_apart(&self, spec: &mut BoxSpec) -> Result<(), HerdError> {
+        let Caller::User(user) = self.caller else { return Ok(()) };
+        let NetworkSpec::Bridge { name, .. } = &mut spec.network else { return Ok(()) };
+        if *name != NetworkName::default_network() {
+            return Err(HerdError::NoSuch { what: "network", name: name.to_string() });
+        }
+        *name = network_of(user);
+        Ok(())
+    }
+
     /// Keys of one caller are nothing to another.
     fn own_key(&self, key: &str) -> String {
         match self.caller {
@@ -146,6 +162,13 @@ impl Herd {
         let Some(id) = operation.boxes.first() else { return Ok(None) };
         Ok(self.store.box_by_id(*id).await?.map(status))
     }
+}
+
+/// The network that a user has from the start. The end of an id is random.
+fn network_of(user: UserId) -> NetworkName {
+    let id = user.to_string();
+    let name = format!("user-{}", &id[id.len() - 12..]);
+    name.parse().expect("letters, digits and an inner hyphen")
 }
 
 /// Refuses a spec that the engine cannot honour, before anything is made.

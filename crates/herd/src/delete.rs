@@ -31,6 +31,7 @@ impl Herd {
         match self.engine_of(&record)?.delete(record.id).await {
             Ok(()) => {
                 begun.reached("made");
+                self.activity.forget(record.id);
                 // A power cut would bring the record of an ephemeral box back, and whoever opens
                 // the store next removes it again: nothing that was acknowledged is lost.
                 let durability = match record.spec.ephemeral {

@@ -29,6 +29,7 @@ mod reconcile;
 mod recover;
 mod rename;
 mod snapshots;
+mod timers;
 #[cfg(test)]
 mod tests;
 

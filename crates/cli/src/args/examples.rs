@@ -29,3 +29,15 @@ pub(super) const HIBERNATE: &str = "\
 Examples:
   boxherd hibernate web
   boxherd resume web                # goes on where it was, also after a reboot";
+
+pub(super) const SERVE: &str = "\
+Examples:
+  boxherd serve
+  boxherd serve --listen 0.0.0.0:9443 --tls-cert chain.pem --tls-key key.pem
+  BOXHERD_BOOTSTRAP_KEY=... boxherd serve --listen 127.0.0.1:9443 --listen unix:/run/boxherd.sock";
+
+pub(super) const KEY: &str = "\
+Examples:
+  boxherd key create laptop --user alice --expires 720h
+  boxherd key ls
+  boxherd key rm 0199...";

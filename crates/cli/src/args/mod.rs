@@ -4,12 +4,14 @@ mod boxes;
 mod examples;
 mod exec;
 mod images;
+mod server;
 mod spec;
 mod values;
 
 pub(crate) use boxes::*;
 pub(crate) use exec::*;
 pub(crate) use images::*;
+pub(crate) use server::*;
 pub(crate) use spec::BoxFlags;
 pub(crate) use values::{CopyEnd, EnvVar, Forward, LabelChange};
 
@@ -110,6 +112,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(ImageCommand),
     Doctor(DoctorArgs),
+    Serve(ServeArgs),
+    #[command(subcommand)]
+    Key(KeyCommand),
     Bench(BenchArgs),
     Completion(CompletionArgs),
     #[command(hide = true)]

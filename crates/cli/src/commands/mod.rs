@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod fork;
 mod image;
+mod key;
 mod label;
 mod logs;
 mod ls;
@@ -16,6 +17,7 @@ mod port;
 mod rename;
 mod rm;
 mod run;
+mod serve;
 mod shell;
 mod show;
 mod snapshot;
@@ -42,6 +44,8 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         Command::Shell(args) => shell::shell(app, args).await,
         Command::Doctor(args) => doctor::doctor(app, args).await,
         Command::Bench(args) => bench::bench(app, args).await.map(done),
+        Command::Serve(args) => serve::serve(app, args).await.map(done),
+        Command::Key(command) => key::key(app, command).await.map(done),
         Command::Create(args) => create::create(app, *args).await.map(done),
         Command::Ls(args) => ls::ls(app, args).await.map(done),
         Command::Show(args) => show::show(app, args).await.map(done),

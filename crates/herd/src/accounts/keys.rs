@@ -76,11 +76,14 @@ impl Herd {
     }
 
     /// Takes a key back. Tokens that it was exchanged for are refused from now on.
-    pub async fn remove_key(&self, user: UserId, id: KeyId) -> Result<(), HerdError> {
-        self.may_act_for(user).await?;
-        match self.store.remove_key(user, id).await? {
+    pub async fn remove_key(&self, id: KeyId) -> Result<(), HerdError> {
+        let none = || HerdError::NoSuch { what: "API key", name: id.to_string() };
+        let key = self.store.key(id).await?.ok_or_else(none)?;
+        // To others it is not even there.
+        self.may_act_for(key.user).await.map_err(|_| none())?;
+        match self.store.remove_key(key.user, id).await? {
             true => Ok(()),
-            false => Err(HerdError::NoSuch { what: "API key", name: id.to_string() }),
+            false => Err(none()),
         }
     }
 

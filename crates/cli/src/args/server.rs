@@ -1,0 +1,80 @@
+//! What can be typed about the server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use boxherd_gateway_http::listen::Place;
+use boxherd_model::{KeyId, UserName};
+use clap::{Args, Subcommand};
+
+use super::{examples, values};
+
+/// Serve boxes to others: the boxd gRPC API and its exchange of keys, on one port
+///
+/// The first start makes a user `admin` and prints an API key, which is shown only once; with a
+/// variable `BOXHERD_BOOTSTRAP_KEY`, that is the key. Boxes go on when the server ends, and are
+/// found again when it starts.
+#[derive(Debug, Args)]
+#[command(after_help = examples::SERVE)]
+pub(crate) struct ServeArgs {
+    /// Where to listen: `ADDRESS:PORT` or `unix:PATH`; may be repeated
+    #[arg(long, value_name = "PLACE", default_value = "127.0.0.1:9443")]
+    pub(crate) listen: Vec<Place>,
+    /// A PEM file with a certificate and those that lead to its authority; needs `--tls-key`
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// A PEM file with the key of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Speak TLS with a certificate of an own authority; clients trust `tls/ca.pem` in the data folder
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub(crate) tls_dev: bool,
+    /// Listen without TLS where other machines can reach it
+    #[arg(long)]
+    pub(crate) plaintext: bool,
+    /// Below which names of boxes are reached
+    #[arg(long, value_name = "DOMAIN", default_value = "localhost")]
+    pub(crate) zone: String,
+}
+
+/// Make, list and take back API keys
+#[derive(Debug, Subcommand)]
+#[command(after_help = examples::KEY)]
+pub(crate) enum KeyCommand {
+    /// Make an API key, and print it this once
+    Create(KeyCreateArgs),
+    /// List the keys of users
+    Ls(KeyLsArgs),
+    /// Take a key back; tokens that it was exchanged for hold no more
+    Rm(KeyRmArgs),
+}
+
+/// `boxherd key create`.
+#[derive(Debug, Args)]
+pub(crate) struct KeyCreateArgs {
+    /// What to call the key
+    #[arg(value_name = "NAME", default_value = "")]
+    pub(crate) name: String,
+    /// Whose it is; a user of that name is made when there is none
+    #[arg(long, value_name = "USER", default_value = "admin")]
+    pub(crate) user: UserName,
+    /// How long it holds, such as `30d`; for ever when not given
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) expires: Option<Duration>,
+}
+
+/// `boxherd key ls`.
+#[derive(Debug, Args)]
+pub(crate) struct KeyLsArgs {
+    /// Only this user's
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<UserName>,
+}
+
+/// `boxherd key rm`.
+#[derive(Debug, Args)]
+pub(crate) struct KeyRmArgs {
+    /// The key's id, as `key ls` shows it
+    #[arg(value_name = "ID")]
+    pub(crate) id: KeyId,
+}
