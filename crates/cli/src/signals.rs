@@ -37,6 +37,16 @@ impl Signals {
         })
         .await
     }
+
+    /// The number of the next signal that asks a program to end.
+    pub(crate) async fn ending(&mut self) -> i32 {
+        loop {
+            let signal = self.next().await;
+            if ends(signal) {
+                return signal;
+            }
+        }
+    }
 }
 
 /// Changes of the terminal's size.

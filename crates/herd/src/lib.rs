@@ -29,9 +29,9 @@ mod reconcile;
 mod recover;
 mod rename;
 mod snapshots;
-mod timers;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 pub use accounts::{Audited, NewKey, Secret, Source, Token, Whoami};
 pub use activity::InUse;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use boxherd_engine::{EngineError, Truth};
-use boxherd_model::{Address, BoxId, BoxStatus, Caller, EngineName, Target};
+use boxherd_model::{Address, BoxId, BoxStatus, EngineName, Target};
 use boxherd_store::BoxRecord;
 use futures_util::future::join_all;
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 use boxherd_engine::Engine as _;
 use boxherd_engine_fake::{FakeEngine, FaultPlan, Trouble, When};
 use boxherd_link::ExecRequest;
-use boxherd_model::{Address, BoxSpec, BoxState, EngineName, RestartPolicy};
+use boxherd_model::{Address, BoxSpec, BoxState, EngineName, RestartPolicy, SnapshotName};
 use boxherd_store::SqliteStore;
 use proptest::prelude::*;
 
 use super::*;
+
+mod callers;
 
 struct Lab {
     folder: tempfile::TempDir,

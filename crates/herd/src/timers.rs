@@ -130,7 +130,10 @@ mod tests {
             hibernate_after_idle: Some(60),
             ..Timers::default()
         };
-        assert_eq!(due(&record(BoxState::Running, timers.clone()), IDLE, at(140)), Some(Due::Suspend));
+        assert_eq!(
+            due(&record(BoxState::Running, timers.clone()), IDLE, at(140)),
+            Some(Due::Suspend)
+        );
         let suspended = record(BoxState::Suspended, timers);
         assert_eq!(due(&suspended, IDLE, at(140)), None);
         assert_eq!(due(&suspended, IDLE, at(160)), Some(Due::Hibernate));

@@ -20,7 +20,8 @@ const GRPC: &str = "/boxd.api.v1.BoxdApi/{*method}";
 
 /// Serves until it is told to end.
 pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
-    let mut signals = Signals::take().map_err(|error| Failure::io("cannot take signals", &error))?;
+    let mut signals =
+        Signals::take().map_err(|error| Failure::io("cannot take signals", &error))?;
     let tls = certificate(app, &args)?;
     refuse_plaintext(&args, tls.is_some())?;
     let herd = app.shared_herd().await?;
@@ -48,7 +49,9 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     let config = Config { zone: args.zone, web: None, host: "127.0.0.1".to_owned() };
     let grpc = boxherd_gateway_grpc::service((*herd).clone(), config);
     let router = boxherd_gateway_http::router((*herd).clone()).route_service(GRPC, grpc);
-    let ended = async move { drop(signals.ending().await) };
+    let ended = async move {
+        signals.ending().await;
+    };
     tokio::select! {
         () = listen::serve(bound, router, ended) => Ok(()),
         () = herd.look_after_boxes() => Ok(()),
@@ -85,8 +88,9 @@ fn refuse_plaintext(args: &ServeArgs, tls: bool) -> Result<(), Failure> {
     match open {
         Some(Place::Tcp(address)) if !tls && !args.plaintext => {
             let message = format!("`{address}` can be reached by other machines, and without TLS");
-            Err(Failure::new("plaintext", message)
-                .hint("use `--tls-cert` and `--tls-key`, or `--tls-dev`, or insist with `--plaintext`"))
+            Err(Failure::new("plaintext", message).hint(
+                "use `--tls-cert` and `--tls-key`, or `--tls-dev`, or insist with `--plaintext`",
+            ))
         }
         _ => Ok(()),
     }

@@ -1,0 +1,151 @@
+//! Clients of other people against `boxherd serve`: the real boxd SDKs from PyPI, unchanged.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use boxherd_testkit::{Leftovers, root_or_skip, skip};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The key that the server is given; it protects nothing.
+const KEY: &str = "bxd_only-for-tests-0123456789";
+
+/// A server with a data folder of its own. Dropped, it ends, and nothing of it is left.
+struct Server {
+    child: Child,
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = boxherd(&folder.path().join("data"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .env("BOXHERD_BOOTSTRAP_KEY", KEY)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("boxherd runs");
+        let stdout = child.stdout.take().expect("a pipe");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = lines.next().expect("a line").expect("text");
+        let url = line.strip_prefix("listening on ").expect(&line).to_owned();
+        // Read on, so that the server never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url, folder }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, Signal::TERM).expect("it runs");
+        let ended = self.child.wait().expect("it is ours");
+        let listed = boxherd(&self.data()).args(["ls", "-o", "name"]).output().expect("runs");
+        let boxes = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let names: Vec<_> = boxes.lines().collect();
+        let left = Leftovers::of_data(&self.data());
+        if !names.is_empty() {
+            boxherd(&self.data()).args(["rm", "--force"]).args(&names).output().expect("runs");
+        }
+        if std::thread::panicking() {
+            return;
+        }
+        assert!(ended.success(), "the server ended with {ended}");
+        assert!(names.is_empty(), "tests left boxes: {names:?}");
+        let left = left.find_after(std::time::Duration::from_secs(15));
+        assert!(left.is_empty(), "{left:#?}");
+    }
+}
+
+fn boxherd(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_boxherd"));
+    command.arg("--data").arg(data).stdin(Stdio::null());
+    command
+}
+
+fn tree() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A virtual environment with that release of the SDK. It is kept below `target` and made once.
+fn sdk(test: &str, version: &str) -> Option<PathBuf> {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("boxd-{version}"));
+    let python = place.join("bin/python");
+    let done = place.join("complete");
+    if done.exists() {
+        return Some(python);
+    }
+    let venv = Command::new("python3").args(["-m", "venv"]).arg(&place).output();
+    if !venv.as_ref().is_ok_and(|output| output.status.success()) {
+        skip(test, "`python3 -m venv` does not work (Debian package `python3-venv`)");
+        return None;
+    }
+    let pip = Command::new(&python)
+        .args(["-m", "pip", "install", "-q", "--disable-pip-version-check"])
+        .args([&format!("boxd=={version}"), "pytest"])
+        .output()
+        .expect("python runs");
+    if !pip.status.success() {
+        skip(test, &format!("boxd {version} cannot be had: {}", last_line(&pip)));
+        return None;
+    }
+    std::fs::write(done, "").expect("the environment is ours");
+    Some(python)
+}
+
+fn last_line(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.lines().next_back().unwrap_or_default().to_owned()
+}
+
+/// Runs a file of tests with a release of the SDK.
+fn run(test: &str, version: &str, file: &str) {
+    if !root_or_skip(test) {
+        return;
+    }
+    let Some(python) = sdk(test, version) else { return };
+    let server = Server::start();
+    let output = Command::new(python)
+        .args(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header"])
+        .arg(tree().join("tests/peers/boxd").join(file))
+        .env_remove("BOXD_TOKEN")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("BOXD_API_KEY", KEY)
+        .env("BOXD_API_URL", &server.url)
+        .env("BOXD_BASE_URL", &server.url)
+        .env("BOXD_EXCHANGE_URL", format!("{}/api/v1/auth/token", server.url))
+        .output()
+        .expect("python runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn boxd_0_1_0_dev2() {
+    run("boxd_0_1_0_dev2", "0.1.0.dev2", "classic.py");
+}
+
+#[test]
+fn boxd_0_1_1() {
+    run("boxd_0_1_1", "0.1.1", "classic.py");
+}
+
+#[test]
+fn boxd_0_1_5() {
+    run("boxd_0_1_5", "0.1.5", "classic.py");
+}
+
+#[test]
+fn boxd_0_1_9() {
+    run("boxd_0_1_9", "0.1.9", "classic.py");
+}
+
+#[test]
+fn boxd_0_2_19() {
+    run("boxd_0_2_19", "0.2.19", "modern.py");
+}
