@@ -1,6 +1,7 @@
 //! The suite on a real Postgres, and what is different about it: connections that are lost, servers
 //! that die, disks that are full.
 
+mod proxy;
 mod server;
 
 use std::panic::AssertUnwindSafe;
@@ -11,6 +12,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::{Accounts as _, PostgresStore, StoreError};
+use proxy::{Cut, Proxy};
 use server::Server;
 
 /// One of several databases on a server: a schema of its own.
@@ -132,6 +134,38 @@ where
             done => return done.unwrap(),
         }
     }
+}
+
+/// A commit whose answer is lost is done once, and so is one that never arrived.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_that_is_cut_is_done_once() {
+    const TEST: &str = "a_commit_that_is_cut_is_done_once";
+    let Some(server) = Server::start_or_skip(TEST).await else { return };
+    let mut made = Vec::new();
+    for (cut, name) in [(Cut::Answer, "answer"), (Cut::Question, "question")] {
+        let proxy = Proxy::new(&server, cut);
+        let store = PostgresStore::connect(&proxy.url()).await.unwrap();
+        proxy.arm();
+        made.push(record(name));
+        let create = operation(OperationKind::Create, &made[0]);
+        store.begin(&create, &made[made.len() - 1..]).await.unwrap();
+        assert!(proxy.has_cut());
+        assert_eq!(store.boxes().await.unwrap(), made);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_is_lost_at_a_commit_leaves_the_caller_unsure() {
+    const TEST: &str = "a_server_that_is_lost_at_a_commit_leaves_the_caller_unsure";
+    let Some(server) = Server::start_or_skip(TEST).await else { return };
+    let proxy = Proxy::new(&server, Cut::Everything);
+    let store = PostgresStore::connect(&proxy.url()).await.unwrap();
+    proxy.arm();
+    let made = record("web");
+    let create = operation(OperationKind::Create, &made);
+    let unsure = store.begin(&create, std::slice::from_ref(&made)).await.unwrap_err();
+    assert_eq!(unsure.code(), "store-unsure", "{unsure:?}");
+    assert!(unsure.hint().is_some());
 }
 
 /// A server that stands still in the middle of a transaction holds its rows for a while only.

@@ -9,6 +9,8 @@ use boxherd_testkit::skip;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, NoTls};
 
+use super::proxy::SOCKET;
+
 /// Where Debian keeps the versions of Postgres.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// The user that Debian makes for it; it refuses to run as root.
@@ -74,6 +76,11 @@ impl Server {
     pub(super) fn url(&self, schema: &str) -> String {
         let folder = self.folder.path().display();
         format!("host={folder} user=boxherd dbname=postgres options='-c search_path={schema}'")
+    }
+
+    /// Where it listens.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.path().join(SOCKET)
     }
 
     /// Makes a schema.
