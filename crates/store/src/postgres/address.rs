@@ -26,7 +26,12 @@ pub(super) struct Address {
 }
 
 impl Address {
-    pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
+    /// Understands an address. `trusted` answers the certificates by which other hosts are known, and
+    /// is asked only when there is need.
+    pub(super) fn parse(
+        url: &str,
+        trusted: impl FnOnce() -> Result<RootCertStore, StoreError>,
+    ) -> Result<Self, StoreError> {
         let mut config: Config = url.parse().map_err(refused)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(refused(std::io::Error::other("it names no host")));
@@ -45,7 +50,7 @@ impl Address {
             mode => mode,
         };
         config.ssl_mode(mode);
-        let tls = (mode != SslMode::Disable).then(tls).transpose()?;
+        let tls = (mode != SslMode::Disable).then(|| tls(trusted()?)).transpose()?;
         Ok(Self { config, tls })
     }
 
@@ -96,14 +101,18 @@ fn is_here(config: &Config) -> bool {
     }
 }
 
-/// TLS by what the host trusts.
-fn tls() -> Result<MakeRustlsConnect, StoreError> {
+/// The certificates that this host trusts.
+pub(super) fn trusted_here() -> Result<RootCertStore, StoreError> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
-    if let (true, Some(error)) = (roots.is_empty(), found.errors.into_iter().next()) {
-        return Err(refused(error));
+    match found.errors.into_iter().next() {
+        Some(error) if roots.is_empty() => Err(refused(error)),
+        _ => Ok(roots),
     }
+}
+
+fn tls(roots: RootCertStore) -> Result<MakeRustlsConnect, StoreError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -126,9 +135,13 @@ where
 mod tests {
     use super::*;
 
+    fn parse(url: &str) -> Result<Address, StoreError> {
+        Address::parse(url, || Ok(RootCertStore::empty()))
+    }
+
     #[test]
     fn only_this_host_is_spoken_to_in_plain_text() {
-        let plain = |url: &str| Address::parse(url).unwrap().tls.is_none();
+        let plain = |url: &str| parse(url).unwrap().tls.is_none();
         assert!(plain("postgres://ann:secret@localhost/herd"));
         assert!(plain("postgres://127.0.0.1:5433"));
         assert!(plain("host=/run/postgresql user=ann"));
@@ -142,11 +155,11 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_and_passwords_are_never_shown() {
         for url in ["", "postgres://", "nonsense", "postgres://ann:secret@h/herd?color=red"] {
-            let refused = Address::parse(url).unwrap_err();
+            let refused = parse(url).unwrap_err();
             assert_eq!(refused.code(), "store-address");
             assert!(!format!("{refused:?}").contains("secret"), "{refused:?}");
         }
-        let address = Address::parse("postgres://ann:secret@localhost/herd").unwrap();
+        let address = parse("postgres://ann:secret@localhost/herd").unwrap();
         assert_eq!(format!("{address} {address:?}"), "postgres at localhost postgres at localhost");
     }
 }

@@ -52,9 +52,22 @@ impl PostgresStore {
     /// [`StoreError::Address`] when `url` cannot be understood, [`StoreError::Gone`] when nobody
     /// answers there, [`StoreError::TooNew`] when a later release made the tables.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let database = Postgres { pool: Pool::new(Address::parse(url)?) };
+        Self::connect_to(Address::parse(url, address::trusted_here)?).await
+    }
+
+    async fn connect_to(address: Address) -> Result<Self, StoreError> {
+        let database = Postgres { pool: Pool::new(address) };
         migrate::migrate(&database.pool).await?;
         Ok(Self { database })
+    }
+
+    /// Connects to a server that shows one of `trusted`.
+    #[cfg(test)]
+    pub(crate) async fn connect_trusting(
+        url: &str,
+        trusted: rustls::RootCertStore,
+    ) -> Result<Self, StoreError> {
+        Self::connect_to(Address::parse(url, || Ok(trusted))?).await
     }
 }
 

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::*;
 use crate::{Accounts as _, PostgresStore, StoreError};
@@ -134,6 +137,31 @@ where
             done => return done.unwrap(),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_is_spoken_to_by_tls_and_its_name_is_looked_at() {
+    const TEST: &str = "a_server_is_spoken_to_by_tls_and_its_name_is_looked_at";
+    if !boxherd_testkit::programs_or_skip(TEST, &["openssl"]) {
+        return;
+    }
+    let Some(mut server) = Server::start_or_skip(TEST).await else { return };
+    let certificate = server.serve_tls().await;
+    let mut trusted = RootCertStore::empty();
+    trusted.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+
+    let url = server.tls_url("db.test");
+    let store = PostgresStore::connect_trusting(&url, trusted.clone()).await.unwrap();
+    assert!(store.boxes().await.unwrap().is_empty());
+    let speaks = "SELECT count(*) FROM pg_stat_ssl WHERE ssl";
+    let client = server.client("public").await;
+    assert_eq!(client.query_one(speaks, &[]).await.unwrap().get::<_, i64>(0), 1);
+
+    let strange = PostgresStore::connect_trusting(&url, RootCertStore::empty()).await.unwrap_err();
+    assert_eq!(strange.code(), "store-gone", "{strange:?}");
+    let url = server.tls_url("other.test");
+    let other = PostgresStore::connect_trusting(&url, trusted).await.unwrap_err();
+    assert_eq!(other.code(), "store-gone", "{other:?}");
 }
 
 /// A commit whose answer is lost is done once, and so is one that never arrived.

@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::server::Server;
 
 /// Where Postgres listens in a folder, for the port that it has unless it is told otherwise.
-pub(super) const SOCKET: &str = ".s.PGSQL.5432";
+const SOCKET: &str = ".s.PGSQL.5432";
 
 /// What happens to the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,12 +9,21 @@ use boxherd_testkit::skip;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, NoTls};
 
-use super::proxy::SOCKET;
-
 /// Where Debian keeps the versions of Postgres.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// The user that Debian makes for it; it refuses to run as root.
 const USER: &str = "postgres";
+/// What `openssl` is told of its certificate.
+const CERTIFICATE: &str = "[req]
+distinguished_name = name
+x509_extensions = extensions
+prompt = no
+[name]
+CN = db.test
+[extensions]
+subjectAltName = DNS:db.test
+basicConstraints = critical, CA:FALSE
+";
 /// How long it may take to begin.
 const BEGIN: Duration = Duration::from_secs(60);
 
@@ -22,7 +31,9 @@ const BEGIN: Duration = Duration::from_secs(60);
 pub(super) struct Server {
     programs: PathBuf,
     folder: tempfile::TempDir,
-    process: Child,
+    port: u16,
+    /// `None` after it was killed.
+    process: Option<Child>,
 }
 
 impl Server {
@@ -54,33 +65,81 @@ impl Server {
             .output()
             .unwrap();
         assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
-        let process = run(&programs, folder.path());
-        let server = Self { programs, folder, process };
+        let settings = folder.path().join("data/postgresql.auto.conf");
+        std::fs::write(settings, "listen_addresses = ''\n").unwrap();
+        let process = Some(run(&programs, folder.path()));
+        let server = Self { programs, folder, port: 5432, process };
         server.wait().await;
         Some(server)
     }
 
     /// Starts it again after [`Self::kill`].
     pub(super) async fn start(&mut self) {
-        self.process = run(&self.programs, self.folder.path());
+        self.process = Some(run(&self.programs, self.folder.path()));
         self.wait().await;
     }
 
     /// Kills it as it stands.
     pub(super) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        let mut process = self.process.take().expect("it runs");
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 
     /// The address of the schema, for the store.
     pub(super) fn url(&self, schema: &str) -> String {
-        let folder = self.folder.path().display();
-        format!("host={folder} user=boxherd dbname=postgres options='-c search_path={schema}'")
+        let (folder, port) = (self.folder.path().display(), self.port);
+        format!(
+            "host={folder} port={port} user=boxherd dbname=postgres \
+             options='-c search_path={schema}'"
+        )
+    }
+
+    /// Has it listen on loopback too, and speak TLS there as `db.test`. Answers its certificate, which
+    /// it has signed itself.
+    pub(super) async fn serve_tls(&mut self) -> PathBuf {
+        let data = self.folder.path().join("data");
+        let (config, key) = (data.join("server.cnf"), data.join("server.key"));
+        let certificate = data.join("server.crt");
+        std::fs::write(&config, CERTIFICATE).unwrap();
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-days", "2", "-config"])
+            .arg(&config)
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let owner = std::fs::metadata(&data).unwrap().uid();
+        chown(&key, Some(owner), None).unwrap();
+
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        for setting in ["ssl TO on", "listen_addresses TO '127.0.0.1'", &format!("port TO {port}")]
+        {
+            self.run(&format!("ALTER SYSTEM SET {setting}")).await;
+        }
+        self.kill();
+        self.port = port;
+        self.start().await;
+        certificate
+    }
+
+    /// The address at which it speaks TLS.
+    pub(super) fn tls_url(&self, name: &str) -> String {
+        let port = self.port;
+        format!(
+            "host={name} hostaddr=127.0.0.1 port={port} user=boxherd dbname=postgres sslmode=require"
+        )
     }
 
     /// Where it listens.
     pub(super) fn socket(&self) -> PathBuf {
-        self.folder.path().join(SOCKET)
+        self.folder.path().join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// Makes a schema.
@@ -128,10 +187,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
         // It ends its sessions at once, and takes its shared memory away.
-        let pid = Pid::from_child(&self.process);
-        kill_process(pid, Signal::QUIT).expect("it is a child that nobody waited for");
-        self.process.wait().expect("a child can be waited for");
+        kill_process(Pid::from_child(&process), Signal::QUIT).expect("a child nobody waited for");
+        process.wait().expect("a child can be waited for");
     }
 }
 
@@ -177,7 +236,7 @@ fn as_user(program: &Path) -> Command {
 fn run(programs: &Path, folder: &Path) -> Child {
     let mut server = as_user(&programs.join("postgres"));
     // No `fsync`: the machine lives longer than the test.
-    server.args(["-F", "-c", "listen_addresses=", "-D"]).arg(folder.join("data"));
+    server.args(["-F", "-D"]).arg(folder.join("data"));
     server.arg("-k").arg(folder);
     let mut command = server;
     if is_root() {
