@@ -40,6 +40,14 @@ pub(crate) fn update(record: &BoxRecord) -> Statement {
     Statement::new("changing a box", sql, values(record)).unless_duplicate(taken(record))
 }
 
+/// Changes boxes, in the order of their ids: two servers that change the same ones wait for each other
+/// in turn, and not each for the other.
+pub(crate) fn update_all(records: &[BoxRecord]) -> impl Iterator<Item = Statement> {
+    let mut records: Vec<_> = records.iter().collect();
+    records.sort_unstable_by_key(|record| record.id);
+    records.into_iter().map(update)
+}
+
 /// Forgets a box, and what goes with it.
 pub(crate) fn remove(id: BoxId) -> impl Iterator<Item = Statement> {
     const DELETES: [&str; 4] = [

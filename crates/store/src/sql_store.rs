@@ -33,7 +33,7 @@ impl<D: Database> Store for SqlStore<D> {
         removed: &[BoxId],
         durability: Durability,
     ) -> Result<(), StoreError> {
-        let changed = changed.iter().map(boxes::update);
+        let changed = boxes::update_all(changed);
         let removed = removed.iter().copied().flat_map(boxes::remove);
         let statements = changed.chain(removed).chain(operations::end(operation));
         self.database.all("finishing an operation", durability, statements.collect()).await?;
@@ -41,7 +41,7 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn update(&self, changed: &[BoxRecord]) -> Result<(), StoreError> {
-        let statements = changed.iter().map(boxes::update).collect();
+        let statements = boxes::update_all(changed).collect();
         self.database.all("changing boxes", Durability::Process, statements).await?;
         Ok(())
     }

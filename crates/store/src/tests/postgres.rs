@@ -113,6 +113,33 @@ async fn cut_connections_lose_nothing_and_nothing_is_done_twice() {
     assert!(store.unfinished().await.unwrap().is_empty());
 }
 
+/// A transaction that the server gives up, because it and another one wait for each other, is tried
+/// again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_transaction_that_is_given_up_for_another_is_tried_again() {
+    const TEST: &str = "a_transaction_that_is_given_up_for_another_is_tried_again";
+    let Some(server) = Server::start_or_skip(TEST).await else { return };
+    let (other, watch) = (server.client("public").await, server.client("public").await);
+    // Whoever looks first is given up: the store looks 3 s after it began to wait.
+    other.batch_execute("SET deadlock_timeout TO '1h'").await.unwrap();
+    server.run("ALTER ROLE boxherd SET deadlock_timeout TO '3s'").await;
+    let store = Arc::new(PostgresStore::connect(&server.url("public")).await.unwrap());
+    let made = vec![record("one"), record("two")];
+    store.begin(&operation(OperationKind::Create, &made[0]), &made).await.unwrap();
+
+    let fail = |name| format!("UPDATE boxes SET failure = 'x' WHERE name = '{name}'");
+    other.batch_execute(&format!("BEGIN; {}", fail("two"))).await.unwrap();
+    let writer = tokio::spawn({
+        let (store, made) = (Arc::clone(&store), made.clone());
+        async move { store.update(&made).await }
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    while watch.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    other.batch_execute(&format!("{}; COMMIT", fail("one"))).await.unwrap();
+    writer.await.unwrap().unwrap();
+    assert_eq!(store.boxes().await.unwrap(), made, "the store's transaction is the later one");
+}
+
 const BOXES: usize = 100;
 
 async fn write(store: Arc<PostgresStore>, writer: usize) {
