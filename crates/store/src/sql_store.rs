@@ -102,12 +102,12 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn fact(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let query = Query::new("SELECT value FROM facts WHERE key = $1", [text(key)]);
+        let query = Query::new("SELECT value FROM facts WHERE key = ?1", [text(key)]);
         self.database.one(query, |row| Columns::from(row).text("value")).await
     }
 
     async fn set_fact(&self, key: &str, value: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO facts (key, value) VALUES ($1, $2) \
+        let sql = "INSERT INTO facts (key, value) VALUES (?1, ?2) \
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         let statement = Statement::new("writing a fact", sql, [text(key), text(value)]);
         self.database.only(Durability::Process, statement).await?;

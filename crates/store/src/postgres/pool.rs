@@ -73,6 +73,11 @@ impl Pool {
     }
 }
 
+/// Postgres numbers parameters by `$1`, and has no other use for `?`.
+fn translated(sql: &str) -> String {
+    sql.replace('?', "$").replace(NOW, CLOCK)
+}
+
 fn unreachable(failure: StatementFailure) -> Failure {
     match failure {
         StatementFailure::Lost(source) => Failure::Unreachable(source),
@@ -93,7 +98,7 @@ impl Connection<'_> {
     pub(super) async fn prepare(&mut self, statement: &Statement) -> Result<(), StatementFailure> {
         let Session { client, prepared } = &mut self.session;
         if !prepared.contains_key(statement.sql) {
-            let sql = statement.sql.replace(NOW, CLOCK);
+            let sql = translated(statement.sql);
             prepared.insert(statement.sql, in_time(client.prepare(&sql)).await?);
         }
         Ok(())
