@@ -25,6 +25,7 @@ const NEEDED: &[Needed] = &[
     Needed { program: "setpriv", package: "util-linux", tests: "rootless boxes" },
     Needed { program: "useradd", package: "passwd", tests: "rootless boxes" },
     Needed { program: "ping", package: "iputils-ping", tests: "networks of boxes" },
+    Needed { program: "pg_ctlcluster", package: "postgresql", tests: "the store on Postgres" },
 ];
 
 /// Where Debian keeps programs; `PATH` of an ordinary user lacks the `sbin` ones.

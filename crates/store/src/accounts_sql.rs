@@ -42,7 +42,7 @@ macro_rules! select_ssh_keys {
 impl<D: Database> Accounts for SqlStore<D> {
     async fn add_user(&self, user: &UserRecord) -> Result<(), StoreError> {
         let sql = "INSERT INTO users (id, name, admin, quota, created) \
-                   VALUES ($1, $2, $3, $4, $5)";
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
         let [id, name, admin, quota] = user_values(user);
         let values = [id, name, admin, quota, time(user.created)];
         let statement = Statement::new("writing a user", sql, values);
@@ -51,7 +51,7 @@ impl<D: Database> Accounts for SqlStore<D> {
     }
 
     async fn update_user(&self, user: &UserRecord) -> Result<(), StoreError> {
-        let sql = "UPDATE users SET name = $2, admin = $3, quota = $4 WHERE id = $1";
+        let sql = "UPDATE users SET name = ?2, admin = ?3, quota = ?4 WHERE id = ?1";
         let statement = Statement::new("changing a user", sql, user_values(user));
         self.database.durably(statement.unless_duplicate(user_taken(user))).await?;
         Ok(())
@@ -62,17 +62,17 @@ impl<D: Database> Accounts for SqlStore<D> {
     }
 
     async fn user(&self, id: UserId) -> Result<Option<UserRecord>, StoreError> {
-        self.database.one(Query::new(select_users!("WHERE id = $1"), [text(id)]), to_user).await
+        self.database.one(Query::new(select_users!("WHERE id = ?1"), [text(id)]), to_user).await
     }
 
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
-        self.database.one(Query::new(select_users!("WHERE name = $1"), [text(name)]), to_user).await
+        self.database.one(Query::new(select_users!("WHERE name = ?1"), [text(name)]), to_user).await
     }
 
     async fn add_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
         let sql = "INSERT INTO api_keys \
                    (id, user_id, name, hash, prefix, created, expires, last_used) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let values = [
             text(key.id),
             text(key.user),
@@ -91,40 +91,40 @@ impl<D: Database> Accounts for SqlStore<D> {
     }
 
     async fn keys(&self, user: UserId) -> Result<Vec<KeyRecord>, StoreError> {
-        let sql = select_keys!("WHERE user_id = $1 ORDER BY created, id");
+        let sql = select_keys!("WHERE user_id = ?1 ORDER BY created, id");
         self.database.many(Query::new(sql, [text(user)]), to_key).await
     }
 
     async fn key_by_hash(&self, hash: &str) -> Result<Option<KeyRecord>, StoreError> {
-        self.database.one(Query::new(select_keys!("WHERE hash = $1"), [text(hash)]), to_key).await
+        self.database.one(Query::new(select_keys!("WHERE hash = ?1"), [text(hash)]), to_key).await
     }
 
     async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        self.database.one(Query::new(select_keys!("WHERE id = $1"), [text(id)]), to_key).await
+        self.database.one(Query::new(select_keys!("WHERE id = ?1"), [text(id)]), to_key).await
     }
 
     async fn touch_key(&self, id: KeyId, at: Timestamp) -> Result<(), StoreError> {
-        let sql = "UPDATE api_keys SET last_used = $2 WHERE id = $1";
+        let sql = "UPDATE api_keys SET last_used = ?2 WHERE id = ?1";
         let statement = Statement::new("noting that a key was used", sql, [text(id), time(at)]);
         self.database.only(Durability::Process, statement).await?;
         Ok(())
     }
 
     async fn remove_key(&self, user: UserId, id: KeyId) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM api_keys WHERE user_id = $1 AND id = $2";
+        let sql = "DELETE FROM api_keys WHERE user_id = ?1 AND id = ?2";
         self.database.durably(Statement::new("removing a key", sql, [text(user), text(id)])).await
     }
 
     async fn add_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
-        let sql = "INSERT INTO tokens (id, user_id, created, expires) VALUES ($1, $2, $3, $4)";
+        let sql = "INSERT INTO tokens (id, user_id, created, expires) VALUES (?1, ?2, ?3, ?4)";
         let values = [text(token.id), text(token.user), time(token.created), time(token.expires)];
         self.database.durably(Statement::new("writing a token", sql, values)).await?;
         Ok(())
     }
 
     async fn tokens(&self, user: UserId, now: Timestamp) -> Result<Vec<TokenRecord>, StoreError> {
-        let forget = "DELETE FROM tokens WHERE expires <= $1";
-        let list = select_tokens!("WHERE user_id = $1 ORDER BY created, id");
+        let forget = "DELETE FROM tokens WHERE expires <= ?1";
+        let list = select_tokens!("WHERE user_id = ?1 ORDER BY created, id");
         let step = "listing tokens";
         let statements = vec![
             Statement::new(step, forget, [time(now)]),
@@ -135,11 +135,11 @@ impl<D: Database> Accounts for SqlStore<D> {
     }
 
     async fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
-        self.database.one(Query::new(select_tokens!("WHERE id = $1"), [text(id)]), to_token).await
+        self.database.one(Query::new(select_tokens!("WHERE id = ?1"), [text(id)]), to_token).await
     }
 
     async fn remove_token(&self, user: UserId, id: TokenId) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM tokens WHERE user_id = $1 AND id = $2";
+        let sql = "DELETE FROM tokens WHERE user_id = ?1 AND id = ?2";
         self.database.durably(Statement::new("removing a token", sql, [text(user), text(id)])).await
     }
 
@@ -149,9 +149,9 @@ impl<D: Database> Accounts for SqlStore<D> {
     }
 
     async fn add_signing_key(&self, key: &SigningKey, oldest: Timestamp) -> Result<(), StoreError> {
-        let add = "INSERT INTO signing_keys (id, secret, created) VALUES ($1, $2, $3)";
+        let add = "INSERT INTO signing_keys (id, secret, created) VALUES (?1, ?2, ?3)";
         let values = [text(&key.id), text(hexadecimal(&key.secret)), time(key.created)];
-        let forget = "DELETE FROM signing_keys WHERE created < $1";
+        let forget = "DELETE FROM signing_keys WHERE created < ?1";
         let step = "writing a signing key";
         let statements =
             vec![Statement::new(step, add, values), Statement::new(step, forget, [time(oldest)])];
@@ -161,7 +161,7 @@ impl<D: Database> Accounts for SqlStore<D> {
 
     async fn add_ssh_key(&self, key: &SshKeyRecord) -> Result<(), StoreError> {
         let sql = "INSERT INTO ssh_keys (fingerprint, user_id, key, label, created) \
-                   VALUES ($1, $2, $3, $4, $5)";
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
         let values = [
             text(&key.fingerprint),
             text(key.user),
@@ -176,29 +176,29 @@ impl<D: Database> Accounts for SqlStore<D> {
     }
 
     async fn ssh_keys(&self, user: UserId) -> Result<Vec<SshKeyRecord>, StoreError> {
-        let sql = select_ssh_keys!("WHERE user_id = $1 ORDER BY created, fingerprint");
+        let sql = select_ssh_keys!("WHERE user_id = ?1 ORDER BY created, fingerprint");
         self.database.many(Query::new(sql, [text(user)]), to_ssh_key).await
     }
 
     async fn ssh_key(&self, fingerprint: &str) -> Result<Option<SshKeyRecord>, StoreError> {
-        let sql = select_ssh_keys!("WHERE fingerprint = $1");
+        let sql = select_ssh_keys!("WHERE fingerprint = ?1");
         self.database.one(Query::new(sql, [text(fingerprint)]), to_ssh_key).await
     }
 
     async fn grants(&self, user: UserId) -> Result<Vec<EngineName>, StoreError> {
-        let sql = "SELECT engine FROM grants WHERE user_id = $1 ORDER BY engine";
+        let sql = "SELECT engine FROM grants WHERE user_id = ?1 ORDER BY engine";
         let to_engine = |row| Columns::from(row).parsed("engine");
         self.database.many(Query::new(sql, [text(user)]), to_engine).await
     }
 
     async fn grant(&self, user: UserId, engine: &EngineName) -> Result<(), StoreError> {
-        let sql = "INSERT INTO grants (user_id, engine) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let sql = "INSERT INTO grants (user_id, engine) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
         self.database.durably(Statement::new("granting", sql, [text(user), text(engine)])).await?;
         Ok(())
     }
 
     async fn revoke_grant(&self, user: UserId, engine: &EngineName) -> Result<(), StoreError> {
-        let sql = "DELETE FROM grants WHERE user_id = $1 AND engine = $2";
+        let sql = "DELETE FROM grants WHERE user_id = ?1 AND engine = ?2";
         self.database
             .durably(Statement::new("revoking a grant", sql, [text(user), text(engine)]))
             .await?;
@@ -207,7 +207,7 @@ impl<D: Database> Accounts for SqlStore<D> {
 
     async fn audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         let sql = "INSERT INTO audit (id, at, user_id, source, action, target, detail, outcome) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         // Ids of version 7 keep entries of the same millisecond in order.
         let values = [
             text(Uuid::now_v7()),
@@ -227,7 +227,7 @@ impl<D: Database> Accounts for SqlStore<D> {
 
     async fn audited(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         let sql = "SELECT at, user_id, source, action, target, detail, outcome FROM audit \
-                   ORDER BY at DESC, id DESC LIMIT $1";
+                   ORDER BY at DESC, id DESC LIMIT ?1";
         self.database.many(Query::new(sql, [Value::Integer(limit.into())]), to_audit_entry).await
     }
 }

@@ -28,38 +28,46 @@ macro_rules! select_snapshots {
 pub(crate) fn insert(record: &BoxRecord) -> Statement {
     let sql = "INSERT INTO boxes (id, engine, owner, name, spec, state, reason, failure, created, \
                maker, last_operation, details) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     Statement::new("writing a box", sql, values(record)).unless_duplicate(taken(record))
 }
 
 /// Changes a box. One that is gone stays gone.
 pub(crate) fn update(record: &BoxRecord) -> Statement {
-    let sql = "UPDATE boxes SET engine = $2, owner = $3, name = $4, spec = $5, state = $6, \
-               reason = $7, failure = $8, created = $9, maker = $10, last_operation = $11, \
-               details = $12 WHERE id = $1";
+    let sql = "UPDATE boxes SET engine = ?2, owner = ?3, name = ?4, spec = ?5, state = ?6, \
+               reason = ?7, failure = ?8, created = ?9, maker = ?10, last_operation = ?11, \
+               details = ?12 WHERE id = ?1";
     Statement::new("changing a box", sql, values(record)).unless_duplicate(taken(record))
+}
+
+/// Changes boxes, in the order of their ids: two servers that change the same ones wait for each other
+/// in turn, and not each for the other.
+pub(crate) fn update_all(records: &[BoxRecord]) -> impl Iterator<Item = Statement> {
+    let mut records: Vec<_> = records.iter().collect();
+    records.sort_unstable_by_key(|record| record.id);
+    records.into_iter().map(update)
 }
 
 /// Forgets a box, and what goes with it.
 pub(crate) fn remove(id: BoxId) -> impl Iterator<Item = Statement> {
     const DELETES: [&str; 4] = [
-        "DELETE FROM snapshots WHERE box_id = $1",
-        "DELETE FROM things WHERE box_id = $1",
-        "DELETE FROM leases WHERE box_id = $1",
-        "DELETE FROM boxes WHERE id = $1",
+        "DELETE FROM snapshots WHERE box_id = ?1",
+        "DELETE FROM things WHERE box_id = ?1",
+        "DELETE FROM leases WHERE box_id = ?1",
+        "DELETE FROM boxes WHERE id = ?1",
     ];
     let id = id.to_string();
     DELETES.into_iter().map(move |sql| Statement::new("removing a box", sql, [text(&id)]))
 }
 
 pub(crate) fn by_id(id: BoxId) -> Query {
-    Query::new(select_boxes!("WHERE id = $1"), [text(id)])
+    Query::new(select_boxes!("WHERE id = ?1"), [text(id)])
 }
 
 /// The boxes of a name that `caller` sees.
 pub(crate) fn by_name(caller: Caller, engine: Option<&EngineName>, name: &BoxName) -> Query {
     let sql = select_boxes!(
-        "WHERE name = $1 AND ($2 = '' OR owner = $2) AND ($3 = '' OR engine = $3) \
+        "WHERE name = ?1 AND (?2 = '' OR owner = ?2) AND (?3 = '' OR engine = ?3) \
          ORDER BY engine, owner"
     );
     Query::new(sql, [text(name), or_empty(caller.user()), or_empty(engine)])
@@ -70,12 +78,12 @@ pub(crate) fn all() -> Query {
 }
 
 pub(crate) fn doomed() -> Query {
-    let sql = select_boxes!("WHERE maker IS NOT NULL OR state = $1");
+    let sql = select_boxes!("WHERE maker IS NOT NULL OR state = ?1");
     Query::new(sql, [text(BoxState::Deleting)])
 }
 
 pub(crate) fn insert_snapshot(snapshot: &SnapshotInfo) -> Statement {
-    let sql = "INSERT INTO snapshots (id, box_id, name, created) VALUES ($1, $2, $3, $4)";
+    let sql = "INSERT INTO snapshots (id, box_id, name, created) VALUES (?1, ?2, ?3, ?4)";
     let values =
         [text(snapshot.id), text(snapshot.box_id), text(&snapshot.name), time(snapshot.created)];
     let taken = StoreError::SnapshotTaken { name: snapshot.name.to_string() };
@@ -83,15 +91,15 @@ pub(crate) fn insert_snapshot(snapshot: &SnapshotInfo) -> Statement {
 }
 
 pub(crate) fn snapshots(of: BoxId) -> Query {
-    Query::new(select_snapshots!("WHERE box_id = $1 ORDER BY id"), [text(of)])
+    Query::new(select_snapshots!("WHERE box_id = ?1 ORDER BY id"), [text(of)])
 }
 
 pub(crate) fn snapshot(of: BoxId, name: &SnapshotName) -> Query {
-    Query::new(select_snapshots!("WHERE box_id = $1 AND name = $2"), [text(of), text(name)])
+    Query::new(select_snapshots!("WHERE box_id = ?1 AND name = ?2"), [text(of), text(name)])
 }
 
 pub(crate) fn remove_snapshot(id: SnapshotId) -> Statement {
-    Statement::new("removing a snapshot", "DELETE FROM snapshots WHERE id = $1", [text(id)])
+    Statement::new("removing a snapshot", "DELETE FROM snapshots WHERE id = ?1", [text(id)])
 }
 
 fn taken(record: &BoxRecord) -> StoreError {

@@ -1,7 +1,7 @@
 //! What a database must do for [`SqlStore`](crate::SqlStore): read, and write several statements as
 //! one transaction. Everything else is shared between the databases, down to the text of the SQL.
 //!
-//! That text keeps to what all of them take: parameters as `$1`, ids and enums as `TEXT`, times as
+//! That text keeps to what all of them take: parameters as `?1`, ids and enums as `TEXT`, times as
 //! `BIGINT` Unix milliseconds, `''` where a column of a key has no value. [`NOW`] stands for the
 //! database's own clock.
 

@@ -1,7 +1,7 @@
 //! Why the store refuses.
 
 /// What a database said.
-type Source = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why something could not be remembered or recalled.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,9 @@ pub enum StoreError {
     /// No space is left for the store.
     #[error("no space is left for the store")]
     Full(#[source] Source),
+    /// What should say where the database is says something else.
+    #[error("the address of the store cannot be used")]
+    Address(#[source] Source),
     /// The database cannot be reached. Nothing was changed.
     #[error("the store is out of reach, at {step}")]
     Gone {
@@ -95,6 +98,7 @@ impl StoreError {
             Self::TooNew { .. } => "store-too-new",
             Self::Busy(_) => "store-busy",
             Self::Full(_) => "store-full",
+            Self::Address(_) => "store-address",
             Self::Gone { .. } => "store-gone",
             Self::Unsure { .. } => "store-unsure",
             Self::Corrupt { .. } => "store-corrupt",
@@ -112,7 +116,8 @@ impl StoreError {
             Self::TooNew { .. } => Some("use the newer boxherd, or another `--data` folder"),
             Self::Busy(_) => Some("try again"),
             Self::Full(_) => Some("free space where the database keeps its files"),
-            Self::Gone { .. } => Some("start the database again, or wait until it can be reached"),
+            Self::Address(_) => Some("write `postgres://USER:PASSWORD@HOST/DATABASE`"),
+            Self::Gone { .. } => Some("see whether the database runs and lets this program in"),
             Self::Unsure { .. } => Some("look whether it was done before trying again"),
             _ => None,
         }

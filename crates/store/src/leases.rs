@@ -67,7 +67,7 @@ impl<D: Database> Leases for SqlStore<D> {
         ttl: Duration,
     ) -> Result<Option<FencingToken>, StoreError> {
         let sql = "INSERT INTO leases (box_id, holder, token, expires) \
-                   VALUES ($1, $2, 1, now_ms() + $3) \
+                   VALUES (?1, ?2, 1, now_ms() + ?3) \
                    ON CONFLICT (box_id) DO UPDATE SET \
                        token = CASE \
                            WHEN leases.holder = excluded.holder AND leases.expires > now_ms() \
@@ -88,8 +88,8 @@ impl<D: Database> Leases for SqlStore<D> {
         token: FencingToken,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        let sql = "UPDATE leases SET expires = now_ms() + $3 \
-                   WHERE box_id = $1 AND token = $2 AND expires > now_ms()";
+        let sql = "UPDATE leases SET expires = now_ms() + ?3 \
+                   WHERE box_id = ?1 AND token = ?2 AND expires > now_ms()";
         let statement =
             Statement::new("renewing a lease", sql, [text(id), of_token(token), millis(ttl)]);
         Ok(self.database.only(Durability::Process, statement).await?.changed > 0)
@@ -98,14 +98,14 @@ impl<D: Database> Leases for SqlStore<D> {
     async fn release(&self, id: BoxId, token: FencingToken) -> Result<bool, StoreError> {
         // The row stays: it knows which tokens were given.
         let sql = "UPDATE leases SET expires = now_ms() \
-                   WHERE box_id = $1 AND token = $2 AND expires > now_ms()";
+                   WHERE box_id = ?1 AND token = ?2 AND expires > now_ms()";
         let statement = Statement::new("releasing a lease", sql, [text(id), of_token(token)]);
         Ok(self.database.only(Durability::Process, statement).await?.changed > 0)
     }
 
     async fn holder_of(&self, id: BoxId) -> Result<Option<Lease>, StoreError> {
         let sql = "SELECT holder, token, expires FROM leases \
-                   WHERE box_id = $1 AND expires > now_ms()";
+                   WHERE box_id = ?1 AND expires > now_ms()";
         self.database.one(Query::new(sql, [text(id)]), to_lease).await
     }
 }

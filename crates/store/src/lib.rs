@@ -6,7 +6,7 @@
 //! use from several processes at once.
 //!
 //! Start reading at [`Store`], then `sql_store.rs`, which implements it once over anything that is a
-//! `database.rs`, then [`sqlite`].
+//! `database.rs`, then [`sqlite`] and [`postgres`].
 
 mod accounts;
 mod accounts_sql;
@@ -16,6 +16,7 @@ mod error;
 mod leases;
 mod migrations;
 mod operations;
+pub mod postgres;
 mod records;
 mod row;
 mod sql_store;
@@ -30,6 +31,7 @@ pub use accounts::{
 };
 pub use error::StoreError;
 pub use leases::{FencingToken, Lease, Leases};
+pub use postgres::PostgresStore;
 pub use records::{BoxRecord, Details, Operation, OperationKind, Outcome};
 pub use sql_store::SqlStore;
 pub use sqlite::SqliteStore;

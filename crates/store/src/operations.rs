@@ -25,7 +25,7 @@ macro_rules! select_operations {
 /// first.
 pub(crate) fn insert(operation: &Operation) -> impl Iterator<Item = Statement> {
     let sql = "INSERT INTO operations (id, kind, boxes, session, idempotency_key, started, \
-               outcome) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+               outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let values = [
         text(operation.id),
         json(&operation.kind),
@@ -38,7 +38,7 @@ pub(crate) fn insert(operation: &Operation) -> impl Iterator<Item = Statement> {
     let write = Statement::new("writing an operation", sql, values);
     let give_up = operation.key.as_ref().map(|key| {
         let sql = "UPDATE operations SET idempotency_key = NULL \
-                   WHERE idempotency_key = $1 AND started <= $2";
+                   WHERE idempotency_key = ?1 AND started <= ?2";
         let since = Timestamp::from_millis(operation.started.millis() - KEY_KEPT);
         Statement::new("giving up a key", sql, [text(key), time(since)])
     });
@@ -47,9 +47,9 @@ pub(crate) fn insert(operation: &Operation) -> impl Iterator<Item = Statement> {
 
 /// Writes how an operation ended, and forgets those of long ago.
 pub(crate) fn end(operation: &Operation) -> [Statement; 2] {
-    let end = "UPDATE operations SET outcome = $1 WHERE id = $2";
+    let end = "UPDATE operations SET outcome = ?1 WHERE id = ?2";
     let values = [optional(operation.outcome.as_ref(), json), text(operation.id)];
-    let forget = "DELETE FROM operations WHERE started < $1 AND outcome IS NOT NULL";
+    let forget = "DELETE FROM operations WHERE started < ?1 AND outcome IS NOT NULL";
     let old = Timestamp::from_millis(operation.started.millis() - KEPT);
     [
         Statement::new("ending an operation", end, values),
@@ -62,12 +62,12 @@ pub(crate) fn unfinished() -> Query {
 }
 
 pub(crate) fn by_key(key: &str, since: Timestamp) -> Query {
-    let sql = select_operations!("WHERE idempotency_key = $1 AND started > $2");
+    let sql = select_operations!("WHERE idempotency_key = ?1 AND started > ?2");
     Query::new(sql, [text(key), time(since)])
 }
 
 pub(crate) fn by_id(id: OperationId) -> Query {
-    Query::new(select_operations!("WHERE id = $1"), [text(id)])
+    Query::new(select_operations!("WHERE id = ?1"), [text(id)])
 }
 
 pub(crate) fn to_operation(row: Row) -> Result<Operation, StoreError> {

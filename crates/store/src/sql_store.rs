@@ -33,7 +33,7 @@ impl<D: Database> Store for SqlStore<D> {
         removed: &[BoxId],
         durability: Durability,
     ) -> Result<(), StoreError> {
-        let changed = changed.iter().map(boxes::update);
+        let changed = boxes::update_all(changed);
         let removed = removed.iter().copied().flat_map(boxes::remove);
         let statements = changed.chain(removed).chain(operations::end(operation));
         self.database.all("finishing an operation", durability, statements.collect()).await?;
@@ -41,7 +41,7 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn update(&self, changed: &[BoxRecord]) -> Result<(), StoreError> {
-        let statements = changed.iter().map(boxes::update).collect();
+        let statements = boxes::update_all(changed).collect();
         self.database.all("changing boxes", Durability::Process, statements).await?;
         Ok(())
     }
@@ -102,12 +102,12 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn fact(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let query = Query::new("SELECT value FROM facts WHERE key = $1", [text(key)]);
+        let query = Query::new("SELECT value FROM facts WHERE key = ?1", [text(key)]);
         self.database.one(query, |row| Columns::from(row).text("value")).await
     }
 
     async fn set_fact(&self, key: &str, value: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO facts (key, value) VALUES ($1, $2) \
+        let sql = "INSERT INTO facts (key, value) VALUES (?1, ?2) \
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         let statement = Statement::new("writing a fact", sql, [text(key), text(value)]);
         self.database.only(Durability::Process, statement).await?;

@@ -4,6 +4,7 @@
 //! another thread would cost more than they do. A database that another process holds is waited
 //! for, at most [`BUSY`].
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -109,10 +110,9 @@ fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result
     Ok(Done { changed: rows.len() as u64, rows })
 }
 
-/// SQLite numbers parameters by `?1`; `$1` would be a name.
-fn translated(sql: &str) -> String {
-    let sql = sql.replace('$', "?");
-    if sql.contains(NOW) { sql.replace(NOW, CLOCK) } else { sql }
+/// The SQL of this crate is that of SQLite but for the clock.
+fn translated(sql: &str) -> Cow<'_, str> {
+    if sql.contains(NOW) { sql.replace(NOW, CLOCK).into() } else { sql.into() }
 }
 
 fn to_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {

@@ -17,7 +17,7 @@ macro_rules! select_things {
 impl<D: Database> Things for SqlStore<D> {
     async fn add_thing(&self, thing: &ThingRecord) -> Result<(), StoreError> {
         let sql = "INSERT INTO things (id, kind, owner, box_id, name, body, created) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let values = [
             text(thing.id),
             text(thing.kind),
@@ -33,7 +33,7 @@ impl<D: Database> Things for SqlStore<D> {
     }
 
     async fn update_thing(&self, thing: &ThingRecord) -> Result<(), StoreError> {
-        let sql = "UPDATE things SET name = $2, body = $3 WHERE id = $1";
+        let sql = "UPDATE things SET name = ?2, body = ?3 WHERE id = ?1";
         let values = [text(thing.id), text(&thing.name), text(&thing.body)];
         let statement = Statement::new("changing a thing", sql, values);
         self.database.durably(statement.unless_duplicate(taken(thing))).await?;
@@ -41,22 +41,22 @@ impl<D: Database> Things for SqlStore<D> {
     }
 
     async fn remove_thing(&self, id: ThingId) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM things WHERE id = $1";
+        let sql = "DELETE FROM things WHERE id = ?1";
         self.database.durably(Statement::new("removing a thing", sql, [text(id)])).await
     }
 
     async fn thing(&self, kind: ThingKind, id: ThingId) -> Result<Option<ThingRecord>, StoreError> {
-        let sql = select_things!("WHERE kind = $1 AND id = $2");
+        let sql = select_things!("WHERE kind = ?1 AND id = ?2");
         self.database.one(Query::new(sql, [text(kind), text(id)]), to_thing).await
     }
 
     async fn things(&self, kind: ThingKind) -> Result<Vec<ThingRecord>, StoreError> {
-        let sql = select_things!("WHERE kind = $1 ORDER BY created, id");
+        let sql = select_things!("WHERE kind = ?1 ORDER BY created, id");
         self.database.many(Query::new(sql, [text(kind)]), to_thing).await
     }
 
     async fn things_of(&self, kind: ThingKind, of: BoxId) -> Result<Vec<ThingRecord>, StoreError> {
-        let sql = select_things!("WHERE kind = $1 AND box_id = $2 ORDER BY created, id");
+        let sql = select_things!("WHERE kind = ?1 AND box_id = ?2 ORDER BY created, id");
         self.database.many(Query::new(sql, [text(kind), text(of)]), to_thing).await
     }
 
@@ -65,7 +65,7 @@ impl<D: Database> Things for SqlStore<D> {
         kind: ThingKind,
         name: &str,
     ) -> Result<Vec<ThingRecord>, StoreError> {
-        let sql = select_things!("WHERE kind = $1 AND name = $2 ORDER BY created, id");
+        let sql = select_things!("WHERE kind = ?1 AND name = ?2 ORDER BY created, id");
         self.database.many(Query::new(sql, [text(kind), text(name)]), to_thing).await
     }
 }

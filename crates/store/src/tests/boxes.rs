@@ -101,9 +101,9 @@ pub(super) async fn an_idempotency_key_holds_for_a_day(home: &dyn Home) {
 }
 
 pub(super) async fn of_two_with_the_same_key_at_the_same_time_one_is_refused(home: &dyn Home) {
+    let stores = [home.open().await, home.open().await];
     for round in 0..20 {
-        let begun = join_all((0..2).map(|_| async {
-            let store = home.open().await;
+        let begun = join_all(stores.iter().map(|store| async move {
             let mut create = operation(OperationKind::Delete, &record("a"));
             create.key = Some(format!("key-{round}"));
             store.begin(&create, &[]).await.map_err(|error| error.code())

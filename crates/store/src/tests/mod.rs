@@ -3,6 +3,7 @@
 mod accounts;
 mod boxes;
 mod leases;
+mod postgres;
 mod sqlite;
 mod things;
 
@@ -26,7 +27,6 @@ type Case = for<'h> fn(&'h dyn Home) -> Pin<Box<dyn Future<Output = ()> + 'h>>;
 /// started for all of them.
 macro_rules! suite {
     ($($file:ident::$case:ident,)*) => {
-        #[expect(dead_code, reason = "for Postgres, which comes next")]
         const CASES: &[(&str, Case)] =
             &[$((stringify!($case), |home| Box::pin($file::$case(home)))),*];
 
