@@ -143,6 +143,9 @@ impl ImageError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoSuchImage { image } if *image == ImageRef::host() => {
+                Some("`host` is this machine's own files, which need no store".to_owned())
+            }
             Self::NoSuchImage { image } => Some(format!(
                 "`boxherd image ls` lists what is here, `boxherd image pull {image}` fetches"
             )),
