@@ -115,7 +115,8 @@ fn a_shell_ends_with_its_own_code() {
     let Some((lab, terminal)) = open("a_shell_ends_with_its_own_code") else { return };
     lab.create("web", &[]);
     terminal.type_line("boxherd shell web; echo code=$?");
-    terminal.sees_end("#");
+    // A prompt that says where one is.
+    terminal.sees("root@web:~#");
     terminal.type_line("echo $(hostname)-$((1 + 1))");
     terminal.sees("web-2");
     terminal.type_line("exit 9");

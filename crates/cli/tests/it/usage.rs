@@ -89,6 +89,22 @@ fn a_mistake_exits_with_2_and_before_a_command_with_125() {
 }
 
 #[test]
+fn a_mistake_is_one_line_with_a_hint_and_an_object_for_programs() {
+    let said = boxherd(&["snapshot", "ls"]);
+    let lines: Vec<_> = said.err.lines().collect();
+    assert!(lines[0].starts_with("error: ") && lines[0].contains("<NAME>"), "{said:?}");
+    assert_eq!(lines[1..], ["hint: `boxherd snapshot ls --help` shows how it is written"]);
+    let said = boxherd(&["-o", "json", "exec", "a/b", "--", "true"]);
+    let error: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+    assert_eq!((said.code, &error["error"]["code"]), (Some(125), &"usage".into()));
+    assert!(error["error"]["message"].as_str().is_some_and(|text| text.contains("a/b")));
+    // Who types the name only wants to know what there is.
+    let said = boxherd(&[]);
+    assert!(said.err.contains("Usage: boxherd") && said.err.contains("suspend"), "{said:?}");
+    assert!(!said.err.contains("netd"), "{said:?}");
+}
+
+#[test]
 fn names_and_sizes_that_cannot_be_are_refused_by_name() {
     let long = "a".repeat(64);
     for name in ["a/b", "..", "", "ünïcode", "UPPER", "-a", "a b", "a\nb", &long] {
@@ -152,6 +168,41 @@ fn an_error_is_an_object_for_programs_and_a_sentence_for_people() {
 }
 
 #[test]
+fn a_command_that_cannot_begin_is_not_the_fault_of_the_agent() {
+    let Some(lab) = Lab::open("a_command_that_cannot_begin") else { return };
+    lab.create("web", &[]);
+    for (flags, reason) in [(["-w", "/none"], "cannot enter `/none`"), (["-u", "who"], "`who`")] {
+        let args = [&["exec", "-o", "json"], &flags[..], &["web", "--", "true"]].concat();
+        let said = lab.boxherd(&args);
+        let error: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+        let error = &error["error"];
+        assert_eq!((said.code, &error["code"]), (Some(125), &"refused".into()), "{error}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.starts_with("cannot run a command in `web`: "), "{message}");
+        assert!(message.contains(reason) && error["hint"].is_null(), "{error}");
+    }
+}
+
+#[test]
+fn everything_that_was_asked_for_is_shown() {
+    let Some(lab) = Lab::open("everything_that_was_asked_for_is_shown") else { return };
+    let flags = ["-e", "A=b", "-w", "/srv", "-u", "nobody", "-l", "tier=front", "--nesting"];
+    lab.create("web", &flags);
+    let sheet = lab.boxherd(&["show", "web"]).ok();
+    let lines: Vec<Vec<_>> = sheet.lines().map(|line| line.split_whitespace().collect()).collect();
+    for line in [
+        &["network", "none:", "loopback", "only"][..],
+        &["env", "A=b"],
+        &["workdir", "/srv"],
+        &["user", "nobody"],
+        &["label", "tier=front"],
+        &["nesting", "allowed"],
+    ] {
+        assert!(lines.iter().any(|shown| shown == line), "{line:?} in {sheet}");
+    }
+}
+
+#[test]
 fn what_cannot_be_is_said_with_the_way_out() {
     let Some(lab) = Lab::open("what_cannot_be_is_said_with_the_way_out") else { return };
     let says = |args: &[&str], message: &str, hint: &str| {
@@ -161,6 +212,7 @@ fn what_cannot_be_is_said_with_the_way_out() {
         assert!(said.err.contains(&format!("hint: {hint}")), "{args:?}: {said:?}");
     };
     lab.create("web", &[]);
+    says(&["image", "rm", "host"], "error: image `host`", "`host` is this machine's own files");
     says(&["image", "rm", "none"], "error: image `none`: it is not in", "`boxherd image ls`");
     says(&["create", "x", "--engine", "none"], "there is no engine `none`", "leave it out");
     says(&["create", "x", "--memory", "0", "--network", "none"], "cannot create `x`", "a limit of");
