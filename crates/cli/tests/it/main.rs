@@ -14,6 +14,7 @@ mod images;
 mod kills;
 #[path = "../common/lab.rs"]
 mod lab;
+mod networks;
 mod readme;
 mod reboot;
 mod rootless;
