@@ -10,6 +10,7 @@ mod commands;
 mod console;
 mod copies;
 mod doctor;
+mod host_image;
 mod images;
 mod kills;
 #[path = "../common/lab.rs"]

@@ -133,3 +133,22 @@ fn what_the_host_serves_is_not_for_boxes() {
         assert!(!reaches(&host, port), "{host}");
     }
 }
+
+#[test]
+fn a_fork_has_an_identity_of_its_own() {
+    const IDENTITY: &str = "hostname; cat /etc/machine-id /sys/class/net/eth0/address; \
+                            hostname -I; getent hosts $(hostname) | cut -d' ' -f1";
+    let Some(lab) = networked("a_fork_has_an_identity_of_its_own") else { return };
+    lab.boxherd(&["create", "first"]).ok();
+    lab.sh("first", "mkdir /etc/ssh; cd /etc/ssh; echo key | tee ssh_host_rsa_key > sshd_config")
+        .ok();
+    lab.boxherd(&["fork", "first", "second"]).ok();
+    let (first, second) = (lab.sh("first", IDENTITY).ok(), lab.sh("second", IDENTITY).ok());
+    assert_eq!((first.lines().count(), second.lines().count()), (5, 5), "{first}{second}");
+    for (first, second) in first.lines().zip(second.lines()) {
+        assert_ne!(first, second);
+    }
+    // Two machines with one key could be taken for each other.
+    assert_eq!(lab.sh("first", "ls /etc/ssh").ok(), "ssh_host_rsa_key\nsshd_config\n");
+    assert_eq!(lab.sh("second", "ls /etc/ssh").ok(), "sshd_config\n");
+}
