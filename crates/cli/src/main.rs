@@ -25,6 +25,7 @@ mod terminal;
 mod usage;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use boxherd_engine_local::Helper;
 use clap::Parser as _;
@@ -34,6 +35,9 @@ use crate::app::App;
 use crate::args::{Cli, Command};
 use crate::failure::{Failure, OURS};
 use crate::printer::Printer;
+
+/// How long half an image may take to be removed; the next command on images removes the rest.
+const CLEANING: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -66,13 +70,19 @@ fn start(cli: Cli, printer: Printer) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start an event loop", &error))?;
+    let unpacks = matches!(cli.command, Command::Image(_));
     let ended = runtime.block_on(async {
         let ended = commands::dispatch(&app, cli.command).await;
         app.close().await;
         ended
     });
-    // A thread may wait for ever for input that nobody wants any more.
-    runtime.shutdown_background();
+    if unpacks {
+        // A thread may be removing what it was interrupted at.
+        runtime.shutdown_timeout(CLEANING);
+    } else {
+        // A thread may wait for ever for input that nobody wants any more.
+        runtime.shutdown_background();
+    }
     ended
 }
 

@@ -1,6 +1,8 @@
 //! `boxherd image`.
 
-use boxherd_engine::Images;
+use std::future::Future;
+
+use boxherd_engine::{EngineError, Images};
 use boxherd_model::{ByteSize, Capability, ImageInfo, ImageSource};
 
 use crate::app::App;
@@ -9,6 +11,7 @@ use crate::clock;
 use crate::columns::table;
 use crate::failure::Failure;
 use crate::progress::Bars;
+use crate::signals::{self, Signals};
 
 /// Everything about images.
 pub(super) async fn image(app: &App, command: ImageCommand) -> Result<(), Failure> {
@@ -26,7 +29,9 @@ pub(super) async fn image(app: &App, command: ImageCommand) -> Result<(), Failur
 }
 
 async fn pull(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Failure> {
-    let info = images.pull(&args.image, &Bars::new(&app.printer)).await?;
+    let bars = Bars::new(&app.printer);
+    let pulling = images.pull(&args.image, &bars);
+    let info = uninterrupted(pulling, "another pull goes on from where this one was").await?;
     print(app, &info)
 }
 
@@ -35,11 +40,29 @@ async fn build(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Fa
         return Err(Failure::usage(format!("`{}` cannot be built", args.image))
             .hint("use `debian:CODENAME`, such as `debian:bookworm`"));
     }
-    pull(app, images, args).await
+    let bars = Bars::new(&app.printer);
+    let building = images.pull(&args.image, &bars);
+    let info = uninterrupted(building, "nothing of the image was kept").await?;
+    print(app, &info)
+}
+
+/// What is not waited for any more cleans up after itself; the program ends when that is done.
+async fn uninterrupted(
+    work: impl Future<Output = Result<ImageInfo, EngineError>>,
+    left: &str,
+) -> Result<ImageInfo, Failure> {
+    let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
+    let ended = async { while !signals::ends(signals.next().await) {} };
+    tokio::select! {
+        info = work => Ok(info?),
+        () = ended => Err(Failure::new("interrupted", "interrupted").hint(left)),
+    }
 }
 
 async fn import(app: &App, images: &dyn Images, args: ImportArgs) -> Result<(), Failure> {
-    let info = images.import(&args.name, &args.file, &Bars::new(&app.printer)).await?;
+    let bars = Bars::new(&app.printer);
+    let importing = images.import(&args.name, &args.file, &bars);
+    let info = uninterrupted(importing, "nothing of the image was kept").await?;
     print(app, &info)
 }
 
