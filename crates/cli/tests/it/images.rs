@@ -140,7 +140,7 @@ fn what_an_image_says_of_commands_holds_unless_something_else_is_said() {
 }
 
 /// Larger than what any machine unpacks before it is interrupted, and nearly no disk.
-fn endless(folder: &Path) -> PathBuf {
+pub(crate) fn endless(folder: &Path) -> PathBuf {
     let path = folder.join("endless.tar");
     let file = fs::File::create(&path).expect("create");
     let mut header = tar::Header::new_gnu();
@@ -170,9 +170,9 @@ fn an_import_that_is_interrupted_leaves_nothing() {
         let ended = import.try_wait().expect("it can be asked");
         (entries() > 0 || ended.is_some()).then_some(())
     });
-    // When it has ended, what it said tells why.
-    drop(kill_process(Pid::from_child(&import), Signal::INT));
+    let interrupted = kill_process(Pid::from_child(&import), Signal::INT);
     let said: Said = import.wait_with_output().expect("it ends").into();
+    assert_eq!(interrupted, Ok(()), "{said:?}");
     assert_eq!(said.code, Some(1), "{said:?}");
     assert_eq!(said.err, "error: interrupted\nhint: nothing of the image was kept\n");
     assert_eq!(entries(), 0);
