@@ -1,6 +1,6 @@
 //! Boxes as text.
 
-use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Isolation, NetworkSpec};
+use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Isolation, NetworkSpec, StopReason};
 
 use crate::clock;
 use crate::columns::{pairs, table};
@@ -28,7 +28,7 @@ pub(crate) fn list(printer: &Printer, boxes: &[BoxStatus]) -> Result<(), Failure
         [
             status.spec.name.to_string(),
             status.engine.to_string(),
-            status.state.to_string(),
+            state(status),
             status.spec.image.to_string(),
             clock::age(status.created, now),
             addresses.join(","),
@@ -37,6 +37,14 @@ pub(crate) fn list(printer: &Printer, boxes: &[BoxStatus]) -> Result<(), Failure
     let rows = |boxes: &&[BoxStatus]| boxes.iter().map(row).collect::<Vec<_>>();
     let head = ["NAME", "ENGINE", "STATE", "IMAGE", "AGE", "ADDRESS"];
     printer.names_only(true).result(&boxes, |boxes| table(head, &rows(boxes)), |boxes| names(boxes))
+}
+
+/// With why, unless it is as somebody wanted it.
+fn state(status: &BoxStatus) -> String {
+    match status.reason {
+        None | Some(StopReason::Requested) => status.state.to_string(),
+        Some(reason) => format!("{} ({reason})", status.state),
+    }
 }
 
 /// Everything about a box.

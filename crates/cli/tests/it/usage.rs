@@ -153,6 +153,15 @@ fn results_are_documents_for_programs_and_names_for_scripts() {
     assert_eq!(lab.boxherd(&["ls", "-o", "name"]).ok(), "db\nweb\n");
     assert_eq!(lab.boxherd(&["ls", "-q", "-l", "tier=front"]).ok(), "web\n");
     assert!(lab.boxherd(&["ls"]).ok().starts_with("NAME"));
+    // Who asks for a document gets one, whatever the command is.
+    lab.boxherd(&["stop", "web"]).ok();
+    lab.boxherd(&["snapshot", "create", "web", "good"]).ok();
+    let restored = json(&["snapshot", "restore", "web", "good", "-o", "json"]);
+    assert_eq!(
+        (&restored[0]["spec"]["name"], &restored[0]["state"]),
+        (&"web".into(), &"stopped".into())
+    );
+    assert_eq!(lab.boxherd(&["start", "web", "-o", "name"]).ok(), "web\n");
 }
 
 #[test]
