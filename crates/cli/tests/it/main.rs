@@ -18,6 +18,7 @@ mod lab;
 mod networks;
 mod readme;
 mod reboot;
+mod records;
 mod rootless;
 mod terminal;
 mod usage;
