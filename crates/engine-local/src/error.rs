@@ -1,6 +1,7 @@
 //! From what the rooms below say to what an engine answers.
 
 use std::io;
+use std::path::Path;
 
 use boxherd_engine::EngineError;
 use rustix::io::Errno;
@@ -12,6 +13,13 @@ use crate::storage::StorageError;
 pub(crate) fn at(step: impl Into<String>) -> impl FnOnce(io::Error) -> EngineError {
     let step = step.into();
     move |source| refused(step, source, None)
+}
+
+/// The same of the data folder, which can be another one.
+pub(crate) fn data_folder(path: &Path) -> impl FnOnce(io::Error) -> EngineError {
+    let step = format!("open the data folder `{}`", path.display());
+    let hint = "`--data DIR` or `BOXHERD_DATA` choose a folder of your own, which need not exist";
+    move |source| refused(step, source, Some(hint.to_owned()))
 }
 
 fn refused(step: String, source: io::Error, hint: Option<String>) -> EngineError {

@@ -1,5 +1,7 @@
 //! What can be typed, what is said to mistakes, and what results look like.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -190,6 +192,31 @@ fn a_command_that_cannot_begin_is_not_the_fault_of_the_agent() {
         assert!(message.starts_with("cannot run a command in `web`: "), "{message}");
         assert!(message.contains(reason) && error["hint"].is_null(), "{error}");
     }
+}
+
+#[test]
+fn a_folder_that_others_use_does_not_become_the_data_folder() {
+    if !boxherd_testkit::root_or_skip("a_folder_that_others_use") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("tempdir");
+    let (used, mine) = (folder.path().join("used"), folder.path().join("mine"));
+    for path in [&used, &mine] {
+        std::fs::create_dir(path).expect("mkdir");
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).expect("chmod");
+    }
+    std::fs::write(used.join("passwd"), "root").expect("write");
+    std::fs::create_dir(mine.join("lost+found")).expect("mkdir");
+    let ls = |data: &Path| boxherd(&["--data", data.to_str().expect("UTF-8"), "ls"]);
+    let said = ls(&used);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("holds no boxes but other files, such as `passwd`"), "{said:?}");
+    assert!(said.err.contains("\nhint: `--data DIR`"), "{said:?}");
+    let mode = |path: &Path| std::fs::metadata(path).expect("stat").permissions().mode() & 0o777;
+    assert_eq!(mode(&used), 0o755, "as before");
+    assert_eq!(std::fs::read_dir(&used).expect("ls").count(), 1);
+    ls(&mine).ok();
+    assert_eq!(mode(&mine), 0o700);
 }
 
 #[test]
