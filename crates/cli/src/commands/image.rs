@@ -1,8 +1,6 @@
 //! `boxherd image`.
 
-use std::future::Future;
-
-use boxherd_engine::{EngineError, Images};
+use boxherd_engine::Images;
 use boxherd_model::{ByteSize, Capability, ImageInfo, ImageSource};
 
 use crate::app::App;
@@ -11,7 +9,7 @@ use crate::clock;
 use crate::columns::table;
 use crate::failure::Failure;
 use crate::progress::Bars;
-use crate::signals::{self, Signals};
+use crate::signals::uninterrupted;
 
 /// Everything about images.
 pub(super) async fn image(app: &App, command: ImageCommand) -> Result<(), Failure> {
@@ -44,19 +42,6 @@ async fn build(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Fa
     let building = images.pull(&args.image, &bars);
     let info = uninterrupted(building, "nothing of the image was kept").await?;
     print(app, &info)
-}
-
-/// What is not waited for any more cleans up after itself; the program ends when that is done.
-async fn uninterrupted(
-    work: impl Future<Output = Result<ImageInfo, EngineError>>,
-    left: &str,
-) -> Result<ImageInfo, Failure> {
-    let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
-    let ended = async { while !signals::ends(signals.next().await) {} };
-    tokio::select! {
-        info = work => Ok(info?),
-        () = ended => Err(Failure::new("interrupted", "interrupted").hint(left)),
-    }
 }
 
 async fn import(app: &App, images: &dyn Images, args: ImportArgs) -> Result<(), Failure> {

@@ -58,6 +58,9 @@ fn boxes_reach_each_other_by_name_unless_they_are_isolated() {
     let address = address.split_whitespace().next().expect("an address");
     assert_eq!(told(&lab, "friend", address, 80), "server\n");
     assert_eq!(told(&lab, "hermit", address, 80), "");
+    lab.boxherd(&["create", "stranger", "--network", "other"]).ok();
+    assert!(!looked_up(&lab, "stranger", "server"));
+    assert_eq!(told(&lab, "stranger", address, 80), "");
     lab.boxherd(&["create", "alone", "--network", "none"]).ok();
     assert!(!looked_up(&lab, "alone", "server"));
     assert_eq!(told(&lab, "alone", address, 80), "");
