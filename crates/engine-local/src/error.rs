@@ -87,6 +87,13 @@ pub(crate) fn storage(error: StorageError) -> EngineError {
     }
 }
 
+/// So that what begins in the pool can end in the engine.
+impl From<StorageError> for EngineError {
+    fn from(error: StorageError) -> Self {
+        storage(error)
+    }
+}
+
 pub(crate) fn network(error: boxherd_net::NetError) -> EngineError {
     let hint = error.hint().map(str::to_owned);
     EngineError::Refused {

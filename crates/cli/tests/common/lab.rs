@@ -138,11 +138,7 @@ impl Drop for Lab {
                 panic!("cannot delete `{name}`: {}", removed.err);
             }
         }
-        if self.data().join("pool.img").exists() {
-            let unmounted = Command::new("umount").arg(self.data().join("pool")).status();
-            let unmounted = unmounted.is_ok_and(|status| status.success());
-            assert!(unmounted || std::thread::panicking(), "the pool is still in use");
-        }
+        boxherd_testkit::unmount_pool(&self.data());
         // `netd` outlives the last box by some seconds, and takes the networks down.
         let left = Leftovers::of_data(&self.data()).find_after(Duration::from_secs(20));
         if !std::thread::panicking() {
