@@ -1,7 +1,7 @@
 //! Why the image store refused.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use boxherd_model::ImageRef;
 
@@ -191,14 +191,24 @@ impl ImageError {
         }
     }
 
+    /// A layer that cannot be unpacked into the folder `into`.
+    pub(crate) fn unpacking(
+        image: &ImageRef,
+        layer: &str,
+        into: &Path,
+        source: UnpackError,
+    ) -> Self {
+        match source {
+            UnpackError::Write { action, source, .. } if is_full(&source) => {
+                Self::io(action, into, source)
+            }
+            source => Self::layer(image, layer, source),
+        }
+    }
+
     /// A layer that cannot be unpacked.
     pub(crate) fn layer(image: &ImageRef, layer: &str, source: UnpackError) -> Self {
-        match source {
-            UnpackError::Write { action, name, source } if is_full(&source) => {
-                Self::io(action, name, source)
-            }
-            source => Self::Layer { image: image.clone(), layer: layer.to_owned(), source },
-        }
+        Self::Layer { image: image.clone(), layer: layer.to_owned(), source }
     }
 
     /// A document that makes no image.

@@ -7,7 +7,7 @@ mod pool;
 mod user;
 
 pub use leftovers::Leftovers;
-pub use pool::unmount_pool;
+pub use pool::{unmount, unmount_pool};
 pub use user::{Ids, USER, again_as_user, as_user, user_or_skip};
 
 use std::fs::OpenOptions;

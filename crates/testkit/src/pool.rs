@@ -14,16 +14,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// When something keeps using the pool, unless the test has failed already.
 pub fn unmount_pool(data: &Path) {
-    let point = data.join("pool");
+    unmount(&data.join("pool"));
+}
+
+/// Unmounts what is mounted at `point`, if something is, as soon as nobody uses it any more.
+///
+/// # Panics
+///
+/// When something keeps using it, unless the test has failed already.
+pub fn unmount(point: &Path) {
     let deadline = Instant::now() + PATIENCE;
-    while is_mounted(&point) {
-        let done = Command::new("umount").arg(&point).output().expect("umount runs");
+    while is_mounted(point) {
+        let done = Command::new("umount").arg(point).output().expect("umount runs");
         if done.status.success() {
             continue;
         }
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         if Instant::now() >= deadline {
-            assert!(std::thread::panicking(), "the pool is still in use: {said}");
+            assert!(std::thread::panicking(), "{} is still in use: {said}", point.display());
             return;
         }
         // The kernel tells nobody that a mount is no longer in use.

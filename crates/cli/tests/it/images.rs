@@ -19,7 +19,7 @@ const MAKE: &str = r#"
     tar -cf ../rootfs.tar .
 "#;
 
-fn rootfs(folder: &Path) -> PathBuf {
+pub(crate) fn rootfs(folder: &Path) -> PathBuf {
     let root = folder.join("root");
     std::fs::create_dir(&root).expect("folder");
     let made = Command::new("sh").args(["-c", MAKE]).current_dir(&root).status().expect("sh");

@@ -99,7 +99,10 @@ impl StorageError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Full { .. } => "remove boxes or snapshots, or give the box a larger disk".into(),
+            Self::Full { .. } => {
+                "free space on the filesystem of the data folder, or choose another one with `--data`"
+                    .into()
+            },
             Self::CannotLimit { .. } => {
                 "`boxherd doctor --fix` prepares a place where they do, or leave out `--disk`"
                     .into()

@@ -9,7 +9,7 @@ use std::process::Command;
 use boxherd_model::ByteSize;
 use boxherd_sys::btrfs;
 use boxherd_sys::loopdev::LoopDevice;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, statvfs};
 use rustix::mount::{MountFlags, mount};
 
 use super::error::{StorageError, refused};
@@ -20,6 +20,9 @@ const MOUNT: &str = "pool";
 const LOCK: &str = "pool.lock";
 /// An image under this name is not finished.
 const UNFINISHED: &str = "pool.img.new";
+
+/// What an empty btrfs takes, and then some, in bytes.
+const NEEDED: u64 = 16 << 20;
 
 /// Makes `DATA/pool.img`, a sparse btrfs of `size` with quotas, so that the next
 /// [`Pool::open`](super::Pool::open) puts layers there. Layers that exist outside of it are not
@@ -72,8 +75,18 @@ fn make_filesystem(image: &Path, size: ByteSize) -> Result<(), StorageError> {
     if output.status.success() {
         return Ok(());
     }
+    if is_full(image)? {
+        return Err(StorageError::Full { action: "make", path: image.to_owned() });
+    }
     let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(StorageError::Program { program: "mkfs.btrfs", output })
+}
+
+/// Whether that little is left on the filesystem of the image that `mkfs.btrfs` had to fail: the kernel
+/// tells it of a device that does not work, and not why.
+fn is_full(image: &Path) -> Result<bool, StorageError> {
+    let left = statvfs(image).map_err(|error| refused("examine", image)(error.into()))?;
+    Ok(left.f_bavail.saturating_mul(left.f_frsize) < NEEDED)
 }
 
 /// Mounts the prepared pool if there is one, and says where.
