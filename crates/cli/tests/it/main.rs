@@ -15,6 +15,7 @@ mod images;
 mod kills;
 #[path = "../common/lab.rs"]
 mod lab;
+mod pools;
 mod readme;
 mod reboot;
 mod rootless;
