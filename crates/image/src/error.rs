@@ -41,6 +41,21 @@ pub enum ImageError {
         /// What was asked for.
         image: ImageRef,
     },
+    /// Nobody who is trusted vouches for the registry.
+    #[error("the certificate of the registry of `{image}` is not trusted")]
+    Untrusted {
+        /// What was asked for.
+        image: ImageRef,
+        /// What is wrong with the certificate.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The registry does not speak TLS, and is not on this machine.
+    #[error("the registry of `{image}` does not speak HTTPS")]
+    NoTls {
+        /// What was asked for.
+        image: ImageRef,
+    },
     /// The registry could not be talked to, tried again as often as makes sense.
     #[error("cannot {action} of `{image}`")]
     Registry {
@@ -152,6 +167,15 @@ impl ImageError {
             Self::Unauthorized { .. } => Some(
                 "`docker login` or `skopeo login --authfile` leaves credentials that are used; \
                  credential helpers are not"
+                    .to_owned(),
+            ),
+            Self::Untrusted { .. } => Some(
+                "put the certificate of its authority in `/usr/local/share/ca-certificates` and run \
+                 `update-ca-certificates`, or name a file with it in `SSL_CERT_FILE`"
+                    .to_owned(),
+            ),
+            Self::NoTls { .. } => Some(
+                "plain HTTP is spoken with registries on `localhost` and loopback addresses only"
                     .to_owned(),
             ),
             Self::Corrupt { .. } => Some(

@@ -89,7 +89,7 @@ END
     tar -cf image.tar -C oci .
 "#;
 
-fn archive(folder: &Path) -> PathBuf {
+pub(crate) fn archive(folder: &Path) -> PathBuf {
     rootfs(folder);
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",

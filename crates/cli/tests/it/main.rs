@@ -11,6 +11,7 @@ mod console;
 mod copies;
 mod doctor;
 mod full_disk;
+mod https;
 mod images;
 mod kills;
 #[path = "../common/lab.rs"]
