@@ -16,6 +16,7 @@ mod images;
 mod kills;
 #[path = "../common/lab.rs"]
 mod lab;
+mod nesting;
 mod pools;
 mod readme;
 mod reboot;
