@@ -24,7 +24,7 @@ const MAKE: &str = r#"
     tar -cf ../rootfs.tar .
 "#;
 
-fn rootfs(folder: &Path) -> PathBuf {
+pub(crate) fn rootfs(folder: &Path) -> PathBuf {
     let root = folder.join("root");
     std::fs::create_dir(&root).expect("folder");
     let made = Command::new("sh").args(["-c", MAKE]).current_dir(&root).status().expect("sh");
@@ -94,7 +94,7 @@ END
     tar -cf image.tar -C oci .
 "#;
 
-fn archive(folder: &Path) -> PathBuf {
+pub(crate) fn archive(folder: &Path) -> PathBuf {
     rootfs(folder);
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",

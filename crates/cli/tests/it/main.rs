@@ -10,12 +10,16 @@ mod commands;
 mod console;
 mod copies;
 mod doctor;
+mod full_disk;
 mod host_image;
+mod https;
 mod images;
 mod kills;
 #[path = "../common/lab.rs"]
 mod lab;
+mod nesting;
 mod networks;
+mod pools;
 mod readme;
 mod reboot;
 mod records;
