@@ -48,7 +48,8 @@ impl Core {
         let joins = self.groups(id, &record)?;
         fault::point("start.groups");
         running.timings.push("prepare", begun.elapsed());
-        self.launch(id, &record, lease.as_ref(), joins, &mut running.timings)?;
+        let launch = || self.launch(id, &record, lease.as_ref(), joins, &mut running.timings);
+        self.pool.with_room(id, record.spec.limits.disk, launch)?;
         Ok(running)
     }
 

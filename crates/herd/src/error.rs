@@ -103,6 +103,15 @@ pub enum HerdError {
         #[source]
         source: EngineError,
     },
+    /// A command cannot begin as it was asked for, such as in a folder that is not there.
+    #[error("cannot run a command in `{name}`")]
+    NotBegun {
+        /// The box.
+        name: String,
+        /// What the agent said.
+        #[source]
+        source: LinkError,
+    },
     /// The agent of the box did not answer as it should.
     #[error("cannot talk to the agent of `{name}`")]
     Link {
@@ -150,6 +159,7 @@ impl HerdError {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Busy { .. } => "busy",
             Self::Create { source, .. } | Self::Engine { source, .. } => source.code(),
+            Self::NotBegun { .. } => "refused",
             Self::Link { .. } => "agent",
             Self::Store(source) => source.code(),
             Self::Lock { .. } => "lock",
@@ -177,6 +187,7 @@ impl HerdError {
             Self::Denied(_) => "ask an administrator",
             Self::Quota { .. } => "remove what is not needed, or ask an administrator for more",
             Self::Lock { .. }
+            | Self::NotBegun { .. }
             | Self::NoSuch { .. }
             | Self::Invalid { .. }
             | Self::Randomness(_)

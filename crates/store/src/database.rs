@@ -49,6 +49,9 @@ pub(crate) struct Transaction {
     pub(crate) step: &'static str,
     pub(crate) durability: Durability,
     pub(crate) statements: Vec<Statement>,
+    /// It makes room, or ends what was begun: it may use space that was put by for it, where no other
+    /// is left.
+    pub(crate) makes_room: bool,
 }
 
 /// What came of a [`Statement`].
@@ -96,7 +99,17 @@ pub(crate) trait Database: fmt::Debug + Send + Sync {
         durability: Durability,
         statements: Vec<Statement>,
     ) -> impl Future<Output = Result<Vec<Done>, StoreError>> + Send {
-        self.write(Transaction { step, durability, statements })
+        self.write(Transaction { step, durability, statements, makes_room: false })
+    }
+
+    /// The same for what makes room, or ends what was begun.
+    fn all_at_last(
+        &self,
+        step: &'static str,
+        durability: Durability,
+        statements: Vec<Statement>,
+    ) -> impl Future<Output = Result<Vec<Done>, StoreError>> + Send {
+        self.write(Transaction { step, durability, statements, makes_room: true })
     }
 
     /// One statement that is a transaction of its own.

@@ -43,8 +43,14 @@ pub enum StoreError {
     #[error("the store is locked by another process")]
     Busy(#[source] Source),
     /// No space is left for the store.
-    #[error("no space is left for the store")]
-    Full(#[source] Source),
+    #[error("no space is left for the store {place}")]
+    Full {
+        /// Such as `on the filesystem of the data folder`.
+        place: &'static str,
+        /// What the database said.
+        #[source]
+        source: Source,
+    },
     /// What should say where the database is says something else.
     #[error("the address of the store cannot be used")]
     Address(#[source] Source),
@@ -97,7 +103,7 @@ impl StoreError {
             Self::KeyTaken => "key-taken",
             Self::TooNew { .. } => "store-too-new",
             Self::Busy(_) => "store-busy",
-            Self::Full(_) => "store-full",
+            Self::Full { .. } => "store-full",
             Self::Address(_) => "store-address",
             Self::Gone { .. } => "store-gone",
             Self::Unsure { .. } => "store-unsure",
@@ -115,7 +121,9 @@ impl StoreError {
             }
             Self::TooNew { .. } => Some("use the newer boxherd, or another `--data` folder"),
             Self::Busy(_) => Some("try again"),
-            Self::Full(_) => Some("free space where the database keeps its files"),
+            Self::Full { .. } => Some(
+                "free space there; what makes room may still work: `boxherd rm`, `boxherd snapshot rm`",
+            ),
             Self::Address(_) => Some("write `postgres://USER:PASSWORD@HOST/DATABASE`"),
             Self::Gone { .. } => Some("see whether the database runs and lets this program in"),
             Self::Unsure { .. } => Some("look whether it was done before trying again"),

@@ -18,6 +18,7 @@ mod migrations;
 mod operations;
 pub mod postgres;
 mod records;
+mod reserve;
 mod row;
 mod sql_store;
 pub mod sqlite;

@@ -4,7 +4,7 @@ use boxherd_model::{OperationId, Timestamp};
 
 use crate::database::{Query, Row, Statement};
 use crate::row::{Columns, json, optional, text, time};
-use crate::{Operation, StoreError};
+use crate::{Operation, OperationKind, StoreError};
 
 /// How long an idempotency key is remembered, in milliseconds: a day.
 pub(crate) const KEY_KEPT: i64 = 24 * 3600 * 1000;
@@ -43,6 +43,11 @@ pub(crate) fn insert(operation: &Operation) -> impl Iterator<Item = Statement> {
         Statement::new("giving up a key", sql, [text(key), time(since)])
     });
     give_up.into_iter().chain([write.unless_duplicate(StoreError::KeyTaken)])
+}
+
+/// Whether there may be more space after it, if only because a box that fills the disk has stopped.
+pub(crate) fn makes_room(kind: OperationKind) -> bool {
+    matches!(kind, OperationKind::Delete | OperationKind::RemoveSnapshot(_) | OperationKind::Change)
 }
 
 /// Writes how an operation ended, and forgets those of long ago.

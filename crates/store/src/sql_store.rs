@@ -6,7 +6,7 @@ use boxherd_model::{
     Timestamp,
 };
 
-use crate::database::{Database, Query, Statement};
+use crate::database::{Database, Query, Statement, Transaction};
 use crate::row::{Columns, text};
 use crate::{BoxRecord, Durability, Operation, Store, StoreError, boxes, operations};
 
@@ -20,9 +20,13 @@ pub struct SqlStore<D> {
 impl<D: Database> Store for SqlStore<D> {
     async fn begin(&self, operation: &Operation, made: &[BoxRecord]) -> Result<(), StoreError> {
         let statements = operations::insert(operation).chain(made.iter().map(boxes::insert));
-        self.database
-            .all("beginning an operation", Durability::Process, statements.collect())
-            .await?;
+        let transaction = Transaction {
+            step: "beginning an operation",
+            durability: Durability::Process,
+            statements: statements.collect(),
+            makes_room: operations::makes_room(operation.kind),
+        };
+        self.database.write(transaction).await?;
         Ok(())
     }
 
@@ -36,7 +40,9 @@ impl<D: Database> Store for SqlStore<D> {
         let changed = boxes::update_all(changed);
         let removed = removed.iter().copied().flat_map(boxes::remove);
         let statements = changed.chain(removed).chain(operations::end(operation));
-        self.database.all("finishing an operation", durability, statements.collect()).await?;
+        self.database
+            .all_at_last("finishing an operation", durability, statements.collect())
+            .await?;
         Ok(())
     }
 
@@ -97,7 +103,8 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn remove_snapshot(&self, id: SnapshotId) -> Result<(), StoreError> {
-        self.database.only(Durability::Disk, boxes::remove_snapshot(id)).await?;
+        let statement = boxes::remove_snapshot(id);
+        self.database.all_at_last(statement.step, Durability::Disk, vec![statement]).await?;
         Ok(())
     }
 

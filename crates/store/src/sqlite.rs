@@ -14,14 +14,18 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
 
 use crate::database::{Database, Done, NOW, Query, Row, Statement, Transaction, Value};
+use crate::reserve::Reserve;
 use crate::{Durability, SqlStore, StoreError, migrations};
 
 /// How long another process's transaction is waited for.
 pub const BUSY: Duration = Duration::from_secs(10);
 /// Pages of the write-ahead log after which it is written back: half a megabyte.
-const LOG_PAGES: u32 = 128;
+pub(crate) const LOG_PAGES: u32 = 128;
 /// Statements that are kept prepared: all that there are.
 const PREPARED: usize = 128;
+/// Where there is no space when there is none.
+const PLACE: &str = "on the filesystem of the data folder";
+const IOERR_SHMSIZE: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 /// The clock, in Unix milliseconds; SQLite counts days since noon of a Monday in 4714 BC.
 const CLOCK: &str = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)";
 
@@ -32,6 +36,7 @@ pub type SqliteStore = SqlStore<Sqlite>;
 #[derive(Debug)]
 pub struct Sqlite {
     connection: Mutex<Connection>,
+    reserve: Reserve,
 }
 
 impl SqliteStore {
@@ -41,21 +46,30 @@ impl SqliteStore {
     ///
     /// [`StoreError::TooNew`] when a later release wrote it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |source| failed("opening the store", source);
-        let mut connection = Connection::open(path).map_err(failed)?;
-        connection.busy_timeout(BUSY).map_err(failed)?;
-        connection.set_prepared_statement_cache_capacity(PREPARED);
-        // In WAL mode NORMAL does not sync on commit; `Durability::Disk` raises it for a moment.
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-        // Closing the last connection would sync, and remove the log that the next command makes
-        // again. A log that stays is read whole when it is opened, so it is kept short.
-        connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-            .map_err(failed)?;
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
-        migrate(&mut connection, path)?;
-        Ok(Self { database: Sqlite { connection: Mutex::new(connection) } })
+        let reserve = Reserve::of(path);
+        let connection = match connect(path) {
+            Err(StoreError::Full { .. }) if reserve.release() => connect(path)?,
+            result => result?,
+        };
+        reserve.keep();
+        Ok(Self { database: Sqlite { connection: Mutex::new(connection), reserve } })
     }
+}
+
+/// Opens the file and brings it up to date.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |source| failed("opening the store", source);
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    // In WAL mode NORMAL does not sync on commit; `Durability::Disk` raises it for a moment.
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    // Closing the last connection would sync, and remove the log that the next command makes
+    // again. A log that stays is read whole when it is opened, so it is kept short.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
 }
 
 impl Database for Sqlite {
@@ -65,37 +79,51 @@ impl Database for Sqlite {
         Ok(done.map_err(|source| failed("reading the store", source))?.rows)
     }
 
-    async fn write(&self, transaction: Transaction) -> Result<Vec<Done>, StoreError> {
+    async fn write(&self, mut transaction: Transaction) -> Result<Vec<Done>, StoreError> {
         let mut connection = self.connection.lock();
-        match transaction.durability {
-            Durability::Process => commit(&mut connection, transaction),
-            Durability::Disk => {
-                let step = transaction.step;
-                let failed = |source| failed(step, source);
-                connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-                let done = commit(&mut connection, transaction);
-                connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-                done
+        match durably(&mut connection, &mut transaction) {
+            Err(StoreError::Full { .. }) if transaction.makes_room && self.reserve.release() => {
+                durably(&mut connection, &mut transaction)
             }
+            result => result,
         }
     }
 }
 
-fn commit(connection: &mut Connection, transaction: Transaction) -> Result<Vec<Done>, StoreError> {
+fn durably(
+    connection: &mut Connection,
+    transaction: &mut Transaction,
+) -> Result<Vec<Done>, StoreError> {
+    let step = transaction.step;
+    let failed = |source| failed(step, source);
+    if transaction.durability == Durability::Process {
+        return commit(connection, transaction);
+    }
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    let done = commit(connection, transaction);
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    done
+}
+
+fn commit(
+    connection: &mut Connection,
+    transaction: &mut Transaction,
+) -> Result<Vec<Done>, StoreError> {
     let step = transaction.step;
     let failed = |source| failed(step, source);
     let open =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let done = transaction.statements.into_iter().map(|statement| execute(&open, statement));
+    let done = transaction.statements.iter_mut().map(|statement| execute(&open, statement));
     let done = done.collect::<Result<_, _>>()?;
     open.commit().map_err(failed)?;
     Ok(done)
 }
 
-fn execute(connection: &Connection, statement: Statement) -> Result<Done, StoreError> {
-    run(connection, statement.sql, &statement.values).map_err(|error| match statement.duplicate {
-        Some(duplicate) if is_duplicate(&error) => duplicate,
-        _ => failed(statement.step, error),
+fn execute(connection: &Connection, statement: &mut Statement) -> Result<Done, StoreError> {
+    let done = run(connection, statement.sql, &statement.values);
+    done.map_err(|error| match statement.duplicate.take_if(|_| is_duplicate(&error)) {
+        Some(duplicate) => duplicate,
+        None => failed(statement.step, error),
     })
 }
 
@@ -155,10 +183,13 @@ fn failed(step: &'static str, source: rusqlite::Error) -> StoreError {
         return StoreError::Corrupt { what, source: Box::new(source) };
     }
     let code = source.sqlite_error_code();
+    // Memory that processes share is a file too, and nothing else keeps it from growing.
+    let shared = source.sqlite_error().is_some_and(|e| e.extended_code == IOERR_SHMSIZE);
     let source = Box::new(source);
     match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(source),
-        Some(ErrorCode::DiskFull) => StoreError::Full(source),
+        Some(ErrorCode::DiskFull) => StoreError::Full { place: PLACE, source },
+        _ if shared => StoreError::Full { place: PLACE, source },
         _ => StoreError::Database { step, source },
     }
 }

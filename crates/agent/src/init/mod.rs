@@ -45,6 +45,8 @@ const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 /// and 0 when it was told to stop. Does not return when the box has run out of memory.
 pub fn run() -> io::Result<u8> {
     use_one_arena();
+    // The kernel calls it like its file, which is called like its digest.
+    rustix::thread::set_name(c"boxherd-agent")?;
     let missing = |what: &str| io::Error::other(format!("no {what} was inherited"));
     let listener = take_inherited(LISTENER_FD).ok_or_else(|| missing("listener"))?;
     let config = take_inherited(CONFIG_FD).ok_or_else(|| missing("configuration"))?;

@@ -10,7 +10,7 @@ use boxherd_store::{SqliteStore, Store as _};
 use crate::lab::Lab;
 
 /// Ends all that is there of boxes, and has the data folder remember another boot than this one.
-fn restart_host(lab: &Lab) {
+pub(crate) fn restart_host(lab: &Lab) {
     for entry in fs::read_dir(lab.data().join("boxes")).unwrap() {
         let path = entry.unwrap().path().join("runtime.json");
         let mut runtime: serde_json::Value =
@@ -27,9 +27,17 @@ fn restart_host(lab: &Lab) {
         }
     }
     let device = format!("bh{}000", &installation[..5]);
+    if !Path::new("/sys/class/net").join(&device).exists() {
+        // No box had a network.
+        return remember_another_boot(lab);
+    }
     run("ip", &["link", "delete", &device]);
     run("nft", &["delete", "table", "inet", &device]);
     run("nft", &["delete", "table", "arp", &device]);
+    remember_another_boot(lab);
+}
+
+fn remember_another_boot(lab: &Lab) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = SqliteStore::open(&lab.data().join("herd.db")).unwrap();

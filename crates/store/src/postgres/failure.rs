@@ -112,7 +112,9 @@ fn refused(step: &'static str, error: tokio_postgres::Error) -> StoreError {
     let code = error.code().cloned();
     let source = Box::new(error);
     match code {
-        Some(code) if code == SqlState::DISK_FULL => StoreError::Full(source),
+        Some(code) if code == SqlState::DISK_FULL => {
+            StoreError::Full { place: "where the database keeps its files", source }
+        }
         Some(code) if BUSY.contains(&code) => StoreError::Busy(source),
         _ => StoreError::Database { step, source },
     }

@@ -86,7 +86,8 @@ impl Database for Postgres {
     }
 
     async fn write(&self, transaction: Transaction) -> Result<Vec<Done>, StoreError> {
-        let Transaction { step, durability, statements } = transaction;
+        // Nothing is put by: its disk is its operator's.
+        let Transaction { step, durability, statements, makes_room: _ } = transaction;
         let mut tries = 1..TRIES;
         loop {
             match self.attempt(&statements, durability).await {
