@@ -30,7 +30,7 @@ type Answer<T> = Result<T, HerdError>;
 struct Place {
     files: Files,
     name: String,
-    awake: InUse,
+    _awake: InUse,
 }
 
 impl Place {
@@ -39,7 +39,7 @@ impl Place {
         let (id, awake) = desk.herd.keep_awake(&address).await?;
         desk.about(id);
         let files = desk.herd.link(&address).await?.files();
-        Ok(Self { files, name: address.to_string(), awake })
+        Ok(Self { files, name: address.to_string(), _awake: awake })
     }
 
     fn failed(&self) -> impl Fn(LinkError) -> HerdError + use<> {

@@ -37,7 +37,9 @@ fn code(error: &HerdError) -> Code {
         HerdError::Unauthenticated(_) => Code::Unauthenticated,
         HerdError::Denied(_) => Code::PermissionDenied,
         HerdError::Quota { .. } => Code::ResourceExhausted,
-        HerdError::Ambiguous { .. } | HerdError::Refused { .. } => Code::FailedPrecondition,
+        HerdError::Ambiguous { .. } | HerdError::Refused { .. } | HerdError::NotBegun { .. } => {
+            Code::FailedPrecondition
+        }
         HerdError::Busy { .. } => Code::Aborted,
         HerdError::Create { source, .. } | HerdError::Engine { source, .. } => of_engine(source),
         HerdError::Link { source, .. } => of_link(source),

@@ -6,8 +6,8 @@ use std::time::Instant;
 use boxherd_engine::{Engine, EngineError};
 use boxherd_model::policy::Event;
 use boxherd_model::{
-    BoxId, BoxSpec, BoxState, BoxStatus, Caller, EngineName, NetworkName, NetworkSpec, Timestamp,
-    UserId,
+    BoxId, BoxSpec, BoxState, BoxStatus, Caller, Capability, EngineName, NetworkName, NetworkSpec,
+    Timestamp, UserId,
 };
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
@@ -39,7 +39,7 @@ impl Herd {
     pub async fn create(&self, create: Create) -> Result<BoxStatus, HerdError> {
         let engine = self.engine(create.engine.as_ref())?;
         let mut create = create;
-        self.keep_apart(&mut create.spec)?;
+        self.keep_apart(engine, &mut create.spec)?;
         check_needs(engine, &create.spec)?;
         let key = create.key.map(|key| self.own_key(&key));
         if let Some(earlier) = self.made_before(key.as_deref()).await? {
@@ -137,13 +137,16 @@ impl Herd {
     }
 
     /// Users have networks of their own: a box of one can reach no box of another.
-    fn keep_apart(&self, spec: &mut BoxSpec) -> Result<(), HerdError> {
+    fn keep_apart(&self, engine: &Arc<dyn Engine>, spec: &mut BoxSpec) -> Result<(), HerdError> {
         let Caller::User(user) = self.caller else { return Ok(()) };
         let NetworkSpec::Bridge { name, .. } = &mut spec.network else { return Ok(()) };
         if *name != NetworkName::default_network() {
             return Err(HerdError::NoSuch { what: "network", name: name.to_string() });
         }
-        *name = network_of(user);
+        // Where there are no networks a box has loopback only.
+        if engine.capabilities().has(Capability::Network) {
+            *name = network_of(user);
+        }
         Ok(())
     }
 
