@@ -15,6 +15,7 @@ mod files;
 mod logs;
 mod service;
 mod status;
+mod timers;
 mod translate;
 
 use boxherd_boxd_api::boxd_api_server::BoxdApiServer;

@@ -10,7 +10,7 @@ use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
-use crate::{Config, accounts, boxes, exec, files, logs};
+use crate::{Config, accounts, boxes, exec, files, logs, timers};
 
 /// The API.
 #[derive(Debug, Clone)]
@@ -142,6 +142,15 @@ methods! {
         Audited "label" (asked: asked.vm), boxes::label;
     suggest_vm_name(SuggestVmNameRequest) -> SuggestVmNameResponse =
         Plain "suggest-name" (_asked: ""), boxes::suggest_name;
+
+    set_auto_suspend_timeout(SetAutoSuspendTimeoutRequest) -> SetAutoSuspendTimeoutResponse =
+        Audited "timer.suspend" (asked: asked.vm_id), timers::suspend_after_idle;
+    set_auto_hibernate_timeout(SetAutoHibernateTimeoutRequest) -> SetAutoHibernateTimeoutResponse =
+        Audited "timer.hibernate" (asked: asked.vm_id), timers::hibernate_after_idle;
+    set_delete_after(SetDeleteAfterRequest) -> SetDeleteAfterResponse =
+        Audited "timer.delete" (asked: asked.vm_id), timers::delete_after;
+    set_idle_ignore_outbound(SetIdleIgnoreOutboundRequest) -> SetIdleIgnoreOutboundResponse =
+        Audited "timer.idle" (asked: asked.vm_id), timers::ignore_outbound;
 
     upload_file(UploadFileRequest) -> UploadFileResponse =
         Audited "file.write" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::upload;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use boxherd_model::{BoxState, Timestamp};
+use boxherd_model::{Address, BoxState, BoxStatus, Request, Timers, Timestamp};
 use boxherd_store::BoxRecord;
 
 use crate::activity::Use;
-use crate::herd::status;
+use crate::herd::{decide, status};
 use crate::{Herd, HerdError};
 
 /// How often a server looks at the clock and at its engines.
@@ -42,6 +42,22 @@ fn due(record: &BoxRecord, used: Use, now: Timestamp) -> Option<Due> {
 }
 
 impl Herd {
+    /// Changes what happens to a box by itself. The change is given the timers and the herd's time.
+    pub async fn change_timers(
+        &self,
+        address: &Address,
+        change: impl FnOnce(&mut Timers, Timestamp) + Send,
+    ) -> Result<BoxStatus, HerdError> {
+        let record = self.find(address).await?;
+        let _held = self.lock(&record).await?;
+        let mut record = self.find(address).await?;
+        // What a label needs: any state but that of a box that is being deleted.
+        decide(&record, Request::Label)?;
+        change(&mut record.spec.timers, self.now());
+        self.store.update(std::slice::from_ref(&record)).await?;
+        Ok(status(record))
+    }
+
     /// Does what is due, by the herd's own clock. One box that cannot be served keeps none of the
     /// others from it, and is tried again at the next look.
     pub async fn look_at_the_clock(&self) -> Result<(), HerdError> {

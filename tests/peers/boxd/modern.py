@@ -87,6 +87,36 @@ def test_fork_rename_and_labels(client, machine):
         client.machines.delete(fork.id)
 
 
+def test_timers_are_set_told_and_cleared(client, machine):
+    machines = client.machines
+    machines.set_auto_suspend_timeout(machine.id, 3600)
+    machines.set_auto_hibernate_timeout(machine.id, 7200)
+    end = machines.set_delete_after(machine.id, 5000)
+    assert 4900 < end.timestamp() - time.time() < 5100
+    machines.set_idle_ignore_outbound(machine.id, True)
+    idle = machines.get(machine.id).idle
+    assert (idle.suspend_after, idle.hibernate_after) == (3600, 7200)
+    assert machines.set_delete_after(machine.id, 0) is None
+    machines.set_auto_suspend_timeout(machine.id, 0)
+    with pytest.raises(boxd.APIStatusError, match="delete_after_cron"):
+        machines.set_delete_after(machine.id, cron="0 18 * * *")
+    with pytest.raises(boxd.APIStatusError, match="inbound"):
+        machines.set_idle_ignore_outbound(machine.id, False)
+
+
+def test_a_machine_ends_when_its_time_is_up(client):
+    made = client.machines.create()
+    client.machines.set_delete_after(made.id, 1)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            client.machines.get(made.id)
+        except boxd.NotFoundError:
+            return
+        time.sleep(0.2)
+    raise AssertionError("the machine is still there")
+
+
 def test_selectors(client):
     front = client.machines.create(labels={"tier": "front", "suite": "peer"})
     back = client.machines.create(labels={"tier": "back", "suite": "peer"})

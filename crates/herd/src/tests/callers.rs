@@ -42,6 +42,7 @@ async fn another_users_box_is_not_there_for_any_use_case() {
             bob.fork(&address, fork).await.err(),
             bob.rename(&address, "mine".parse().unwrap()).await.err(),
             bob.label(&address, Labels::new(), Vec::new()).await.err(),
+            bob.change_timers(&address, |_, _| panic!("not his")).await.err(),
             bob.link(&address).await.err(),
             bob.exec(&address, ExecRequest::shell("true")).await.err(),
             bob.console(&address, 0).await.err(),
@@ -219,6 +220,29 @@ async fn boxes_that_nobody_uses_are_suspended_and_old_ones_deleted() {
     // Another process, as after a restart of the server.
     let (again, later) = with_clock(&lab).await;
     later.fetch_add(3600 * 1000, Ordering::SeqCst);
+    again.look_at_the_clock().await.unwrap();
+    assert_eq!(again.show(&at("web")).await.unwrap_err().code(), "no-such-box");
+}
+
+#[tokio::test]
+async fn timers_are_changed_and_survive_the_process() {
+    let lab = Lab::new();
+    let (herd, clock) = with_clock(&lab).await;
+    herd.create(spec("web").into()).await.unwrap();
+    let start = clock.load(Ordering::SeqCst);
+    let end = Timestamp::from_millis(start + 60_000);
+    let web = at("web");
+    let changed = herd.change_timers(&web, |timers, now| {
+        assert_eq!(now.millis(), start);
+        timers.delete_at = Some(end);
+    });
+    assert_eq!(changed.await.unwrap().spec.timers.delete_at, Some(end));
+
+    let (again, later) = with_clock(&lab).await;
+    later.store(start + 59_999, Ordering::SeqCst);
+    again.look_at_the_clock().await.unwrap();
+    assert_eq!(again.show(&at("web")).await.unwrap().spec.timers.delete_at, Some(end));
+    later.store(start + 60_000, Ordering::SeqCst);
     again.look_at_the_clock().await.unwrap();
     assert_eq!(again.show(&at("web")).await.unwrap_err().code(), "no-such-box");
 }
