@@ -76,7 +76,11 @@ impl Core {
         if *image == ImageRef::host() {
             return Ok(None);
         }
-        let found = self.images.resolve(image).map_err(crate::images::refused)?;
+        let mut found = self.images.resolve(image).map_err(crate::images::refused)?;
+        if let (None, Some(digest)) = (&found, image.digest()) {
+            // Whatever it is called now: a digest says what is meant.
+            found = self.images.rootfs(digest).map_err(crate::images::refused)?;
+        }
         found.map(Some).ok_or_else(|| EngineError::Image {
             image: image.to_string(),
             reason: "it is not in the image store".to_owned(),

@@ -12,7 +12,7 @@ use boxherd_engine::{
 use boxherd_link::Link;
 use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageInfo, ImageRef, Progress,
-    SnapshotId,
+    Room, SnapshotId,
 };
 use boxherd_net::netd::NetdCommand;
 
@@ -224,6 +224,10 @@ impl Engine for LocalEngine {
 
     async fn usage(&self, id: BoxId) -> Result<Usage, EngineError> {
         self.blocking(move |core| core.usage(id)).await
+    }
+
+    async fn room(&self) -> Result<Option<Room>, EngineError> {
+        self.blocking(Core::room).await.map(Some)
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {

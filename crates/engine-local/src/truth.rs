@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt as _;
 
 use boxherd_engine::{ConsoleChunk, EngineError, Truth, TruthState, Usage};
 use boxherd_link::console_ring;
-use boxherd_model::{BoxId, BoxName, StopReason};
+use boxherd_model::{BoxId, BoxName, Room, StopReason};
 use boxherd_net::Lease;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, open, statvfs};
 
 use crate::core::Core;
 use crate::create::CONSOLE;
@@ -98,6 +98,14 @@ impl Core {
         let measured = self.group(id).map_or(Ok([None; 3]), |group| group.usage());
         let [memory, cpu_micros, pids] = measured.map_err(at("read the control groups"))?;
         Ok(Usage { memory, cpu_micros, pids, disk: self.pool.usage(id) })
+    }
+
+    /// The memory of this host, and what is free of the disk that the data folder is on.
+    pub(crate) fn room(&self) -> Result<Room, EngineError> {
+        let memory = rustix::system::sysinfo();
+        let memory = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
+        let disk = statvfs(self.data.boxes()).map_err(|e| at("look at the free disk")(e.into()))?;
+        Ok(Room { memory, disk: disk.f_bavail.saturating_mul(disk.f_frsize) })
     }
 }
 

@@ -28,7 +28,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName};
+use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, Room};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A byte stream to the agent of one box.
@@ -132,6 +132,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// What the box uses now, as the engine measures it.
     async fn usage(&self, id: BoxId) -> Result<Usage, EngineError>;
+
+    /// What there is for all boxes of this engine together; `None` when it refuses by itself what it
+    /// has no room for.
+    async fn room(&self) -> Result<Option<Room>, EngineError> {
+        Ok(None)
+    }
 
     /// Saved disks; `None` without [`Capability::Snapshot`].
     fn snapshots(&self) -> Option<&dyn Snapshots> {

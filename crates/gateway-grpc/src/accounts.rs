@@ -7,7 +7,7 @@ use boxherd_herd::HerdError;
 use boxherd_model::Timestamp;
 
 use crate::desk::Desk;
-use crate::translate::seconds;
+use crate::translate::{invalid, seconds};
 
 type Answer<T> = Result<T, HerdError>;
 
@@ -106,6 +106,17 @@ pub(crate) async fn remove_key(
     let none = || HerdError::NoSuch { what: "API key", name: asked.id.clone() };
     desk.herd.remove_key(asked.id.parse().map_err(|_| none())?).await?;
     Ok(api::DeleteApiKeyResponse {})
+}
+
+pub(crate) async fn link_key(
+    desk: &Desk<'_>,
+    asked: api::LinkSshKeyRequest,
+) -> Answer<api::LinkSshKeyResponse> {
+    if !asked.device_id.is_empty() {
+        return Err(invalid("device_id", "this server does not offer it"));
+    }
+    desk.herd.link_public_key(&asked.pubkey, &asked.label).await?;
+    Ok(api::LinkSshKeyResponse {})
 }
 
 fn seconds_or_zero(time: Option<Timestamp>) -> i64 {

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use boxherd_boxd_api::ExecChunk;
-use boxherd_herd::{HerdError, InUse};
+use boxherd_herd::{ExecSlot, HerdError, InUse};
 use boxherd_link::{Exec, ExecControl, ExecEvent, ExecRequest, ExecStdin, LinkError, PtySize};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -32,6 +32,7 @@ struct Running {
     name: String,
     _input: Aborted,
     _awake: InUse,
+    _slot: ExecSlot,
 }
 
 /// A task that ends when this is dropped.
@@ -61,12 +62,13 @@ pub(crate) async fn exec(
     }
     let (id, awake) = desk.herd.keep_awake(&address).await?;
     desk.about(id);
+    let slot = desk.herd.exec_slot().await?;
     let mut exec = desk.herd.exec(&address, request(&first)).await?;
     let stdin = exec.stdin();
     let control = exec.control();
     let input = tokio::spawn(feed(frames, first, stdin, control));
     let name = address.to_string();
-    let running = Running { exec, name, _input: Aborted(input), _awake: awake };
+    let running = Running { exec, name, _input: Aborted(input), _awake: awake, _slot: slot };
     Ok(unfold(Some(running), output))
 }
 

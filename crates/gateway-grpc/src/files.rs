@@ -232,6 +232,19 @@ pub(crate) async fn rename(
     Ok(api::RenamePathResponse {})
 }
 
+pub(crate) async fn copy(
+    desk: &Desk<'_>,
+    asked: api::CopyPathRequest,
+) -> Answer<api::CopyPathResponse> {
+    let (old, new) = (path("old_path", &asked.old_path)?, path("new_path", &asked.new_path)?);
+    let address = desk.address("vm_id", &asked.vm_id)?;
+    let (id, _awake) = desk.herd.keep_awake(&address).await?;
+    desk.about(id);
+    let _slot = desk.herd.exec_slot().await?;
+    desk.herd.copy_within(&address, &old, &new).await?;
+    Ok(api::CopyPathResponse {})
+}
+
 pub(crate) async fn delete(
     desk: &Desk<'_>,
     asked: api::DeletePathRequest,

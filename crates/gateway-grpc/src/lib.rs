@@ -9,14 +9,17 @@
 
 mod accounts;
 mod boxes;
+mod checkpoints;
 mod desk;
 mod exec;
 mod files;
 mod logs;
 mod service;
 mod status;
+mod templates;
 mod timers;
 mod translate;
+mod variables;
 
 use boxherd_boxd_api::boxd_api_server::BoxdApiServer;
 use boxherd_herd::Herd;

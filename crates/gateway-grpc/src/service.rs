@@ -10,7 +10,9 @@ use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
-use crate::{Config, accounts, boxes, exec, files, logs, timers};
+use crate::{
+    Config, accounts, boxes, checkpoints, exec, files, logs, templates, timers, variables,
+};
 
 /// The API.
 #[derive(Debug, Clone)]
@@ -165,6 +167,36 @@ methods! {
     delete_path(DeletePathRequest) -> DeletePathResponse =
         Audited "file.delete" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::delete;
 
+    copy_path(CopyPathRequest) -> CopyPathResponse =
+        Audited "file.copy" (asked: format!("{}:{}", asked.vm_id, asked.old_path)), files::copy;
+
+    create_checkpoint(CreateCheckpointRequest) -> CreateCheckpointResponse =
+        Audited "snapshot.take" (asked: format!("{}: {}", asked.vm, asked.name)), checkpoints::take;
+    list_checkpoints(ListCheckpointsRequest) -> ListCheckpointsResponse =
+        Plain "snapshot.ls" (asked: asked.vm), checkpoints::list;
+    delete_checkpoint(DeleteCheckpointRequest) -> DeleteCheckpointResponse =
+        Audited "snapshot.rm" (asked: format!("{}: {}", asked.vm, asked.name)), checkpoints::remove;
+    restore_checkpoint(RestoreCheckpointRequest) -> RestoreCheckpointResponse =
+        Audited "snapshot.restore" (asked: format!("{}: {}", asked.vm, asked.name)),
+        checkpoints::restore;
+
+    create_template(CreateTemplateRequest) -> CreateTemplateResponse =
+        Audited "template.create" (asked: asked.name), templates::make;
+    list_templates(ListTemplatesRequest) -> ListTemplatesResponse =
+        Plain "template.ls" (_asked: ""), templates::list;
+    delete_template(DeleteTemplateRequest) -> DeleteTemplateResponse =
+        Audited "template.rm" (asked: asked.template_id), templates::remove;
+    create_vm_from_template(CreateVmFromTemplateRequest) -> CreateVmFromTemplateResponse =
+        Audited "create" (asked: format!("{} of {}", asked.name, asked.template_id)),
+        templates::create_box;
+
+    set_var(SetVarRequest) -> VarReply = Audited "var.set" (asked: asked.name), variables::set;
+    list_vars(ListVarsRequest) -> VarListReply = Plain "var.ls" (_asked: ""), variables::list;
+    remove_var(RemoveVarRequest) -> VarReply =
+        Audited "var.rm" (asked: asked.name), variables::remove;
+    set_secret_scope(SetSecretScopeRequest) -> VarReply =
+        Audited "var.move" (asked: asked.name), variables::rescope;
+
     whoami(WhoamiRequest) -> WhoamiResponse = Plain "whoami" (_asked: ""), accounts::whoami;
     get_config(GetConfigRequest) -> GetConfigResponse =
         Plain "config" (_asked: ""), accounts::config;
@@ -180,6 +212,8 @@ methods! {
         Plain "key.ls" (_asked: ""), accounts::keys;
     delete_api_key(DeleteApiKeyRequest) -> DeleteApiKeyResponse =
         Audited "key.rm" (asked: asked.id), accounts::remove_key;
+    link_ssh_key(LinkSshKeyRequest) -> LinkSshKeyResponse =
+        Audited "key.link" (asked: asked.label), accounts::link_key;
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use tonic::{Code, Status};
 
 /// The trailer with the stable code of an error, which is finer than gRPC's.
 const CODE: &str = "boxherd-code";
+/// The longest message, in characters: trailers have to fit into what clients take (8 KiB), and a
+/// name that was given may be of any length.
+const LONGEST: usize = 1000;
 /// The trailer that says what to do.
 const HINT: &str = "boxherd-hint";
 
@@ -17,7 +20,8 @@ const HINT: &str = "boxherd-hint";
 /// Nothing is ever `UNAVAILABLE`: clients repeat what was, and it may have been done.
 #[must_use]
 pub fn status(error: &HerdError) -> Status {
-    let mut status = Status::new(code(error), error.with_causes());
+    let message: String = error.with_causes().chars().take(LONGEST).collect();
+    let mut status = Status::new(code(error), message);
     let trailers = status.metadata_mut();
     trailers.insert(CODE, MetadataValue::from_static(error.code()));
     let hint = error.hint().and_then(|hint| MetadataValue::try_from(hint).ok());
@@ -37,16 +41,18 @@ fn code(error: &HerdError) -> Code {
         HerdError::Unauthenticated(_) => Code::Unauthenticated,
         HerdError::Denied(_) => Code::PermissionDenied,
         HerdError::Quota { .. } => Code::ResourceExhausted,
-        HerdError::Ambiguous { .. } | HerdError::Refused { .. } | HerdError::NotBegun { .. } => {
-            Code::FailedPrecondition
-        }
+        HerdError::Ambiguous { .. }
+        | HerdError::Refused { .. }
+        | HerdError::NotBegun { .. }
+        | HerdError::Program { .. } => Code::FailedPrecondition,
         HerdError::Busy { .. } => Code::Aborted,
         HerdError::Create { source, .. } | HerdError::Engine { source, .. } => of_engine(source),
         HerdError::Link { source, .. } => of_link(source),
         HerdError::Store(source) => of_store(source.code()),
-        HerdError::Lock { .. } | HerdError::Randomness(_) | HerdError::Signature(_) => {
-            Code::Internal
-        }
+        HerdError::Lock { .. }
+        | HerdError::Randomness(_)
+        | HerdError::Signature(_)
+        | HerdError::Unreadable { .. } => Code::Internal,
     }
 }
 
@@ -116,6 +122,12 @@ mod tests {
         assert_eq!(status.message(), "there is no box `web`");
         assert_eq!(status.metadata().get(CODE).unwrap(), "no-such-box");
         assert!(status.metadata().get(HINT).is_some());
+    }
+
+    #[test]
+    fn a_message_fits_into_a_trailer() {
+        let error = HerdError::NoSuch { what: "token", name: "x".repeat(1 << 20) };
+        assert_eq!(status(&error).message().len(), LONGEST);
     }
 
     #[test]

@@ -42,20 +42,30 @@ pub(crate) fn spec(name: BoxName, asked: &api::CreateVmRequest) -> Result<BoxSpe
 
 /// Nothing that was asked for is left out without a word.
 fn refuse_what_is_not_offered(asked: &api::CreateVmRequest) -> Result<(), HerdError> {
-    let config = asked.config.as_ref();
-    let has = |part: fn(&api::VmConfig) -> bool| config.is_some_and(part);
-    let proxies = |config: &api::VmConfig| {
-        config.network.as_ref().is_some_and(|network| !network.proxies.is_empty())
-    };
     let wanted = [
         ("org", !asked.org.is_empty()),
         ("team", !asked.team.is_empty()),
         ("shared", asked.shared),
         ("spec", asked.spec.as_ref().is_some_and(|spec| *spec != api::MachineSpec::default())),
         ("networks", !asked.networks.is_empty()),
+    ];
+    refuse(&wanted)?;
+    refuse_parts(asked.config.as_ref())
+}
+
+/// The same for a `VmConfig`.
+pub(crate) fn refuse_parts(config: Option<&api::VmConfig>) -> Result<(), HerdError> {
+    let has = |part: fn(&api::VmConfig) -> bool| config.is_some_and(part);
+    let proxies = |config: &api::VmConfig| {
+        config.network.as_ref().is_some_and(|network| !network.proxies.is_empty())
+    };
+    refuse(&[
         ("config.volumes", has(|config| !config.volumes.is_empty())),
         ("config.network.proxies", has(proxies)),
-    ];
+    ])
+}
+
+fn refuse(wanted: &[(&'static str, bool)]) -> Result<(), HerdError> {
     match wanted.iter().find(|(_, asked)| *asked) {
         Some((field, _)) => Err(invalid(field, "this server does not offer it")),
         None => Ok(()),

@@ -73,6 +73,12 @@ impl Herd {
         grace: Duration,
     ) -> Result<BoxStatus, HerdError> {
         let engine = Arc::clone(self.engine_of(&record)?);
+        let _admitted = match request {
+            Request::Start | Request::Restart | Request::Resume => {
+                self.admit_start(&engine, &record).await?
+            }
+            _ => None,
+        };
         let begun = self.begin(OperationKind::Change, vec![record.id], None, &[]).await?;
         record.last_operation = Some(begun.id());
         record.details.timings = Timings::default();

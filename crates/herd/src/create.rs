@@ -6,8 +6,8 @@ use std::time::Instant;
 use boxherd_engine::{Engine, EngineError};
 use boxherd_model::policy::Event;
 use boxherd_model::{
-    BoxId, BoxSpec, BoxState, BoxStatus, Caller, Capability, EngineName, NetworkName, NetworkSpec,
-    Timestamp, UserId,
+    BoxId, BoxSpec, BoxState, BoxStatus, Caller, Capability, EngineName, Holdings, NetworkName,
+    NetworkSpec, Timestamp, UserId,
 };
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
@@ -40,12 +40,16 @@ impl Herd {
         let engine = self.engine(create.engine.as_ref())?;
         let mut create = create;
         self.keep_apart(engine, &mut create.spec)?;
+        let quota = self.quota().await?;
+        quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
         check_needs(engine, &create.spec)?;
         let key = create.key.map(|key| self.own_key(&key));
         if let Some(earlier) = self.made_before(key.as_deref()).await? {
             return Ok(earlier);
         }
         let began = Instant::now();
+        let more = Holdings::of(&create.spec, BoxState::Pending);
+        let admitted = self.admit(engine, quota, more).await?;
         let mut record = self.new_record(engine, create.spec)?;
         let begun =
             self.begin(OperationKind::Create, vec![record.id], key, &[record.clone()]).await;
@@ -56,6 +60,8 @@ impl Herd {
             }
             begun => begun?,
         };
+        // It is in the store, and counts.
+        drop(admitted);
         record.details.timings.push("journal", began.elapsed());
         record.last_operation = Some(begun.id());
         let made = async {

@@ -30,6 +30,22 @@ pub enum HerdError {
         /// The snapshot.
         name: String,
     },
+    /// What is written down of something cannot be read: by a later release, or it was damaged.
+    #[error("what is written down of {what} `{id}` cannot be read")]
+    Unreadable {
+        /// What it is, such as `template`.
+        what: &'static str,
+        /// Which one.
+        id: boxherd_model::ThingId,
+    },
+    /// A program in the box that does something for us did not.
+    #[error("`{program}` in the box said: {said}")]
+    Program {
+        /// Such as `cp`.
+        program: &'static str,
+        /// The end of its error output.
+        said: String,
+    },
     /// The caller has no such thing.
     #[error("there is no {what} `{name}`")]
     NoSuch {
@@ -151,6 +167,8 @@ impl HerdError {
             Self::NoSuchEngine(_) => "no-such-engine",
             Self::NoSuchSnapshot { .. } => "no-such-snapshot",
             Self::NoSuch { .. } => "no-such",
+            Self::Unreadable { .. } => "store-corrupt",
+            Self::Program { .. } => "program",
             Self::Invalid { .. } => "invalid",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Denied(_) => "denied",
@@ -189,6 +207,8 @@ impl HerdError {
             Self::Lock { .. }
             | Self::NotBegun { .. }
             | Self::NoSuch { .. }
+            | Self::Unreadable { .. }
+            | Self::Program { .. }
             | Self::Invalid { .. }
             | Self::Randomness(_)
             | Self::Signature(_) => return None,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use boxherd_engine::{Child, Engine};
 use boxherd_model::policy::Event;
-use boxherd_model::{Address, BoxName, BoxState, BoxStatus, Capability, Request, StopReason};
+use boxherd_model::{
+    Address, BoxName, BoxState, BoxStatus, Capability, Holdings, Request, StopReason,
+};
 use boxherd_store::{BoxRecord, OperationKind, Outcome};
 use futures_util::future::join_all;
 
@@ -36,8 +38,13 @@ impl Herd {
             return Err(engine_error("fork", &source, engine.unsupported("fork", needed)));
         }
         let mut copies = self.records_of_copies(&engine, &source, fork.names)?;
+        let more = copies.iter().map(|copy| Holdings::of(&copy.spec, source.state));
+        let more = more.fold(Holdings::default(), Holdings::and);
+        let admitted = self.admit(&engine, self.quota().await?, more).await?;
         let ids: Vec<_> = copies.iter().map(|copy| copy.id).collect();
         let begun = self.begin(OperationKind::Fork, ids.clone(), None, &copies).await?;
+        // They are in the store, and count.
+        drop(admitted);
         for copy in &mut copies {
             copy.last_operation = Some(begun.id());
         }

@@ -1,18 +1,23 @@
 //! What is done in a box, over its link.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use boxherd_engine::{ConsoleChunk, Engine, EngineError, Usage};
-use boxherd_link::{Exec, ExecRequest, Link, LinkError};
+use boxherd_link::{Exec, ExecRequest, ExitStatus, Link, LinkError};
 use boxherd_model::policy::Decision;
 use boxherd_model::spec::is_another_user;
 use boxherd_model::{Address, Capability, Request};
 use boxherd_store::BoxRecord;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use crate::herd::decide;
 use crate::lookup::engine_error;
 use crate::{Herd, HerdError};
+
+/// How much of what a program says is kept, in bytes.
+const OUTPUT: usize = 4096;
 
 impl Herd {
     /// A link to the agent of a box; wakes the box when it is suspended. Links are kept and shared
@@ -27,7 +32,8 @@ impl Herd {
     pub async fn exec(&self, address: &Address, request: ExecRequest) -> Result<Exec, HerdError> {
         let record = self.find(address).await?;
         let (record, link) = self.link_of(record).await?;
-        let request = with_spec(request, &record);
+        let variables = self.variables_in(&record).await?;
+        let request = with_spec(request, &record, variables);
         let engine = self.engine_of(&record)?;
         if request.user.as_deref().is_some_and(is_another_user)
             && !engine.capabilities().has(Capability::Uids)
@@ -36,6 +42,36 @@ impl Herd {
             return Err(engine_error("run a command in", &record, source));
         }
         link.exec(request).await.map_err(|source| not_begun(&record, source))
+    }
+
+    /// Copies a file, or a tree with all that is in it, within a box: owners, permissions and times
+    /// are those of the original. Nothing is copied into a folder that is there already.
+    pub async fn copy_within(
+        &self,
+        address: &Address,
+        from: &str,
+        to: &str,
+    ) -> Result<(), HerdError> {
+        const CP: &str = "cp";
+        let record = self.find(address).await?;
+        let failed = |source| HerdError::Link { name: record.spec.name.to_string(), source };
+        // Says it as every other call that is about files does.
+        self.link(address).await?.files().stat(from).await.map_err(failed)?;
+        let mut request = ExecRequest::argv([CP, "-a", "-T", "--", from, to]);
+        request.user = Some("root".to_owned());
+        let done = self.exec(address, request).await?.collect(Bytes::new(), OUTPUT).await;
+        let done = done.map_err(failed)?;
+        match done.status {
+            ExitStatus::Code(0) => Ok(()),
+            status => {
+                let said = String::from_utf8_lossy(&done.stderr);
+                let said = match said.trim().lines().next_back() {
+                    Some(line) => line.to_owned(),
+                    None => format!("nothing, and ended with {status:?}"),
+                };
+                Err(HerdError::Program { program: CP, said })
+            }
+        }
     }
 
     /// What a box wrote to its console from byte `from` on.
@@ -112,9 +148,16 @@ fn not_begun(record: &BoxRecord, source: LinkError) -> HerdError {
     }
 }
 
-fn with_spec(mut request: ExecRequest, record: &BoxRecord) -> ExecRequest {
+/// What the request says comes before what the spec says, and that before what the user says.
+fn with_spec(
+    mut request: ExecRequest,
+    record: &BoxRecord,
+    variables: BTreeMap<String, String>,
+) -> ExecRequest {
     let spec = &record.spec;
-    let mut env: Vec<_> = spec.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut env = variables;
+    env.extend(spec.env.clone());
+    let mut env: Vec<_> = env.into_iter().collect();
     env.retain(|(key, _)| !request.env.iter().any(|(asked, _)| asked == key));
     env.append(&mut request.env);
     request.env = env;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::activity::Activity;
+use crate::admission::Admission;
 use crate::locks::{self, Held};
 use crate::{HerdConfig, HerdError, names};
 
@@ -26,6 +27,7 @@ pub struct Herd {
     session: Arc<Mutex<Option<(String, Held)>>>,
     pub(crate) links: Arc<Mutex<HashMap<BoxId, Link>>>,
     pub(crate) activity: Activity,
+    pub(crate) admission: Admission,
     pub(crate) caller: Caller,
 }
 
@@ -46,6 +48,7 @@ impl Herd {
             session: Arc::default(),
             links: Arc::default(),
             activity: Activity::default(),
+            admission: Admission::default(),
             caller: Caller::Host,
         };
         herd.recover().await?;

@@ -12,6 +12,8 @@
 
 mod accounts;
 mod activity;
+mod admission;
+mod belongings;
 mod change;
 mod config;
 mod console;
@@ -29,12 +31,15 @@ mod reconcile;
 mod recover;
 mod rename;
 mod snapshots;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod variables;
 
 pub use accounts::{Audited, NewKey, Secret, Source, Token, Whoami};
 pub use activity::InUse;
+pub use admission::ExecSlot;
 pub use boxherd_model::Selector;
 pub use config::HerdConfig;
 pub use console::Follow;
@@ -45,3 +50,5 @@ pub use herd::Herd;
 pub use journal::STEPS;
 pub use lookup::Listing;
 pub use reconcile::Repairs;
+pub use templates::Template;
+pub use variables::{Scope, Variable, Worth};

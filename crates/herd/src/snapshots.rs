@@ -1,10 +1,11 @@
 //! Saved disks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use boxherd_engine::{Engine, EngineError, Snapshots};
 use boxherd_model::{
-    Address, BoxStatus, Capability, Request, SnapshotId, SnapshotInfo, SnapshotName,
+    Address, BoxState, BoxStatus, Capability, Request, SnapshotId, SnapshotInfo, SnapshotName,
 };
 use boxherd_store::{BoxRecord, OperationKind, Outcome, StoreError};
 
@@ -70,6 +71,31 @@ impl Herd {
         begun.reached("made");
         self.ended(begun, "restore", &record, restored).await?;
         Ok(status(record))
+    }
+
+    /// Puts the disk of a box back to a snapshot, whatever its state: one that has processes is
+    /// stopped, and started again afterwards.
+    pub async fn go_back(
+        &self,
+        address: &Address,
+        name: &SnapshotName,
+        grace: Duration,
+    ) -> Result<BoxStatus, HerdError> {
+        let record = self.find(address).await?;
+        // Nothing is stopped for a snapshot that is not there.
+        self.named(&record, name).await?;
+        let by_id = status(record).address();
+        let ran = !matches!(self.show(&by_id).await?.state, BoxState::Stopped);
+        if ran {
+            self.stop(&by_id, grace).await?;
+        }
+        let back = self.restore_snapshot(&by_id, name).await;
+        if ran {
+            // As it was before, whether the disk could be put back or not.
+            self.start(&by_id).await?;
+        }
+        back?;
+        self.show(&by_id).await
     }
 
     /// Removes a snapshot.

@@ -13,7 +13,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod belongings;
 mod callers;
+mod quotas;
 
 struct Lab {
     folder: tempfile::TempDir,

@@ -87,6 +87,22 @@ impl ImageRef {
         Self("host".to_owned())
     }
 
+    /// The digest that the reference pins, if it pins one.
+    #[must_use]
+    pub fn digest(&self) -> Option<&str> {
+        self.0.split_once('@').map(|(_, digest)| digest)
+    }
+
+    /// The reference pinned to `digest`, which is `ALGORITHM:HEX`.
+    ///
+    /// # Errors
+    ///
+    /// When that is no reference, or too long a one.
+    pub fn at_digest(&self, digest: &str) -> Result<Self, ImageRefError> {
+        let name = self.0.split_once('@').map_or(self.0.as_str(), |(name, _)| name);
+        format!("{name}@{digest}").parse()
+    }
+
     /// Where the reference points.
     #[must_use]
     pub fn source(&self) -> ImageSource<'_> {
@@ -148,6 +164,16 @@ mod tests {
             let image: ImageRef = text.parse().unwrap();
             assert_eq!(image.source(), source);
         }
+    }
+
+    #[test]
+    fn a_reference_is_pinned_to_a_digest() {
+        let image: ImageRef = "team/app:2".parse().unwrap();
+        let pinned = image.at_digest("sha256:ab").unwrap();
+        assert_eq!(pinned.to_string(), "team/app:2@sha256:ab");
+        assert_eq!((image.digest(), pinned.digest()), (None, Some("sha256:ab")));
+        assert_eq!(pinned.at_digest("sha256:cd").unwrap().to_string(), "team/app:2@sha256:cd");
+        assert!(image.at_digest("../x").is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod account;
 mod address;
+mod admission;
 mod capability;
 mod id;
 mod image;
@@ -25,6 +26,7 @@ mod time;
 
 pub use account::{Caller, Quota};
 pub use address::{Address, AddressError, Target};
+pub use admission::{Excess, Holdings, Room, has_processes};
 pub use capability::{Capability, CapabilitySet};
 pub use id::{BoxId, KeyId, OperationId, ParseIdError, SnapshotId, ThingId, TokenId, UserId};
 pub use image::{ImageInfo, ImageRef, ImageRefError, ImageSource};

@@ -104,6 +104,12 @@ pub trait Things: Send + Sync {
     async fn thing(&self, kind: ThingKind, id: ThingId) -> Result<Option<ThingRecord>, StoreError>;
     /// Every thing of a kind, oldest first, of every owner.
     async fn things(&self, kind: ThingKind) -> Result<Vec<ThingRecord>, StoreError>;
+    /// The things of a kind that belong to `owner`, oldest first.
+    async fn things_owned(
+        &self,
+        kind: ThingKind,
+        owner: Option<UserId>,
+    ) -> Result<Vec<ThingRecord>, StoreError>;
     /// The things of a kind that go with a box, oldest first.
     async fn things_of(&self, kind: ThingKind, of: BoxId) -> Result<Vec<ThingRecord>, StoreError>;
     /// The things of a kind and name, of every owner and box.

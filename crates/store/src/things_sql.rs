@@ -1,7 +1,7 @@
 //! Things over any database.
 
 use async_trait::async_trait;
-use boxherd_model::{BoxId, ThingId};
+use boxherd_model::{BoxId, ThingId, UserId};
 
 use crate::database::{Database, Query, Row, Statement};
 use crate::row::{Columns, corrupt, or_empty, text, time};
@@ -53,6 +53,15 @@ impl<D: Database> Things for SqlStore<D> {
     async fn things(&self, kind: ThingKind) -> Result<Vec<ThingRecord>, StoreError> {
         let sql = select_things!("WHERE kind = ?1 ORDER BY created, id");
         self.database.many(Query::new(sql, [text(kind)]), to_thing).await
+    }
+
+    async fn things_owned(
+        &self,
+        kind: ThingKind,
+        owner: Option<UserId>,
+    ) -> Result<Vec<ThingRecord>, StoreError> {
+        let sql = select_things!("WHERE kind = ?1 AND owner = ?2 ORDER BY created, id");
+        self.database.many(Query::new(sql, [text(kind), or_empty(owner)]), to_thing).await
     }
 
     async fn things_of(&self, kind: ThingKind, of: BoxId) -> Result<Vec<ThingRecord>, StoreError> {

@@ -269,3 +269,22 @@ def test_a_forged_token_is_refused():
     forged = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhZG1pbiIsImV4cCI6OTk5OTk5OTk5OX0."
     with pytest.raises(boxd.AuthenticationError):
         with_token(forged)
+
+
+def test_boxes_are_made_of_templates(compute):
+    made = compute.template.create("peer-template", config=BoxConfig(vcpu=1, memory="128M"))
+    try:
+        listed = {one.name: one for one in compute.template.list()}
+        assert listed["peer-template"].memory_bytes == 128 << 20
+        box = compute.template.create_vm(made, "peer-of-template")
+        try:
+            assert box.name == "peer-of-template"
+            assert box.exec("true").success
+        finally:
+            box.destroy()
+        with pytest.raises(boxd.InvalidArgumentError):
+            compute.template.create("peer-template")
+    finally:
+        compute.template.delete(made.id)
+    with pytest.raises(boxd.NotFoundError):
+        compute.template.delete(made.id)

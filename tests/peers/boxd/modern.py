@@ -175,3 +175,52 @@ def test_a_command_that_is_left_alone_is_ended(client, machine):
         if client.machines.exec(machine.id, ["pgrep", "-f", "sleep 471[1]"]).exit_code == 1:
             return
     raise AssertionError("the command still runs")
+
+
+def test_checkpoints_are_kept_and_gone_back_to(client, machine):
+    checkpoints = client.machines.checkpoints
+    client.machines.exec(machine.id, ["sh", "-c", "echo before > /srv/note"])
+    assert checkpoints.create(machine.id, "before").name == "before"
+    client.machines.exec(machine.id, ["sh", "-c", "echo after > /srv/note"])
+    assert [kept.name for kept in checkpoints.list(machine.id)] == ["before"]
+    with pytest.raises(boxd.ConflictError):
+        checkpoints.create(machine.id, "before")
+    checkpoints.restore(machine.id, "before")
+    assert client.machines.get(machine.id).status == "running"
+    assert client.machines.exec(machine.id, ["cat", "/srv/note"]).stdout == "before\n"
+    checkpoints.delete(machine.id, "before")
+    with pytest.raises(boxd.NotFoundError):
+        checkpoints.restore(machine.id, "before")
+
+
+def test_variables_and_secrets_reach_commands(client, machine):
+    client.env.set("PEER_COLOUR", "red")
+    client.secrets.set("PEER_SECRET", "hunter2")
+    try:
+        told = client.machines.exec(machine.id, ["sh", "-c", "echo $PEER_COLOUR $PEER_SECRET"])
+        assert told.stdout == "red hunter2\n"
+        assert ("PEER_COLOUR", "red") in [(one.name, one.value) for one in client.env.list()]
+        assert "hunter2" not in repr(client.secrets.list()) + repr(client.env.list())
+        assert [one.name for one in client.secrets.list()] == ["PEER_SECRET"]
+        with pytest.raises(boxd.ConflictError):
+            client.env.set("PEER_SECRET", "shown")
+        with pytest.raises(boxd.APIStatusError, match="domains"):
+            client.secrets.set("OTHER", "x", domains=["api.example.com"])
+        with pytest.raises(boxd.APIStatusError, match="scope"):
+            client.env.set("OTHER", "x", scope="shared")
+    finally:
+        client.env.delete("PEER_COLOUR")
+        client.secrets.delete("PEER_SECRET")
+    told = client.machines.exec(machine.id, ["sh", "-c", "echo $PEER_COLOUR$PEER_SECRET"])
+    assert told.stdout == "\n"
+
+
+def test_a_tree_is_copied_in_the_machine(client, machine):
+    files = client.machines.files
+    files.upload(machine.id, "/srv/tree/deep/note", b"note")
+    files.copy(machine.id, "/srv/tree", "/srv/other")
+    assert files.download(machine.id, "/srv/other/deep/note") == b"note"
+    with pytest.raises(boxd.NotFoundError):
+        files.copy(machine.id, "/srv/missing", "/srv/more")
+    with pytest.raises(boxd.ConflictError, match="cp"):
+        files.copy(machine.id, "/srv/tree", "/srv/no/such/folder")

@@ -41,3 +41,9 @@ Examples:
   boxherd key create laptop --user alice --expires 720h
   boxherd key ls
   boxherd key rm 0199...";
+
+pub(super) const USER: &str = "\
+Examples:
+  boxherd user create alice --boxes 20 --memory 16GiB
+  boxherd user set alice --execs 64 --disk none
+  boxherd user ls";

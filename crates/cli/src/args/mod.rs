@@ -115,6 +115,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     #[command(subcommand)]
     Key(KeyCommand),
+    #[command(subcommand)]
+    User(UserCommand),
     Bench(BenchArgs),
     Completion(CompletionArgs),
     #[command(hide = true)]

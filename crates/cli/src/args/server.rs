@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use boxherd_gateway_http::listen::Place;
-use boxherd_model::{KeyId, UserName};
+use boxherd_model::{ByteSize, KeyId, UserName};
 use clap::{Args, Subcommand};
 
+use super::values::Quantity;
 use super::{examples, values};
 
 /// Serve boxes to others: the boxd gRPC API and its exchange of keys, on one port
@@ -77,4 +78,63 @@ pub(crate) struct KeyRmArgs {
     /// The key's id, as `key ls` shows it
     #[arg(value_name = "ID")]
     pub(crate) id: KeyId,
+}
+
+/// Make and list users, and set how much each may have
+#[derive(Debug, Subcommand)]
+#[command(after_help = examples::USER)]
+pub(crate) enum UserCommand {
+    /// Make a user; `boxherd key create --user USER` makes a key for it
+    Create(UserCreateArgs),
+    /// List the users and their quotas
+    Ls,
+    /// Change what a user may have; what is not named stays as it is
+    Set(UserSetArgs),
+}
+
+/// `boxherd user create`.
+#[derive(Debug, Args)]
+pub(crate) struct UserCreateArgs {
+    /// The user
+    #[arg(value_name = "USER")]
+    pub(crate) name: UserName,
+    /// May do what the host may
+    #[arg(long)]
+    pub(crate) admin: bool,
+    #[command(flatten)]
+    pub(crate) quota: QuotaArgs,
+}
+
+/// `boxherd user set`.
+#[derive(Debug, Args)]
+pub(crate) struct UserSetArgs {
+    /// The user
+    #[arg(value_name = "USER")]
+    pub(crate) name: UserName,
+    /// Whether it may do what the host may
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) admin: Option<bool>,
+    #[command(flatten)]
+    pub(crate) quota: QuotaArgs,
+}
+
+/// How much a user may have at once; `none` for as much as the host has.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct QuotaArgs {
+    /// Boxes in any state, or `none`
+    #[arg(long, value_name = "N", value_parser = values::limit::<u32>)]
+    pub(crate) boxes: Option<Quantity<u32>>,
+    /// Memory limits of all boxes that have processes, together, or `none`
+    ///
+    /// A box that names no limit gets one of 1 GiB.
+    #[arg(long, value_name = "SIZE", value_parser = values::limit::<ByteSize>)]
+    pub(crate) memory: Option<Quantity<ByteSize>>,
+    /// Disk limits of all boxes, together, or `none`
+    ///
+    /// A box that names no limit gets one of 10 GiB.
+    #[arg(long, value_name = "SIZE", value_parser = values::limit::<ByteSize>)]
+    pub(crate) disk: Option<Quantity<ByteSize>>,
+    /// Commands at once, or `none`
+    #[arg(long, value_name = "N", value_parser = values::limit::<u32>)]
+    pub(crate) execs: Option<Quantity<u32>>,
 }

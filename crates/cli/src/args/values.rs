@@ -28,6 +28,21 @@ impl FromStr for EnvVar {
     }
 }
 
+/// A limit, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Quantity<T>(pub(crate) Option<T>);
+
+/// `none`, or a limit.
+pub(crate) fn limit<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<Quantity<T>, String> {
+    match text {
+        "none" => Ok(Quantity(None)),
+        text => text
+            .parse()
+            .map(|limit| Quantity(Some(limit)))
+            .map_err(|error: T::Err| error.to_string()),
+    }
+}
+
 /// `KEY=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Label {

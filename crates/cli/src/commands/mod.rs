@@ -22,6 +22,7 @@ mod shell;
 mod show;
 mod snapshot;
 mod state;
+mod user;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         Command::Bench(args) => bench::bench(app, args).await.map(done),
         Command::Serve(args) => serve::serve(app, args).await.map(done),
         Command::Key(command) => key::key(app, command).await.map(done),
+        Command::User(command) => user::user(app, command).await.map(done),
         Command::Create(args) => create::create(app, *args).await.map(done),
         Command::Ls(args) => ls::ls(app, args).await.map(done),
         Command::Show(args) => show::show(app, args).await.map(done),

@@ -110,12 +110,17 @@ fn run(test: &str, version: &str, file: &str) {
     }
     let Some(python) = sdk(test, version) else { return };
     let server = Server::start();
+    let other = boxherd(&server.data()).args(["key", "create", "--user", "other"]).output();
+    let other = String::from_utf8(other.expect("runs").stdout).expect("a key is text");
     let output = Command::new(python)
         .args(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header"])
         .arg(tree().join("tests/peers/boxd").join(file))
         .env_remove("BOXD_TOKEN")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("BOXD_API_KEY", KEY)
+        .env("BOXHERD_OTHER_KEY", other.trim())
+        .env("BOXHERD_BIN", env!("CARGO_BIN_EXE_boxherd"))
+        .env("BOXHERD_DATA", server.data())
         .env("BOXD_API_URL", &server.url)
         .env("BOXD_BASE_URL", &server.url)
         .env("BOXD_EXCHANGE_URL", format!("{}/api/v1/auth/token", server.url))
@@ -148,4 +153,9 @@ fn boxd_0_1_9() {
 #[test]
 fn boxd_0_2_19() {
     run("boxd_0_2_19", "0.2.19", "modern.py");
+}
+
+#[test]
+fn users_are_apart_and_nonsense_is_refused() {
+    run("users_are_apart_and_nonsense_is_refused", "0.2.19", "apart.py");
 }

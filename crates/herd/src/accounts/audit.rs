@@ -40,6 +40,9 @@ pub struct Audited {
     pub detail: String,
 }
 
+/// How much is kept of what was asked for, in characters: nobody fills the log with a name.
+const LONGEST: usize = 512;
+
 impl Herd {
     /// Writes into the audit log what came of a request: `ok`, or the code of an error. A log that cannot be written does not undo what was done: it is
     /// reported as an error of the server's.
@@ -51,7 +54,7 @@ impl Herd {
             source,
             action: action.to_owned(),
             target,
-            detail,
+            detail: detail.chars().take(LONGEST).collect(),
             outcome: outcome.to_owned(),
         };
         tracing::info!(target: "audit", ?entry);

@@ -6,6 +6,7 @@
 
 mod audit;
 mod keys;
+mod ssh_keys;
 mod tokens;
 mod users;
 

@@ -1,7 +1,7 @@
 //! Users.
 
 use boxherd_model::{Caller, Quota, UserId, UserName};
-use boxherd_store::{SshKeyRecord, UserRecord};
+use boxherd_store::UserRecord;
 
 use super::{NewKey, Secret};
 use crate::{Herd, HerdError};
@@ -51,6 +51,18 @@ impl Herd {
         Ok(user)
     }
 
+    /// Changes what a user may do and have. The host and administrators only.
+    pub async fn change_user(
+        &self,
+        name: &UserName,
+        change: impl FnOnce(&mut UserRecord) + Send,
+    ) -> Result<UserRecord, HerdError> {
+        let mut user = self.user_named(name).await?;
+        change(&mut user);
+        self.store.update_user(&user).await?;
+        Ok(user)
+    }
+
     /// Every user. The host and administrators only.
     pub async fn users(&self) -> Result<Vec<UserRecord>, HerdError> {
         self.is_admin().await?;
@@ -70,12 +82,6 @@ impl Herd {
         let user = self.user(id).await?;
         let keys = self.store.ssh_keys(id).await?;
         Ok(Whoami { user, fingerprints: keys.into_iter().map(|key| key.fingerprint).collect() })
-    }
-
-    /// Links a public key with the caller.
-    pub async fn link_ssh_key(&self, key: SshKeyRecord) -> Result<(), HerdError> {
-        self.may_act_for(key.user).await?;
-        Ok(self.store.add_ssh_key(&key).await?)
     }
 
     pub(crate) async fn user(&self, id: UserId) -> Result<UserRecord, HerdError> {

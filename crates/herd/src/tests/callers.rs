@@ -51,6 +51,8 @@ async fn another_users_box_is_not_there_for_any_use_case() {
             bob.take_snapshot(&address, &before).await.err(),
             bob.restore_snapshot(&address, &before).await.err(),
             bob.remove_snapshot(&address, &before).await.err(),
+            bob.go_back(&address, &before, grace).await.err(),
+            bob.copy_within(&address, "/a", "/b").await.err(),
             bob.keep_awake(&address).await.err(),
             bob.follow_console(&address, Follow::SoFar).await.err(),
             bob.delete(&address).await.err(),
@@ -189,6 +191,8 @@ async fn users_do_nothing_for_others_and_nothing_that_is_administrators() {
     assert_eq!(bobs.make_key(alice, "", None).await.unwrap_err().code(), "denied");
     assert_eq!(bobs.remove_key(key.record.id).await.unwrap_err().code(), "no-such");
     assert_eq!(bobs.users().await.unwrap_err().code(), "denied");
+    let more = bobs.change_user(&"bob".parse().unwrap(), |user| user.admin = true).await;
+    assert_eq!(more.unwrap_err().code(), "denied");
     assert_eq!(bobs.audited(10).await.unwrap_err().code(), "denied");
     let name = "eve".parse().unwrap();
     assert_eq!(bobs.add_user(name, true, Quota::default()).await.unwrap_err().code(), "denied");

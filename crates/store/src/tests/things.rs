@@ -31,6 +31,8 @@ pub(super) async fn things_are_unique_by_kind_owner_box_and_name(home: &dyn Home
     }
     let disks = [disk.clone(), anns, of_web.clone()];
     assert_eq!(store.things(ThingKind::Disk).await.unwrap(), disks);
+    assert_eq!(store.things_owned(ThingKind::Disk, ann).await.unwrap(), disks[1..]);
+    assert_eq!(store.things_owned(ThingKind::Disk, None).await.unwrap(), disks[..1]);
     assert_eq!(store.things_named(ThingKind::Disk, "data").await.unwrap(), disks);
     assert_eq!(store.things_of(ThingKind::Disk, web).await.unwrap(), std::slice::from_ref(&of_web));
     assert!(store.things_of(ThingKind::Domain, web).await.unwrap().is_empty());

@@ -1,0 +1,98 @@
+//! `boxherd user`.
+
+use boxherd_model::{ByteSize, Quota};
+use boxherd_store::UserRecord;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::args::{QuotaArgs, UserCommand, UserCreateArgs, UserSetArgs};
+use crate::columns::table;
+use crate::failure::Failure;
+
+/// A user, and how much it may have; `null` is as much as the host has.
+#[derive(Debug, Serialize)]
+struct Row {
+    id: String,
+    name: String,
+    admin: bool,
+    boxes: Option<u32>,
+    memory: Option<ByteSize>,
+    disk: Option<ByteSize>,
+    execs: Option<u32>,
+}
+
+impl From<UserRecord> for Row {
+    fn from(user: UserRecord) -> Self {
+        let Quota { boxes, memory, disk, execs } = user.quota;
+        Self {
+            id: user.id.to_string(),
+            name: user.name.to_string(),
+            admin: user.admin,
+            boxes,
+            memory,
+            disk,
+            execs,
+        }
+    }
+}
+
+/// Everything about users.
+pub(super) async fn user(app: &App, command: UserCommand) -> Result<(), Failure> {
+    match command {
+        UserCommand::Create(args) => create(app, args).await,
+        UserCommand::Ls => ls(app).await,
+        UserCommand::Set(args) => set(app, args).await,
+    }
+}
+
+async fn create(app: &App, args: UserCreateArgs) -> Result<(), Failure> {
+    let quota = changed(Quota::default(), args.quota);
+    let user = app.herd().await?.add_user(args.name, args.admin, quota).await?;
+    tell(app, &[user.into()])
+}
+
+async fn ls(app: &App) -> Result<(), Failure> {
+    let users = app.herd().await?.users().await?;
+    tell(app, &users.into_iter().map(Row::from).collect::<Vec<_>>())
+}
+
+async fn set(app: &App, args: UserSetArgs) -> Result<(), Failure> {
+    let changed = app.herd().await?.change_user(&args.name, |user: &mut UserRecord| {
+        user.quota = changed(user.quota, args.quota);
+        user.admin = args.admin.unwrap_or(user.admin);
+    });
+    tell(app, &[changed.await?.into()])
+}
+
+/// What is not named stays as it is.
+fn changed(quota: Quota, args: QuotaArgs) -> Quota {
+    Quota {
+        boxes: args.boxes.map_or(quota.boxes, |given| given.0),
+        memory: args.memory.map_or(quota.memory, |given| given.0),
+        disk: args.disk.map_or(quota.disk, |given| given.0),
+        execs: args.execs.map_or(quota.execs, |given| given.0),
+    }
+}
+
+fn tell(app: &App, rows: &[Row]) -> Result<(), Failure> {
+    let text = |limit: Option<String>| limit.unwrap_or_else(|| "-".to_owned());
+    let line = |row: &Row| {
+        let role = if row.admin { "admin" } else { "user" };
+        [
+            row.name.clone(),
+            role.to_owned(),
+            text(row.boxes.map(|limit| limit.to_string())),
+            text(row.memory.map(|limit| limit.to_string())),
+            text(row.disk.map(|limit| limit.to_string())),
+            text(row.execs.map(|limit| limit.to_string())),
+        ]
+    };
+    app.printer.names_only(true).result(
+        &rows,
+        |rows| {
+            let lines: Vec<_> = rows.iter().map(line).collect();
+            table(["USER", "ROLE", "BOXES", "MEMORY", "DISK", "EXECS"], &lines)
+        },
+        |rows| rows.iter().map(|row| row.name.clone()).collect(),
+    )
+}

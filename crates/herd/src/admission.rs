@@ -1,0 +1,119 @@
+//! Whether the caller may have more, and the host has room for it.
+//!
+//! Quotas and the room of the host are for users: whoever may open the data folder decides alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use boxherd_engine::Engine;
+use boxherd_model::{Caller, Excess, Holdings, Quota, UserId};
+use boxherd_store::BoxRecord;
+use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::{Herd, HerdError};
+
+/// Who is being admitted, and how many commands each user runs. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Admission {
+    /// One at a time, until what was asked for is in the store.
+    alone: Arc<tokio::sync::Mutex<()>>,
+    execs: Arc<Mutex<HashMap<UserId, u32>>>,
+}
+
+/// Nobody else is admitted until this is dropped.
+pub(crate) type Admitted = Option<OwnedMutexGuard<()>>;
+
+/// A command that counts until this is dropped.
+#[derive(Debug)]
+pub struct ExecSlot {
+    of: Option<(Admission, UserId)>,
+}
+
+impl Drop for ExecSlot {
+    fn drop(&mut self) {
+        let Some((admission, user)) = &self.of else { return };
+        let mut execs = admission.execs.lock();
+        match execs.get_mut(user) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(execs.remove(user)),
+        }
+    }
+}
+
+impl Herd {
+    /// The quota of the caller; the host has none.
+    pub(crate) async fn quota(&self) -> Result<Option<Quota>, HerdError> {
+        match self.caller {
+            Caller::Host => Ok(None),
+            Caller::User(id) => Ok(Some(self.user(id).await?.quota)),
+        }
+    }
+
+    /// Refuses what is too much for the caller or for the host. Nothing is looked up where nothing
+    /// is limited.
+    pub(crate) async fn admit(
+        &self,
+        engine: &Arc<dyn Engine>,
+        quota: Option<Quota>,
+        more: Holdings,
+    ) -> Result<Admitted, HerdError> {
+        let Some(quota) = quota else { return Ok(None) };
+        let takes_room = more.memory > 0 || more.disk > 0;
+        if quota == (Quota { execs: quota.execs, ..Quota::default() }) && !takes_room {
+            return Ok(None);
+        }
+        let alone = Arc::clone(&self.admission.alone).lock_owned().await;
+        let records = self.store.boxes().await?;
+        let own = records.iter().filter(|record| record.owner == self.caller.user());
+        quota.admit(holdings(own), more).map_err(used_up)?;
+        if takes_room {
+            let room = engine.room().await.map_err(|source| no_room(engine, source))?;
+            let there = records.iter().filter(|record| record.engine == *engine.name());
+            let fits = room.map_or(Ok(()), |room| room.admit(holdings(there), more));
+            fits.map_err(used_up)?;
+        }
+        Ok(Some(alone))
+    }
+
+    /// The same for a box that has no processes and is to have some.
+    pub(crate) async fn admit_start(
+        &self,
+        engine: &Arc<dyn Engine>,
+        record: &BoxRecord,
+    ) -> Result<Admitted, HerdError> {
+        if boxherd_model::has_processes(record.state) {
+            return Ok(None);
+        }
+        self.admit(engine, self.quota().await?, Holdings::of_start(&record.spec)).await
+    }
+
+    /// Room for one more command of the caller, for as long as the slot is kept.
+    pub async fn exec_slot(&self) -> Result<ExecSlot, HerdError> {
+        let Caller::User(user) = self.caller else { return Ok(ExecSlot { of: None }) };
+        let limit = self.user(user).await?.quota.execs;
+        let mut execs = self.admission.execs.lock();
+        let count = execs.entry(user).or_default();
+        if let Some(limit) = limit.filter(|limit| *count >= *limit) {
+            if *count == 0 {
+                execs.remove(&user);
+            }
+            return Err(HerdError::Quota { quota: "execs", limit: limit.to_string() });
+        }
+        *count += 1;
+        Ok(ExecSlot { of: Some((self.admission.clone(), user)) })
+    }
+}
+
+fn holdings<'r>(records: impl Iterator<Item = &'r BoxRecord>) -> Holdings {
+    records
+        .fold(Holdings::default(), |sum, record| sum.and(Holdings::of(&record.spec, record.state)))
+}
+
+fn used_up(excess: Excess) -> HerdError {
+    HerdError::Quota { quota: excess.quota(), limit: excess.to_string() }
+}
+
+fn no_room(engine: &Arc<dyn Engine>, source: boxherd_engine::EngineError) -> HerdError {
+    HerdError::Engine { op: "look at the room of", name: engine.name().to_string(), source }
+}

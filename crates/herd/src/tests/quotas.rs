@@ -1,0 +1,81 @@
+//! How much users may have.
+
+use boxherd_model::{ByteSize, Caller, Quota};
+
+use super::*;
+
+async fn user_with(herd: &Herd, name: &str, quota: Quota) -> Herd {
+    let user = herd.add_user(name.parse().unwrap(), false, quota).await.unwrap();
+    herd.acting_for(Caller::User(user.id))
+}
+
+fn quota_named(error: HerdError) -> String {
+    assert_eq!(error.code(), "quota");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_user_has_no_more_boxes_than_the_quota_says_and_others_have_theirs() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let two = Quota { boxes: Some(2), ..Quota::default() };
+    let alice = user_with(&herd, "alice", two).await;
+    let bob = user_with(&herd, "bob", Quota::default()).await;
+    alice.create(spec("one").into()).await.unwrap();
+    let fork = |names: &[&str]| Fork {
+        names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        live: false,
+    };
+    let refused = alice.fork(&at("one"), fork(&["two", "three"])).await.unwrap_err();
+    assert_eq!(quota_named(refused), "the quota of boxes is used up: 2");
+    alice.fork(&at("one"), fork(&["two"])).await.unwrap();
+    let refused = alice.create(spec("three").into()).await.unwrap_err();
+    assert_eq!(quota_named(refused), "the quota of boxes is used up: 2");
+    assert_eq!(alice.list().await.unwrap().boxes.len(), 2, "nothing of it is left");
+    bob.create(spec("three").into()).await.unwrap();
+    herd.create(spec("three").into()).await.unwrap();
+
+    alice.stop(&at("one"), Duration::ZERO).await.unwrap();
+    assert_eq!(alice.create(spec("three").into()).await.unwrap_err().code(), "quota");
+    alice.delete(&at("one")).await.unwrap();
+    alice.create(spec("three").into()).await.unwrap();
+    let name = "alice".parse().unwrap();
+    herd.change_user(&name, |user| user.quota.boxes = None).await.unwrap();
+    alice.create(spec("four").into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_at_once_are_no_way_around_a_quota() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let three = Quota { boxes: Some(3), ..Quota::default() };
+    let alice = user_with(&herd, "alice", three).await;
+    let made = (0..10).map(|n| alice.create(spec(&format!("box-{n}")).into()));
+    let made = futures_util::future::join_all(made).await;
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 3);
+    agree(&herd, &lab).await;
+}
+
+#[tokio::test]
+async fn a_quota_that_the_engine_cannot_hold_a_box_to_is_no_box() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let quota = Quota { memory: Some(ByteSize::from_mib(64)), ..Quota::default() };
+    let alice = user_with(&herd, "alice", quota).await;
+    // The fake engine limits no memory.
+    assert_eq!(alice.create(spec("web").into()).await.unwrap_err().code(), "unsupported");
+}
+
+#[tokio::test]
+async fn commands_count_for_as_long_as_they_are_there() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let alice = user_with(&herd, "alice", Quota { execs: Some(2), ..Quota::default() }).await;
+    let first = alice.exec_slot().await.unwrap();
+    let _second = alice.exec_slot().await.unwrap();
+    let refused = alice.exec_slot().await.unwrap_err();
+    assert_eq!(quota_named(refused), "the quota of execs is used up: 2");
+    herd.exec_slot().await.unwrap();
+    drop(first);
+    alice.exec_slot().await.unwrap();
+}

@@ -1,0 +1,211 @@
+"""Every RPC, from the descriptors of 0.2.19 and so with none left out: asked by a user who does not
+own the box, and asked for nonsense.
+
+`BOXHERD_OTHER_KEY` is the key of a second user.
+"""
+
+import json
+import os
+import urllib.request
+
+import grpc
+import pytest
+
+from boxd._generated import api_pb2 as api
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor as Field
+from google.protobuf.message_factory import GetMessageClass
+
+SERVICE = api.DESCRIPTOR.services_by_name["BoxdApi"]
+URL = os.environ["BOXD_BASE_URL"]
+BOX_FIELDS = ("vm_id", "vm", "source_vm_id", "vm_name")
+# What makes sense, so that nothing but the box can be the reason of a refusal.
+SENSE = {
+    "path": "/root/x",
+    "old_path": "/root/x",
+    "new_path": "/root/y",
+    "name": "some-name",
+    "new_name": "stolen",
+    "command": "true",
+    "protocol": "tcp",
+    "enabled": True,
+    "port": "80",
+    "vcpu": 1,
+    "timeout_secs": 1,
+    "delete_after_secs": 1,
+    "total_size": 1,
+    "data": b"x",
+}
+CLEAN = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.PERMISSION_DENIED,
+}
+
+
+class Caller:
+    """A user, as its token."""
+
+    def __init__(self, key):
+        body = json.dumps({"api_key": key}).encode()
+        asked = urllib.request.Request(
+            f"{URL}/api/v1/auth/token", body, {"Content-Type": "application/json"}
+        )
+        token = json.load(urllib.request.urlopen(asked))["token"]
+        self.metadata = [("authorization", f"Bearer {token}")]
+        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        self.channel = grpc.insecure_channel(URL.removeprefix("http://"), options)
+
+    def call(self, method, request):
+        """The answer, the first one of a stream; raises what is refused."""
+        path = f"/{SERVICE.full_name}/{method.name}"
+        answer = GetMessageClass(method.output_type).FromString
+        kind = {
+            (False, False): self.channel.unary_unary,
+            (False, True): self.channel.unary_stream,
+            (True, False): self.channel.stream_unary,
+            (True, True): self.channel.stream_stream,
+        }[method.client_streaming, method.server_streaming]
+        stub = kind(path, request_serializer=type(request).SerializeToString,
+                    response_deserializer=answer)
+        asked = iter([request]) if method.client_streaming else request
+        told = stub(asked, metadata=self.metadata, timeout=60)
+        return list(told) if method.server_streaming else told
+
+    def code(self, method, request):
+        try:
+            self.call(method, request)
+            return grpc.StatusCode.OK, ""
+        except grpc.RpcError as refused:
+            return refused.code(), refused.details()
+
+    def get(self, rpc, /, **fields):
+        method = SERVICE.methods_by_name[rpc]
+        return self.call(method, GetMessageClass(method.input_type)(**fields))
+
+
+@pytest.fixture(scope="module")
+def owner():
+    return Caller(os.environ["BOXD_API_KEY"])
+
+
+@pytest.fixture(scope="module")
+def other():
+    return Caller(os.environ["BOXHERD_OTHER_KEY"])
+
+
+def box_fields(method):
+    return [field for field in BOX_FIELDS if field in method.input_type.fields_by_name]
+
+
+def sensible(method):
+    request = GetMessageClass(method.input_type)()
+    for name, value in SENSE.items():
+        field = method.input_type.fields_by_name.get(name)
+        if field is None or field.is_repeated or field.type == Field.TYPE_MESSAGE:
+            continue
+        if field.type == Field.TYPE_STRING or field.type == Field.TYPE_BYTES:
+            setattr(request, name, value if isinstance(value, bytes) else str(value))
+        else:
+            setattr(request, name, type(getattr(request, name))(int(value)))
+    return request
+
+
+def test_another_users_box_is_not_found_by_any_rpc(owner, other):
+    made = owner.get("CreateVm", name="peer-owned")
+    try:
+        owner.get("UploadFile", vm_id=made.vm_id, path="/root/x", data=b"mine")
+        owner.get("CreateCheckpoint", vm=made.vm_id, name="some-name")
+
+        def truth():
+            box = json_format.MessageToDict(owner.get("GetVm", vm_id=made.vm_id))
+            checkpoints = owner.get("ListCheckpoints", vm=made.vm_id).checkpoints
+            files = owner.get("ListDir", vm_id=made.vm_id, path="/root").entries
+            data = owner.get("DownloadFile", vm_id=made.vm_id, path="/root/x").data
+            return box, [one.name for one in checkpoints], [one.name for one in files], data
+
+        before, served = truth(), set()
+        for method in SERVICE.methods:
+            for field in box_fields(method):
+                for name in (made.vm_id, "peer-owned", "local:peer-owned", f"local:{made.vm_id}"):
+                    request = sensible(method)
+                    setattr(request, field, name)
+                    code, said = other.code(method, request)
+                    if code == grpc.StatusCode.UNIMPLEMENTED:
+                        continue
+                    served.add(method.name)
+                    refused = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+                    # Where there are two fields for a box, one of them alone may be no way to say it.
+                    allowed = refused if len(box_fields(method)) > 1 else refused[:1]
+                    assert code in allowed, f"{method.name}({field}={name}): {code} {said}"
+        assert len(served) >= 30, served
+        assert truth() == before
+        assert made.vm_id not in [one.vm_id for one in other.get("ListVms").vms]
+    finally:
+        owner.get("DestroyVm", vm_id=made.vm_id)
+
+
+NUMBERS = {
+    Field.TYPE_UINT32: [2**32 - 1],
+    Field.TYPE_UINT64: [2**64 - 1],
+    Field.TYPE_INT32: [-1, -(2**31)],
+    Field.TYPE_INT64: [-1, -(2**63), 2**63 - 1],
+}
+TEXTS = ["x" * (1 << 20), "a\0b", "../../etc/passwd", "-rf", "\u202e\U0001f4a9", "a b'\"$(id)"]
+
+
+def nonsense(method, box):
+    """Nothing at all, and each field in turn with what nobody means, of the box `box` or none."""
+    kind = GetMessageClass(method.input_type)
+    yield kind()
+    for field in method.input_type.fields:
+        if field.is_repeated and field.type != Field.TYPE_STRING:
+            continue
+        values = TEXTS if field.type == Field.TYPE_STRING else NUMBERS.get(field.type, [])
+        for value in values:
+            request = sensible(method)
+            for own in box_fields(method):
+                setattr(request, own, box)
+            if field.is_repeated:
+                getattr(request, field.name).append(value)
+            else:
+                setattr(request, field.name, value)
+            yield request
+
+
+def test_nonsense_is_refused_and_the_server_goes_on(other):
+    # What ends or stops a box whatever else is asked: the empty request only.
+    harmful = {"DestroyVm", "StopVm", "RebootVm", "HibernateVm", "SuspendVm", "SetDeleteAfter"}
+    box = other.get("CreateVm", name="peer-nonsense").vm_id
+    try:
+        for method in SERVICE.methods:
+            for request in nonsense(method, "" if method.name in harmful else box):
+                code, said = other.code(method, request)
+                assert code in CLEAN, f"{method.name}: {code} {said}\n{str(request)[:400]}"
+                if code == grpc.StatusCode.UNIMPLEMENTED:
+                    break
+        assert other.get("GetVm", vm_id=box).status == "running"
+        told = other.get("DownloadFile", vm_id=box, path="/etc/hostname")
+        assert told.data
+    finally:
+        for left in other.get("ListVms").vms:
+            other.get("DestroyVm", vm_id=left.vm_id)
+
+
+def test_without_a_token_nothing_is_served():
+    channel = grpc.insecure_channel(URL.removeprefix("http://"))
+    for method in SERVICE.methods:
+        if method.client_streaming or method.server_streaming:
+            continue
+        request = GetMessageClass(method.input_type)()
+        stub = channel.unary_unary(f"/{SERVICE.full_name}/{method.name}",
+                                   request_serializer=type(request).SerializeToString)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub(request, timeout=60)
+        codes = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED)
+        assert refused.value.code() in codes, method.name
