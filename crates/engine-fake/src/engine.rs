@@ -58,6 +58,14 @@ impl FakeEngine {
         self
     }
 
+    /// The same with `capability`, which it accepts and does nothing about: to test what is decided
+    /// before an engine is asked.
+    #[must_use]
+    pub fn pretending(mut self, capability: Capability) -> Self {
+        self.capabilities = self.capabilities.iter().chain([capability]).collect();
+        self
+    }
+
     /// Another handle on the same boxes, as the next process would open it. Its faults are its own.
     #[must_use]
     pub fn reopened(&self) -> Self {
@@ -314,6 +322,12 @@ impl Engine for FakeEngine {
     async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
         self.faults.reach("rename").await?;
         self.world.entry(id)?.spec.name = name.clone();
+        Ok(())
+    }
+
+    async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
+        self.faults.reach("reshape").await?;
+        self.world.entry(id)?.spec = spec.clone();
         Ok(())
     }
 

@@ -30,6 +30,7 @@ async fn live_a_whole_life(engine: &FakeEngine, ids: [BoxId; 2]) -> Vec<Result<(
         snapshots.take(id, snapshot).await,
         snapshots.list(id).await.map(drop),
         engine.rename(id, &"two".parse().unwrap()).await,
+        engine.reshape(id, &spec("two")).await,
         engine.console(id, 0).await.map(drop),
         engine.usage(id).await.map(drop),
         engine.inspect(id).await.map(drop),

@@ -63,7 +63,7 @@ impl Core {
     }
 
     /// Nothing that was asked for is left out without a word.
-    fn refuse_what_cannot_be(&self, spec: &BoxSpec) -> Result<(), EngineError> {
+    pub(crate) fn refuse_what_cannot_be(&self, spec: &BoxSpec) -> Result<(), EngineError> {
         for (op, capability) in spec.needs() {
             if let Err(reason) = capabilities::look(self, capability) {
                 return Err(Unsupported { op, capability, reason }.into());

@@ -218,6 +218,11 @@ impl Engine for LocalEngine {
         self.alone(id, move |core| core.rename(id, &name)).await
     }
 
+    async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
+        let spec = spec.clone();
+        self.alone(id, move |core| core.reshape(id, &spec)).await
+    }
+
     async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError> {
         self.blocking(move |core| core.console(id, from)).await
     }

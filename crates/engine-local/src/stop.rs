@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use boxherd_engine::{EngineError, TruthState, fault};
-use boxherd_model::{BoxId, BoxName, Capability};
+use boxherd_model::{BoxId, BoxName, BoxSpec, Capability};
 use boxherd_net::netd::NetdCommand;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -111,6 +111,15 @@ impl Core {
             }
             None => Ok(()),
         }
+    }
+
+    /// What changed is looked at when the box is started.
+    pub(crate) fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
+        self.refuse_what_cannot_be(spec)?;
+        let mut record = self.record(id)?;
+        record.spec = spec.clone();
+        drop(self.warm.take(id));
+        record::write(&self.folder(id).record(), &record).map_err(at("write `box.json`"))
     }
 
     /// Each step removes one thing and succeeds when it is gone; the folder, by which the box is

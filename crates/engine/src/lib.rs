@@ -126,6 +126,15 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Changes the name by which the box knows itself. The box may run.
     async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError>;
 
+    /// Takes other limits and another network for a box that is there; its image and its disk are
+    /// what they were. The box may run: what changed holds from its next start on. The caller has
+    /// checked [`BoxSpec::needs`].
+    async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
+        let _ = (id, spec);
+        let reason = "this engine cannot change boxes that are made";
+        Err(EngineError::refused("change the box", reason))
+    }
+
     /// What the box wrote to its console from byte `from` on, at most 256 KiB of it. Works on a
     /// stopped box.
     async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError>;

@@ -20,6 +20,7 @@ pub(crate) async fn whoami(
         user_id: me.user.id.to_string(),
         pubkey_fingerprints: me.fingerprints,
         display_name: me.user.name.to_string(),
+        default_network_id: desk.herd.default_network()?,
         ..api::WhoamiResponse::default()
     })
 }

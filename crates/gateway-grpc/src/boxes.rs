@@ -28,7 +28,8 @@ pub(crate) async fn create(
 
 pub(crate) async fn get(desk: &Desk<'_>, asked: api::GetVmRequest) -> Answer<api::GetVmResponse> {
     let status = desk.herd.show(&desk.address("vm_id", &asked.vm_id)?).await?;
-    Ok(translate::vm(&status, desk.config))
+    let network = desk.herd.network_of(&status).await?;
+    Ok(translate::vm(&status, network, desk.config))
 }
 
 pub(crate) async fn list(
@@ -43,7 +44,11 @@ pub(crate) async fn list(
         .iter()
         .filter(|status| translate::state(status.state) != "destroyed")
         .filter(|status| selectors.iter().all(|selector| selector.selects(&status.spec.labels)));
-    let vms = chosen.map(|status| translate::vm(status, desk.config)).collect();
+    let mut vms = Vec::new();
+    for status in chosen {
+        let network = desk.herd.network_of(status).await?;
+        vms.push(translate::vm(status, network, desk.config));
+    }
     Ok(api::ListVmsResponse { vms, ssh_host_key: String::new() })
 }
 

@@ -15,6 +15,7 @@ mod exec;
 mod files;
 mod logs;
 mod service;
+mod shape;
 mod status;
 mod templates;
 mod timers;

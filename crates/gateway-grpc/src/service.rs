@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
-    Config, accounts, boxes, checkpoints, exec, files, logs, templates, timers, variables,
+    Config, accounts, boxes, checkpoints, exec, files, logs, shape, templates, timers, variables,
 };
 
 /// The API.
@@ -169,6 +169,19 @@ methods! {
 
     copy_path(CopyPathRequest) -> CopyPathResponse =
         Audited "file.copy" (asked: format!("{}:{}", asked.vm_id, asked.old_path)), files::copy;
+
+    resize_vm(ResizeVmRequest) -> ResizeVmResponse =
+        Audited "resize" (asked: asked.vm_id), shape::resize;
+    set_vm_networks(SetVmNetworksRequest) -> SetVmNetworksResponse =
+        Audited "network.set" (asked: format!("{}: {}", asked.vm_id, asked.networks.join(" "))),
+        shape::set_networks;
+    set_vm_egress_allow(SetVmEgressAllowRequest) -> SetVmEgressAllowResponse =
+        Audited "egress.set" (asked: format!("{}: {}", asked.vm, asked.entries.join(" "))),
+        shape::set_egress;
+    create_network(CreateNetworkRequest) -> CreateNetworkResponse =
+        Audited "network.create" (asked: asked.name), shape::make_network;
+    list_networks(ListNetworksRequest) -> ListNetworksResponse =
+        Plain "network.ls" (_asked: ""), shape::networks;
 
     create_checkpoint(CreateCheckpointRequest) -> CreateCheckpointResponse =
         Audited "snapshot.take" (asked: format!("{}: {}", asked.vm, asked.name)), checkpoints::take;

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use boxherd_boxd_api as api;
 use boxherd_herd::HerdError;
 use boxherd_model::{
-    BoxName, BoxSpec, BoxState, BoxStatus, ByteSize, ImageRef, Labels, NetworkSpec, RestartPolicy,
-    Timers, Timestamp,
+    BoxName, BoxSpec, BoxState, BoxStatus, ByteSize, CpuLimit, ImageRef, Labels, NetworkSpec,
+    RestartPolicy, Timers, Timestamp,
 };
 
 use crate::Config;
+use crate::shape::network;
 
 /// Labels a box may have.
 const MAX_LABELS: usize = 64;
@@ -33,7 +34,8 @@ pub(crate) fn spec(name: BoxName, asked: &api::CreateVmRequest) -> Result<BoxSpe
     spec.cmd.clone_from(&asked.cmd);
     spec.restart = restart(&asked.restart_policy)?;
     spec.labels = labels(&asked.labels)?;
-    if let NetworkSpec::Bridge { isolated, .. } = &mut spec.network {
+    if let NetworkSpec::Bridge { name, isolated, .. } = &mut spec.network {
+        *name = network(&asked.networks)?;
         *isolated = asked.isolated;
     }
     configure(&mut spec, asked.config.as_ref())?;
@@ -47,7 +49,6 @@ fn refuse_what_is_not_offered(asked: &api::CreateVmRequest) -> Result<(), HerdEr
         ("team", !asked.team.is_empty()),
         ("shared", asked.shared),
         ("spec", asked.spec.as_ref().is_some_and(|spec| *spec != api::MachineSpec::default())),
-        ("networks", !asked.networks.is_empty()),
     ];
     refuse(&wanted)?;
     refuse_parts(asked.config.as_ref())
@@ -109,6 +110,10 @@ pub(crate) fn labels(asked: &HashMap<String, String>) -> Result<Labels, HerdErro
     Ok(asked.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
+pub(crate) fn cpus(count: u32) -> Result<CpuLimit, HerdError> {
+    count.to_string().parse().map_err(|error| invalid("vcpu", error))
+}
+
 /// Puts what a `VmConfig` says into a spec; 0 leaves what is there.
 pub(crate) fn configure(
     spec: &mut BoxSpec,
@@ -116,8 +121,7 @@ pub(crate) fn configure(
 ) -> Result<(), HerdError> {
     let Some(config) = config else { return Ok(()) };
     if config.vcpu != 0 {
-        let cpus = config.vcpu.to_string().parse().map_err(|error| invalid("vcpu", error))?;
-        spec.limits.cpus = Some(cpus);
+        spec.limits.cpus = Some(cpus(config.vcpu)?);
     }
     if config.memory_bytes != 0 {
         spec.limits.memory = Some(ByteSize::from_bytes(config.memory_bytes));
@@ -146,14 +150,17 @@ fn timers(srf: &api::SrfConfig) -> Timers {
     }
 }
 
-/// What `GetVm` and `ListVms` answer.
-pub(crate) fn vm(status: &BoxStatus, config: &Config) -> api::GetVmResponse {
+/// What `GetVm` and `ListVms` answer of a box in a network that its user made, or in none of those.
+pub(crate) fn vm(
+    status: &BoxStatus,
+    network: Option<String>,
+    config: &Config,
+) -> api::GetVmResponse {
     let spec = &status.spec;
-    let (isolated, egress, networks) = match &spec.network {
-        NetworkSpec::None => (true, Vec::new(), Vec::new()),
-        NetworkSpec::Bridge { name, isolated, egress } => {
-            let egress = egress.iter().flatten().map(ToString::to_string).collect();
-            (*isolated, egress, vec![name.to_string()])
+    let (isolated, egress) = match &spec.network {
+        NetworkSpec::None => (true, Vec::new()),
+        NetworkSpec::Bridge { isolated, egress, .. } => {
+            (*isolated, egress.iter().flatten().map(ToString::to_string).collect())
         }
     };
     api::GetVmResponse {
@@ -174,7 +181,7 @@ pub(crate) fn vm(status: &BoxStatus, config: &Config) -> api::GetVmResponse {
         access_domain: format!("{}.{}", spec.name, config.zone),
         isolated,
         egress_allow: egress,
-        networks,
+        networks: network.into_iter().collect(),
         delete_at_ms: spec.timers.delete_at.map_or(0, Timestamp::millis),
         idle_ignore_outbound: true,
         labels: spec.labels.clone().into_iter().collect(),

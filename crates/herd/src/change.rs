@@ -65,7 +65,7 @@ impl Herd {
         }
     }
 
-    async fn change_held(
+    pub(crate) async fn change_held(
         &self,
         mut record: BoxRecord,
         request: Request,
@@ -148,6 +148,7 @@ impl Herd {
             | Request::Use
             | Request::Rename
             | Request::Label
+            | Request::Change
             | Request::Delete => unreachable!("`{request}` has a use case of its own"),
         }
         if !matches!(request, Request::Start | Request::Restart) {

@@ -6,8 +6,7 @@ use std::time::Instant;
 use boxherd_engine::{Engine, EngineError};
 use boxherd_model::policy::Event;
 use boxherd_model::{
-    BoxId, BoxSpec, BoxState, BoxStatus, Caller, Capability, EngineName, Holdings, NetworkName,
-    NetworkSpec, Timestamp, UserId,
+    BoxId, BoxSpec, BoxState, BoxStatus, Caller, EngineName, Holdings, NetworkSpec, Timestamp,
 };
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
@@ -39,7 +38,7 @@ impl Herd {
     pub async fn create(&self, create: Create) -> Result<BoxStatus, HerdError> {
         let engine = self.engine(create.engine.as_ref())?;
         let mut create = create;
-        self.keep_apart(engine, &mut create.spec)?;
+        self.keep_apart(engine, &mut create.spec).await?;
         let quota = self.quota().await?;
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
         check_needs(engine, &create.spec)?;
@@ -143,15 +142,13 @@ impl Herd {
     }
 
     /// Users have networks of their own: a box of one can reach no box of another.
-    fn keep_apart(&self, engine: &Arc<dyn Engine>, spec: &mut BoxSpec) -> Result<(), HerdError> {
-        let Caller::User(user) = self.caller else { return Ok(()) };
-        let NetworkSpec::Bridge { name, .. } = &mut spec.network else { return Ok(()) };
-        if *name != NetworkName::default_network() {
-            return Err(HerdError::NoSuch { what: "network", name: name.to_string() });
-        }
-        // Where there are no networks a box has loopback only.
-        if engine.capabilities().has(Capability::Network) {
-            *name = network_of(user);
+    async fn keep_apart(
+        &self,
+        engine: &Arc<dyn Engine>,
+        spec: &mut BoxSpec,
+    ) -> Result<(), HerdError> {
+        if let NetworkSpec::Bridge { name, .. } = &mut spec.network {
+            *name = self.engine_network(engine, name).await?;
         }
         Ok(())
     }
@@ -173,15 +170,8 @@ impl Herd {
     }
 }
 
-/// The network that a user has from the start. The end of an id is random.
-fn network_of(user: UserId) -> NetworkName {
-    let id = user.to_string();
-    let name = format!("user-{}", &id[id.len() - 12..]);
-    name.parse().expect("letters, digits and an inner hyphen")
-}
-
 /// Refuses a spec that the engine cannot honour, before anything is made.
-fn check_needs(engine: &Arc<dyn Engine>, spec: &BoxSpec) -> Result<(), HerdError> {
+pub(crate) fn check_needs(engine: &Arc<dyn Engine>, spec: &BoxSpec) -> Result<(), HerdError> {
     let missing = spec.needs().into_iter().find(|(_, need)| !engine.capabilities().has(*need));
     match missing {
         Some((field, capability)) => Err(HerdError::Create {

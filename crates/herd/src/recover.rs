@@ -101,6 +101,12 @@ impl Herd {
                     Err(source) => return Err(engine_error("rename", record, source)),
                 }
             }
+            if operation.kind == OperationKind::Change && truth.is_some() {
+                // What is in the store counts. The next start tells whether that is so.
+                if let Err(error) = engine.reshape(record.id, &record.spec).await {
+                    tracing::warn!(id = %record.id, %error, "not told what the box is like");
+                }
+            }
             believe(record, truth.as_ref());
         }
         self.end_for_dead(operation, Outcome::Finished, &records, &[]).await

@@ -16,6 +16,7 @@ use super::*;
 mod belongings;
 mod callers;
 mod quotas;
+mod reshape;
 
 struct Lab {
     folder: tempfile::TempDir,

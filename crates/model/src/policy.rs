@@ -34,13 +34,15 @@ pub enum Request {
     Rename,
     /// Change its labels.
     Label,
+    /// Give it other limits or another network.
+    Change,
     /// Make it gone.
     Delete,
 }
 
 impl Request {
     /// Every request, for tables and tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Start,
         Self::Stop,
         Self::Restart,
@@ -53,6 +55,7 @@ impl Request {
         Self::Use,
         Self::Rename,
         Self::Label,
+        Self::Change,
         Self::Delete,
     ];
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Request {
             Self::Use => "use",
             Self::Rename => "rename",
             Self::Label => "label",
+            Self::Change => "change",
             Self::Delete => "delete",
         })
     }
@@ -187,6 +191,9 @@ pub fn decide(state: BoxState, request: Request) -> Result<Decision, Refusal> {
         (_, R::Label) => Ok(Decision::Proceed),
         (S::Pending | S::Starting, _) => Err(Refusal::InProgress { state }),
         (_, R::Rename) => Ok(Decision::Proceed),
+        // What has no process takes it at its next start.
+        (S::Failed | S::Stopped, R::Change) => Ok(Decision::Proceed),
+        (_, R::Change) => Err(Refusal::NotStopped { state }),
         // What failed once may be tried again.
         (S::Failed | S::Stopped, R::Start | R::Restart) => Ok(Decision::Proceed),
         (S::Failed, R::Stop) => Ok(Decision::Proceed),

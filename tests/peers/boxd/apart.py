@@ -6,6 +6,8 @@ own the box, and asked for nonsense.
 
 import json
 import os
+import subprocess
+import time
 import urllib.request
 
 import grpc
@@ -193,6 +195,56 @@ def test_nonsense_is_refused_and_the_server_goes_on(other):
         told = other.get("DownloadFile", vm_id=box, path="/etc/hostname")
         assert told.data
     finally:
+        for left in other.get("ListVms").vms:
+            other.get("DestroyVm", vm_id=left.vm_id)
+
+
+def user_set(*quota):
+    program = [os.environ["BOXHERD_BIN"], "--data", os.environ["BOXHERD_DATA"]]
+    subprocess.run([*program, "user", "set", "other", *quota], check=True, capture_output=True)
+
+
+def quota_of(caller, rpc, **fields):
+    with pytest.raises(grpc.RpcError) as refused:
+        caller.get(rpc, **fields)
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, refused.value
+    return refused.value.details()
+
+
+def test_a_user_has_no_more_than_the_quota_says(other):
+    memory = {"config": {"memory_bytes": 300 << 20}}
+    user_set("--boxes", "2", "--memory", "512MiB", "--execs", "1")
+    try:
+        box = other.get("CreateVm", **memory).vm_id
+        assert "quota of memory" in quota_of(other, "CreateVm", **memory)
+        # A box that names no limit has one: the quota, as it is below 1 GiB.
+        assert "quota of memory" in quota_of(other, "CreateVm")
+        other.get("CreateVm", config={"memory_bytes": 200 << 20})
+        assert "quota of boxes" in quota_of(other, "CreateVm", config={"memory_bytes": 1 << 20})
+        assert "quota of boxes" in quota_of(other, "ForkVm", source_vm_id=box)
+        assert "quota of memory" in quota_of(other, "ResizeVm", vm_id=box, memory_bytes=600 << 20)
+        stub = other.channel.stream_stream(
+            f"/{SERVICE.full_name}/Exec", request_serializer=api.ExecChunk.SerializeToString,
+            response_deserializer=api.ExecChunk.FromString)
+        begun = stub(iter([api.ExecChunk(vm_id=box, command="echo x; sleep 60")]),
+                     metadata=other.metadata)
+        assert next(begun).data == b"x\n"
+        assert "quota of execs is used up: 1" in quota_of(other, "Exec", vm_id=box, command="true")
+        begun.cancel()
+        # The slot is given back when the server has seen that the call is gone.
+        for _ in range(200):
+            if other.code(SERVICE.methods_by_name["Exec"],
+                          api.ExecChunk(vm_id=box, command="true"))[0] == grpc.StatusCode.OK:
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("the command still counts")
+        user_set("--boxes", "none", "--memory", "none", "--execs", "none")
+        # What the host does not have, no quota gives.
+        much = {"config": {"memory_bytes": 1 << 50}}
+        assert "memory of the host" in quota_of(other, "CreateVm", **much)
+    finally:
+        user_set("--boxes", "none", "--memory", "none", "--execs", "none")
         for left in other.get("ListVms").vms:
             other.get("DestroyVm", vm_id=left.vm_id)
 

@@ -224,3 +224,38 @@ def test_a_tree_is_copied_in_the_machine(client, machine):
         files.copy(machine.id, "/srv/missing", "/srv/more")
     with pytest.raises(boxd.ConflictError, match="cp"):
         files.copy(machine.id, "/srv/tree", "/srv/no/such/folder")
+
+
+def test_a_machine_is_resized_and_restarted_for_it(client, machine):
+    made = client.machines.resize(machine.id, vcpu=1, memory="256M")
+    assert (made.vcpu, made.memory_bytes, made.rebooted) == (1, 256 << 20, True)
+    told = client.machines.get(machine.id)
+    assert told.status == "running"
+    assert (told.resources.vcpu, told.resources.memory_bytes) == (1, 256 << 20)
+    client.machines.pause(machine.id)
+    with pytest.raises(boxd.ConflictError):
+        client.machines.resize(machine.id, vcpu=2)
+    client.machines.stop(machine.id)
+    assert client.machines.resize(machine.id, memory="128M").rebooted is False
+    client.machines.start(machine.id)
+    # More than the box may have, all of it touched.
+    eats = "head -c 200000000 /dev/zero | tail -c 200000000 | wc -c"
+    try:
+        assert "200000000" not in client.machines.exec(machine.id, ["sh", "-c", eats]).stdout
+    except boxd.BoxdError:
+        # The whole box may end, and with it the call.
+        pass
+
+
+def test_networks_and_egress_of_a_stopped_machine(client, machine):
+    with pytest.raises(boxd.ConflictError, match="not stopped"):
+        client.machines.set_egress_allow(machine.id, ["192.0.2.1"])
+    client.machines.stop(machine.id)
+    assert client.machines.set_egress_allow(machine.id, ["192.0.2.1"]) == ["192.0.2.1"]
+    assert client.machines.get(machine.id).egress_allow == ["192.0.2.1"]
+    client.machines.start(machine.id)
+    assert client.machines.exec(machine.id, ["true"]).exit_code == 0
+    with pytest.raises(boxd.NotFoundError):
+        client.machines.set_networks(machine.id, ["not-there"])
+    client.machines.stop(machine.id)
+    assert client.machines.set_egress_allow(machine.id, []) == []

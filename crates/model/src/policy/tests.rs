@@ -27,7 +27,8 @@ fn events_of(request: Request) -> &'static [Event] {
         | Request::Restore
         | Request::Use
         | Request::Rename
-        | Request::Label => &[],
+        | Request::Label
+        | Request::Change => &[],
     }
 }
 

@@ -1,0 +1,128 @@
+//! Changing what a box is like that is there: its limits and its network.
+//!
+//! Engines take such a change at the next start. A box that runs is either restarted for it, or the
+//! change is refused until the box is stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use boxherd_model::{
+    Address, BoxSpec, BoxState, BoxStatus, ByteSize, CpuLimit, EgressRule, Holdings, NetworkName,
+    NetworkSpec, Request,
+};
+use boxherd_store::{OperationKind, Outcome};
+
+use crate::create::check_needs;
+use crate::herd::{decide, status};
+use crate::lookup::engine_error;
+use crate::{Herd, HerdError};
+
+impl Herd {
+    /// Gives a box other limits; `None` leaves one as it is. A box that runs is restarted. Says
+    /// whether it was.
+    pub async fn resize(
+        &self,
+        address: &Address,
+        cpus: Option<CpuLimit>,
+        memory: Option<ByteSize>,
+        grace: Duration,
+    ) -> Result<(BoxStatus, bool), HerdError> {
+        let change = |spec: &mut BoxSpec| {
+            spec.limits.cpus = cpus.or(spec.limits.cpus);
+            spec.limits.memory = memory.or(spec.limits.memory);
+            Ok(())
+        };
+        self.reshape(address, Some(grace), change).await
+    }
+
+    /// Sets what a stopped box may reach outside; everything when `None`.
+    pub async fn set_egress(
+        &self,
+        address: &Address,
+        rules: Option<Vec<EgressRule>>,
+    ) -> Result<BoxStatus, HerdError> {
+        let change = |spec: &mut BoxSpec| match &mut spec.network {
+            NetworkSpec::Bridge { egress, .. } => {
+                *egress = rules;
+                Ok(())
+            }
+            NetworkSpec::None => Err(no_network()),
+        };
+        self.reshape(address, None, change).await.map(|(status, _)| status)
+    }
+
+    /// Puts a stopped box into another network of its owner.
+    pub async fn set_network(
+        &self,
+        address: &Address,
+        to: &NetworkName,
+    ) -> Result<BoxStatus, HerdError> {
+        let record = self.find(address).await?;
+        let to = self.engine_network(self.engine_of(&record)?, to).await?;
+        let change = |spec: &mut BoxSpec| match &mut spec.network {
+            NetworkSpec::Bridge { name, .. } => {
+                *name = to;
+                Ok(())
+            }
+            NetworkSpec::None => Err(no_network()),
+        };
+        self.reshape(address, None, change).await.map(|(status, _)| status)
+    }
+
+    /// Changes the spec of a box. With `restart`, one that runs is restarted with that grace. Says
+    /// whether it was.
+    async fn reshape(
+        &self,
+        address: &Address,
+        restart: Option<Duration>,
+        change: impl FnOnce(&mut BoxSpec) -> Result<(), HerdError> + Send,
+    ) -> Result<(BoxStatus, bool), HerdError> {
+        let record = self.find(address).await?;
+        let _held = self.lock(&record).await?;
+        let mut record = self.find(address).await?;
+        self.look(&mut record).await?;
+        let engine = Arc::clone(self.engine_of(&record)?);
+        let old = record.spec.clone();
+        change(&mut record.spec)?;
+        if record.spec == old {
+            return Ok((status(record), false));
+        }
+        check_needs(&engine, &record.spec)?;
+        let grace = restart.filter(|_| record.state == BoxState::Running);
+        if grace.is_none() {
+            decide(&record, Request::Change)?;
+        }
+        let before = Holdings::of(&old, record.state);
+        let after = Holdings::of(&record.spec, record.state);
+        let more = after.memory.saturating_sub(before.memory);
+        let more = Holdings { memory: more, ..Holdings::default() };
+        let admitted = self.admit(&engine, self.quota().await?, more).await?;
+        let begun = self.begin(OperationKind::Change, vec![record.id], None, &[]).await?;
+        match engine.reshape(record.id, &record.spec).await {
+            Ok(()) => {
+                begun.reached("made");
+                self.end(begun, Outcome::Done, std::slice::from_ref(&record), &[]).await?;
+            }
+            Err(source) => {
+                record.spec = old;
+                let error = engine_error("change", &record, source);
+                self.end(begun, Outcome::Failed, &[record], &[]).await?;
+                return Err(error);
+            }
+        }
+        // It is in the store, and counts.
+        drop(admitted);
+        match grace {
+            None => Ok((status(record), false)),
+            Some(grace) => {
+                let done = self.change_held(record, Request::Restart, false, grace).await?;
+                Ok((done, true))
+            }
+        }
+    }
+}
+
+fn no_network() -> HerdError {
+    let reason = "the box was made without a network".to_owned();
+    HerdError::Invalid { field: "network", reason }
+}
