@@ -40,8 +40,10 @@ pub(crate) async fn list(
     let selectors: Vec<Selector> =
         selectors.collect::<Result<_, _>>().map_err(|error| invalid("label_selector", error))?;
     let boxes = desk.herd.list().await?.boxes;
+    let saved = desk.herd.copies_saved().await?;
     let chosen = boxes
         .iter()
+        .filter(|status| !saved.contains(&status.id))
         .filter(|status| translate::state(status.state) != "destroyed")
         .filter(|status| selectors.iter().all(|selector| selector.selects(&status.spec.labels)));
     let mut vms = Vec::new();

@@ -7,7 +7,7 @@ use boxherd_herd::HerdError;
 use boxherd_model::SnapshotName;
 
 use crate::desk::Desk;
-use crate::translate::{invalid, seconds};
+use crate::translate::invalid;
 
 type Answer<T> = Result<T, HerdError>;
 
@@ -43,7 +43,8 @@ pub(crate) async fn list(
         checkpoint_id: taken.id.to_string(),
         name: taken.name.to_string(),
         status: READY.to_owned(),
-        created_at: seconds(taken.created),
+        // In milliseconds, other than those of boxes and keys.
+        created_at: taken.created.millis(),
         available: true,
         ..api::CheckpointInfo::default()
     });

@@ -16,6 +16,7 @@ mod files;
 mod logs;
 mod service;
 mod shape;
+mod snapshots;
 mod status;
 mod templates;
 mod timers;

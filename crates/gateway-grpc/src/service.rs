@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
-    Config, accounts, boxes, checkpoints, exec, files, logs, shape, templates, timers, variables,
+    Config, accounts, boxes, checkpoints, exec, files, logs, shape, snapshots, templates, timers,
+    variables,
 };
 
 /// The API.
@@ -192,6 +193,18 @@ methods! {
     restore_checkpoint(RestoreCheckpointRequest) -> RestoreCheckpointResponse =
         Audited "snapshot.restore" (asked: format!("{}: {}", asked.vm, asked.name)),
         checkpoints::restore;
+
+    create_snapshot(CreateSnapshotRequest) -> CreateSnapshotResponse =
+        Audited "save" (asked: format!("{}: {}", asked.vm, asked.name)), snapshots::save;
+    list_snapshots(ListSnapshotsRequest) -> ListSnapshotsResponse =
+        Plain "save.ls" (_asked: ""), snapshots::list;
+    get_snapshot(GetSnapshotRequest) -> GetSnapshotResponse =
+        Plain "save.show" (asked: asked.name), snapshots::get;
+    delete_snapshot(DeleteSnapshotRequest) -> DeleteSnapshotResponse =
+        Audited "save.rm" (asked: asked.name), snapshots::remove;
+    create_vm_from_snapshot(CreateVmFromSnapshotRequest) -> CreateVmResponse =
+        Audited "create" (asked: format!("{} of {}", asked.name, asked.snapshot)),
+        snapshots::create_box;
 
     create_template(CreateTemplateRequest) -> CreateTemplateResponse =
         Audited "template.create" (asked: asked.name), templates::make;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use boxherd_engine::{Child, Engine};
 use boxherd_model::policy::Event;
 use boxherd_model::{
-    Address, BoxName, BoxState, BoxStatus, Capability, Holdings, Request, StopReason,
+    Address, BoxName, BoxSpec, BoxState, BoxStatus, Capability, Holdings, Request, StopReason,
 };
 use boxherd_store::{BoxRecord, OperationKind, Outcome};
 use futures_util::future::join_all;
@@ -23,10 +23,32 @@ pub struct Fork {
     pub live: bool,
 }
 
+/// What becomes of copies that are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// They run if the source has processes.
+    AsSource,
+    /// They run.
+    Runs,
+    /// They do not.
+    Stopped,
+}
+
 impl Herd {
     /// Copies a box. The copies run when this returns if the source has processes, and are stopped
     /// if it has none. All of them are made, or none is left.
     pub async fn fork(&self, address: &Address, fork: Fork) -> Result<Vec<BoxStatus>, HerdError> {
+        self.fork_as(address, fork, After::AsSource, |_| {}).await
+    }
+
+    /// The same, with what becomes of the copies and what else is different about them.
+    pub(crate) async fn fork_as(
+        &self,
+        address: &Address,
+        fork: Fork,
+        after: After,
+        dress: impl Fn(&mut BoxSpec) + Send,
+    ) -> Result<Vec<BoxStatus>, HerdError> {
         let record = self.find(address).await?;
         let _held = self.lock(&record).await?;
         let mut source = self.find(address).await?;
@@ -37,8 +59,14 @@ impl Herd {
         if !engine.capabilities().has(needed) || fork.live {
             return Err(engine_error("fork", &source, engine.unsupported("fork", needed)));
         }
-        let mut copies = self.records_of_copies(&engine, &source, fork.names)?;
-        let more = copies.iter().map(|copy| Holdings::of(&copy.spec, source.state));
+        let mut copies = self.records_of_copies(&engine, &source, fork.names, dress)?;
+        let runs = match after {
+            After::AsSource => source.state != BoxState::Stopped,
+            After::Runs => true,
+            After::Stopped => false,
+        };
+        let to_be = if runs { BoxState::Running } else { BoxState::Stopped };
+        let more = copies.iter().map(|copy| Holdings::of(&copy.spec, to_be));
         let more = more.fold(Holdings::default(), Holdings::and);
         let admitted = self.admit(&engine, self.quota().await?, more).await?;
         let ids: Vec<_> = copies.iter().map(|copy| copy.id).collect();
@@ -51,7 +79,7 @@ impl Herd {
         let made = async {
             self.copy(&engine, &source, &mut copies).await?;
             begun.reached("made");
-            if source.state != BoxState::Stopped {
+            if runs {
                 self.boot_all(&engine, &mut copies).await?;
             }
             begun.reached("started");
@@ -77,12 +105,14 @@ impl Herd {
         engine: &Arc<dyn Engine>,
         source: &BoxRecord,
         names: Vec<BoxName>,
+        dress: impl Fn(&mut BoxSpec),
     ) -> Result<Vec<BoxRecord>, HerdError> {
         let copy = |name| {
             let mut spec = source.spec.clone();
             spec.name = name;
             // A copy outlives whoever asked for it.
             spec.ephemeral = false;
+            dress(&mut spec);
             self.new_record(engine, spec)
         };
         names.into_iter().map(copy).collect()

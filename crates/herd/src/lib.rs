@@ -32,6 +32,7 @@ mod reconcile;
 mod recover;
 mod rename;
 mod reshape;
+mod saved;
 mod snapshots;
 mod templates;
 #[cfg(test)]
@@ -53,5 +54,6 @@ pub use journal::STEPS;
 pub use lookup::Listing;
 pub use networks::Network;
 pub use reconcile::Repairs;
+pub use saved::Saved;
 pub use templates::Template;
 pub use variables::{Scope, Variable, Worth};

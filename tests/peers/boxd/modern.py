@@ -182,7 +182,9 @@ def test_checkpoints_are_kept_and_gone_back_to(client, machine):
     client.machines.exec(machine.id, ["sh", "-c", "echo before > /srv/note"])
     assert checkpoints.create(machine.id, "before").name == "before"
     client.machines.exec(machine.id, ["sh", "-c", "echo after > /srv/note"])
-    assert [kept.name for kept in checkpoints.list(machine.id)] == ["before"]
+    (kept,) = checkpoints.list(machine.id)
+    assert (kept.name, kept.available) == ("before", True)
+    assert abs(kept.created_at.timestamp() - time.time()) < 60
     with pytest.raises(boxd.ConflictError):
         checkpoints.create(machine.id, "before")
     checkpoints.restore(machine.id, "before")
@@ -259,3 +261,28 @@ def test_networks_and_egress_of_a_stopped_machine(client, machine):
         client.machines.set_networks(machine.id, ["not-there"])
     client.machines.stop(machine.id)
     assert client.machines.set_egress_allow(machine.id, []) == []
+
+
+def test_machines_are_made_from_snapshots(client):
+    source = client.machines.create("peer-saved")
+    made = None
+    try:
+        client.machines.exec(source.id, ["sh", "-c", "echo saved > /srv/note"])
+        assert client.snapshots.create(source.id, "peer-base").version == 1
+        assert client.snapshots.create(source.id, "peer-base").version == 2
+        assert [one.name for one in client.snapshots.list()] == ["peer-base"]
+        saved = client.snapshots.get("peer-base")
+        assert saved.version == 2
+        assert abs(saved.created_at.timestamp() - time.time()) < 60
+        client.machines.delete(source.id)
+        assert "peer-saved" not in [one.name for one in client.machines.list()]
+        made = client.machines.create("peer-of-snapshot", from_snapshot="peer-base")
+        assert client.machines.exec(made.id, ["cat", "/srv/note"]).stdout == "saved\n"
+        before = len(client.machines.list())
+        client.snapshots.delete("peer-base")
+        assert len(client.machines.list()) == before
+        with pytest.raises(boxd.NotFoundError):
+            client.snapshots.get("peer-base")
+    finally:
+        if made:
+            client.machines.delete(made.id)

@@ -146,3 +146,46 @@ async fn a_public_key_is_linked_once() {
     assert_eq!(bob.link_public_key(KEY, "").await.unwrap_err().code(), "taken");
     assert_eq!(herd.link_public_key(KEY, "").await.unwrap_err().code(), "denied");
 }
+
+#[tokio::test]
+async fn a_saved_box_outlives_its_source_and_is_no_box() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let (alice, bob) = (user(&herd, "alice").await, user(&herd, "bob").await);
+    let mut wanted = spec("web");
+    wanted.restart = RestartPolicy::Always;
+    wanted.timers.delete_after = Some(3600);
+    alice.create(wanted.into()).await.unwrap();
+    said(&alice, "web", "echo first > note").await;
+    let base: SnapshotName = "base".parse().unwrap();
+    assert_eq!(bob.save(&at("web"), &base).await.unwrap_err().code(), "no-such-box");
+    assert_eq!(alice.save(&at("web"), &base).await.unwrap().version, 1);
+    said(&alice, "web", "echo second > note").await;
+    let saved = alice.save(&at("web"), &base).await.unwrap();
+    assert_eq!(saved.version, 2);
+    assert_eq!(
+        (saved.copy.state, saved.copy.spec.restart),
+        (BoxState::Stopped, RestartPolicy::Never)
+    );
+    assert_eq!(saved.copy.spec.timers, Default::default(), "it does not go by itself");
+    assert_eq!(alice.saved().await.unwrap().len(), 1);
+    assert_eq!(alice.list().await.unwrap().boxes.len(), 2, "the first version is gone");
+    assert!(alice.copies_saved().await.unwrap().contains(&saved.copy.id));
+    alice.delete(&at("web")).await.unwrap();
+
+    let made = alice.create_from_saved("base", "again".parse().unwrap()).await.unwrap();
+    assert_eq!((made.state, made.spec.restart), (BoxState::Running, RestartPolicy::Always));
+    assert_eq!(said(&alice, "again", "cat note").await, "second\n");
+    for text in ["base", &saved.id.to_string()] {
+        assert_eq!(alice.saved_as(text).await.unwrap().id, saved.id);
+        assert_eq!(bob.saved_as(text).await.unwrap_err().code(), "no-such");
+        assert_eq!(bob.remove_saved(text).await.unwrap_err().code(), "no-such");
+        let theirs = bob.create_from_saved(text, "theirs".parse().unwrap()).await;
+        assert_eq!(theirs.unwrap_err().code(), "no-such");
+    }
+    alice.remove_saved("base").await.unwrap();
+    assert_eq!(alice.remove_saved("base").await.unwrap_err().code(), "no-such");
+    assert_eq!(alice.list().await.unwrap().boxes.len(), 1);
+    assert_eq!(said(&alice, "again", "cat note").await, "second\n");
+    agree(&herd, &lab).await;
+}
