@@ -138,7 +138,7 @@ async fn a_full_disk_is_named_and_nothing_is_lost() {
     }
     let full = full.expect("a thousand boxes do not fit into four pages");
     assert_eq!(full.code(), "store-full", "{full:?}");
-    assert_eq!(full.hint(), Some("free space where the database keeps its files"));
+    assert!(full.hint().is_some_and(|hint| hint.starts_with("free space")), "{full}");
     assert_eq!(store.boxes().await.unwrap().len(), made.len(), "what was written is there");
 
     store.database.set_pragma("max_page_count", pages + 1000);
