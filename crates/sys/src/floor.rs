@@ -3,7 +3,7 @@
 //! One `clone` into the namespaces that a box has, an overlay as its root with the filesystems of
 //! the kernel that a box has mounted, `pivot_root`, and `true` in it; if asked for, a pair of network
 //! devices with an address, and control groups. There is no disk of its own, no filter, nothing that
-//! is hidden, and no agent. The child borrows the parent's memory until it executes, as in
+//! is hidden, and no agent; and nothing of its root has to reach the disk. The child borrows the parent's memory until it executes, as in
 //! [`crate::spawn`], so that nothing is copied: no real engine can be faster than this on the same
 //! kernel.
 
@@ -31,6 +31,8 @@ pub struct Floor {
     program: CString,
     namespaces: c_int,
     groups: Vec<PathBuf>,
+    /// What the overlay leaves, with which it cannot be mounted again.
+    mark: PathBuf,
 }
 
 /// What of a box the floor has besides its root.
@@ -96,8 +98,10 @@ impl Floor {
         prepare(folder)?;
         let part = |name: &str| folder.join(name).display().to_string();
         let parts = ["lower", "upper", "work"].map(part);
-        let layers =
-            format!("userxattr,lowerdir={},upperdir={},workdir={}", parts[0], parts[1], parts[2]);
+        let layers = format!(
+            "userxattr,volatile,lowerdir={},upperdir={},workdir={}",
+            parts[0], parts[1], parts[2]
+        );
         let hidden = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
         let mut steps = vec![
             write("/proc/self/setgroups", "deny")?,
@@ -129,10 +133,11 @@ impl Floor {
         if network {
             namespaces |= libc::CLONE_NEWNET;
         }
-        Ok(Self { steps, program: text("/usr/bin/true")?, namespaces, groups })
+        let mark = folder.join("work/work/incompat");
+        Ok(Self { steps, program: text("/usr/bin/true")?, namespaces, groups, mark })
     }
 
-    /// Runs the program once and waits for its end. Its groups stay.
+    /// Runs the program once and waits for its end. [`clear`](Self::clear) comes before the next run.
     pub fn run(&self) -> Result<(), FloorError> {
         let failed = |step: &str, source| FloorError { step: step.to_owned(), source };
         let tasks = self.groups.iter().map(|group| make_group(group));
@@ -162,7 +167,8 @@ impl Floor {
 impl Floor {
     /// Removes what a run has left.
     pub fn clear(&self) -> io::Result<()> {
-        self.groups.iter().try_for_each(|group| match fs::remove_dir(group) {
+        let groups = self.groups.iter().map(fs::remove_dir);
+        groups.chain([fs::remove_dir_all(&self.mark)]).try_for_each(|removed| match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         })
@@ -308,7 +314,11 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let extent = Extent { network: true, port: true, groups: Vec::new() };
-        Floor::new(folder.path(), extent).unwrap().run().unwrap();
+        let floor = Floor::new(folder.path(), extent).unwrap();
+        for _ in 0..2 {
+            floor.run().unwrap();
+            floor.clear().unwrap();
+        }
     }
 
     #[test]
