@@ -1,6 +1,6 @@
 //! Starting a box: the half that needs no privilege but the data folder's.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,13 +19,17 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use crate::cgroup::Joins;
 use crate::core::Core;
-use crate::create::CONSOLE;
+use crate::create::{CONSOLE, WORK};
 use crate::data::{BoxFolder, SOCKET};
 use crate::error::{at, helper, network};
 use crate::helper::wire::{Root, Start, StartFds};
 use crate::identity;
 use crate::record::{self, BoxRecord};
 use crate::root::skeleton;
+
+/// Where the overlay filesystem marks its work folder, in the kernel's documentation of overlayfs,
+/// "Volatile mount".
+const PASSING_MARK: &str = "work/incompat";
 
 /// How long the agent may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,7 +98,19 @@ impl Core {
         for path in [folder.ended(), folder.runtime(), folder.socket(), folder.exit()] {
             record::remove(&path).map_err(at("forget the box's last run"))?;
         }
-        Ok(())
+        self.forget_passing_mount(id).map_err(at("forget the box's last mount"))
+    }
+
+    /// An overlay that did not have to reach the disk leaves a mark, with which the kernel mounts
+    /// its folders no more. Copies have it too. Only the host can reach it.
+    fn forget_passing_mount(&self, id: BoxId) -> io::Result<()> {
+        let layer = self.pool.layer(id);
+        // Boxes of an ordinary user are not mounted so, and their work folder is closed to the user.
+        let Some(layer) = layer.filter(|_| self.uids.is_some()) else { return Ok(()) };
+        match fs::remove_dir_all(layer.path.join(WORK).join(PASSING_MARK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     fn groups(&self, id: BoxId, record: &BoxRecord) -> Result<Joins, EngineError> {
@@ -155,6 +171,8 @@ impl Core {
     /// What the box mounts, and what its agent is told.
     fn root(&self, record: &BoxRecord) -> Result<(Root, AgentConfig), EngineError> {
         let spec = &record.spec;
+        // What such a mount leaves in its work folder, an ordinary user could not take away.
+        let passing = spec.ephemeral && self.uids.is_some();
         let mut config = AgentConfig {
             cmd: spec.cmd.clone(),
             workdir: spec.workdir.clone(),
@@ -172,7 +190,7 @@ impl Core {
                 .iter()
                 .filter(|(path, optional)| !optional || std::path::Path::new(path).exists());
             let binds = present.map(|(path, _)| (*path).to_owned()).collect();
-            return Ok((Root { layers: vec![self.data.skeleton()], binds }, config));
+            return Ok((Root { passing, layers: vec![self.data.skeleton()], binds }, config));
         }
         let digest = record.image.as_deref().unwrap_or_default();
         let rootfs = self.images.rootfs(digest).map_err(crate::images::refused)?;
@@ -186,7 +204,7 @@ impl Core {
         let of_image = rootfs.config.env.iter().map(|(name, value)| (name, value));
         let of_image = of_image.filter(|(name, _)| !spec.env.contains_key(*name));
         config.env = of_image.chain(&spec.env).map(env).collect();
-        Ok((Root { layers: rootfs.layers, binds: Vec::new() }, config))
+        Ok((Root { passing, layers: rootfs.layers, binds: Vec::new() }, config))
     }
 
     fn descriptors(

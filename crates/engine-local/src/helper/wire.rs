@@ -88,6 +88,9 @@ pub(crate) struct Start {
 /// What is mounted as `/`: an overlay.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Root {
+    /// Whether nobody asks for the writable layer after the box is gone, so that nothing of it has
+    /// to reach the disk.
+    pub(crate) passing: bool,
     /// The folders below the writable one, topmost first.
     pub(crate) layers: Vec<std::path::PathBuf>,
     /// Paths of the host bound into it, read-only.
