@@ -7,7 +7,7 @@ const OF_ROOT: &[(&str, &str)] = &[
     ("unshare -Ur id -u", "0"),
     ("unshare --net --uts --ipc --cgroup echo fine", "fine"),
     ("mount -t tmpfs none /mnt && echo x > /mnt/file && stat -f -c %T /mnt", "tmpfs"),
-    ("unshare -Urmpf sh -c 'mount -t proc proc /proc && readlink /proc/self'", "2"),
+    ("unshare -Urmpf sh -c 'mount -t proc proc /proc && cat /proc/1/comm'", "sh"),
     ("unshare -Urm sh -c 'mount -t tmpfs none /srv && stat -f -c %T /srv'", "tmpfs"),
     ("unshare -Urm sh -c 'mount --rbind /etc /srv && ls /srv/hostname'", "/srv/hostname"),
 ];
