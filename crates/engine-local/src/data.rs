@@ -126,6 +126,16 @@ impl BoxFolder {
         self.path.join("identity")
     }
 
+    /// Where the memory of a box with a kernel of its own is saved.
+    pub(crate) fn memory(&self) -> PathBuf {
+        self.path.join("memory")
+    }
+
+    /// Where its warden takes orders.
+    pub(crate) fn orders(&self) -> PathBuf {
+        self.path.join(ORDERS)
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.path.join(SOCKET)
     }
@@ -133,6 +143,9 @@ impl BoxFolder {
 
 /// The agent's listener in a box's folder.
 pub(crate) const SOCKET: &str = "link.sock";
+
+/// The listener of a box's warden, likewise.
+pub(crate) const ORDERS: &str = "orders.sock";
 
 /// The id of the installation, made once, by whoever is first.
 fn installation(root: &Path) -> io::Result<String> {

@@ -25,6 +25,7 @@ mod link;
 mod process;
 mod record;
 mod root;
+mod sandbox;
 mod standstill;
 mod start;
 mod steps;

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use boxherd_engine::{EngineError, TruthState, fault};
-use boxherd_model::{BoxId, BoxName, Capability};
+use boxherd_model::{BoxId, BoxName, Capability, Isolation};
 use boxherd_net::netd::NetdCommand;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -15,6 +16,7 @@ use crate::core::Core;
 use crate::data::BoxFolder;
 use crate::error::{at, helper, network, storage};
 use crate::record::{self, BoxRecord, Ended};
+use crate::sandbox::{Renewal, forget_memory};
 
 /// How long the kernel may take to end processes that were killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +29,7 @@ impl Core {
         let folder = self.folder(id);
         drop(self.warm.take(id));
         if self.pidfd(&folder).map_err(at("look for the box's processes"))?.is_none() {
+            forget_memory(&folder).map_err(at("give the saved memory up"))?;
             return Ok(false);
         }
         record::write(&folder.ended(), &Ended {}).map_err(at("note that the box is stopped"))?;
@@ -97,7 +100,12 @@ impl Core {
         }
     }
 
-    pub(crate) fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
+    /// What has to be told to the box itself comes back.
+    pub(crate) fn rename(
+        &self,
+        id: BoxId,
+        name: &BoxName,
+    ) -> Result<Option<Renewal>, EngineError> {
         let mut record = self.record(id)?;
         record.spec.name = name.clone();
         let folder = self.folder(id);
@@ -105,11 +113,13 @@ impl Core {
         fault::point("rename.written");
         self.networks.rename(id, name).map_err(network)?;
         match self.pidfd(&folder).map_err(at("look for the box's processes"))? {
-            Some(pidfd) => {
-                use std::os::fd::AsFd as _;
-                self.helper.rename(pidfd.as_fd(), name.as_str()).map_err(helper)
+            Some(_) if record.spec.isolation == Isolation::Gvisor => {
+                self.renewal(id, &record).map(Some)
             }
-            None => Ok(()),
+            Some(pidfd) => {
+                self.helper.rename(pidfd.as_fd(), name.as_str()).map_err(helper).map(|()| None)
+            }
+            None => Ok(None),
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) fn all() -> [Check; 3] {
 }
 
 /// Where a program is. The search path of an ordinary user lacks half of these.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     const FOLDERS: [&str; 6] =
         ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
