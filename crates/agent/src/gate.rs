@@ -1,29 +1,19 @@
-//! Links of an agent in a box whose memory can be saved: they are handed in through a gate, and all
-//! of them are let go of before the memory is saved, because no descriptor of the host's comes back
-//! with it.
+//! Links of an agent in a box whose memory can be saved: it makes them itself when it is told to at
+//! its gate, and lets go of all of them before the memory is saved, because no descriptor of the
+//! host's comes back with it.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdStream;
+use std::io::{self, IoSlice};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use boxherd_link::agent_config::{CONNECTION, PARK};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::Agent;
-
-/// What came through the gate.
-enum Word {
-    Link(UnixStream),
-    Park,
-}
 
 /// Where links come from.
 #[derive(Debug)]
@@ -41,20 +31,22 @@ impl<'a> Gate<'a> {
     /// Serves what comes through the gate until the agent is told to stop, or the gate is gone.
     pub(crate) async fn serve(&mut self, agent: &Agent) -> io::Result<()> {
         loop {
-            let gate = UnixStream::connect(self.path).await?;
+            let mut gate = UnixStream::connect(self.path).await?;
             let (held, mut all_closed) = mpsc::channel::<()>(1);
             loop {
                 let word = tokio::select! {
                     () = agent.stopped() => return Ok(()),
-                    word = hear(&gate) => word?,
+                    word = gate.read_u8() => word?,
                 };
                 match word {
-                    Word::Link(stream) => {
+                    CONNECTION => {
+                        let stream = UnixStream::connect(self.path).await?;
                         let held = Held { stream, _until_closed: held.clone() };
                         let agent = agent.clone();
                         tokio::spawn(async move { agent.serve(held).await });
                     }
-                    Word::Park => break,
+                    PARK => break,
+                    _ => return Err(io::Error::other("what came through the gate makes no sense")),
                 }
             }
             agent.let_go_of_links();
@@ -65,37 +57,6 @@ impl<'a> Gate<'a> {
             drop(gate);
             self.again.recv().await;
         }
-    }
-}
-
-/// The next word, and the descriptor that belongs to it.
-async fn hear(gate: &UnixStream) -> io::Result<Word> {
-    let (word, fd) = gate.async_io(Interest::READABLE, || receive(gate)).await?;
-    match (word, fd) {
-        (CONNECTION, Some(fd)) => {
-            let stream = StdStream::from(fd);
-            stream.set_nonblocking(true)?;
-            Ok(Word::Link(UnixStream::from_std(stream)?))
-        }
-        (PARK, None) => Ok(Word::Park),
-        _ => Err(io::Error::other("what came through the gate makes no sense")),
-    }
-}
-
-fn receive(gate: &UnixStream) -> io::Result<(u8, Option<OwnedFd>)> {
-    let mut word = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [IoSliceMut::new(&mut word)];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let received = recvmsg(gate, &mut slices, &mut control, flags)?;
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
-        _ => None,
-    });
-    match received.bytes {
-        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the gate is gone")),
-        _ => Ok((word[0], fd)),
     }
 }
 

@@ -47,7 +47,7 @@ fn uids(core: &Core) -> Result<(), String> {
 
 fn gvisor(core: &Core) -> Result<(), String> {
     match core.uids {
-        Some(_) => sandbox::runsc().map(drop),
+        Some(_) => sandbox::is_here().map(drop),
         None => Err("boxes with gVisor are root's to make".to_owned()),
     }
 }

@@ -13,6 +13,7 @@ use crate::capabilities;
 use crate::core::Core;
 use crate::error::{at, storage};
 use crate::record::{self, BoxRecord};
+use crate::sandbox;
 
 impl Core {
     pub(crate) fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
@@ -73,6 +74,12 @@ impl Core {
             if let Err(reason) = capabilities::look(self, capability) {
                 return Err(Unsupported { op, capability, reason }.into());
             }
+        }
+        if spec.isolation == Isolation::Gvisor {
+            // Its version, which takes too long to ask on behalf of others.
+            let refused =
+                |reason| Unsupported { op: "isolation", capability: Capability::Gvisor, reason };
+            sandbox::runsc().map_err(refused)?;
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ use crate::error::{at, storage};
 use crate::helper::Helper;
 use crate::sandbox::{self, Renewal};
 
+type Copy = fn(&Core, BoxId, &[Child]) -> Result<Vec<Made>, EngineError>;
+
 /// How much longer than the grace an agent may take to end.
 const AGENT_SLACK: Duration = Duration::from_secs(2);
 
@@ -111,11 +113,12 @@ impl LocalEngine {
         done.map_err(|error| EngineError::refused("run the engine's work", error))?
     }
 
+    /// Either kind of fork.
     async fn copy(
         &self,
         source: BoxId,
         children: &[Child],
-        copy: fn(&Core, BoxId, &[Child]) -> Result<Vec<Made>, EngineError>,
+        copy: Copy,
     ) -> Result<Vec<Made>, EngineError> {
         let children = children.to_vec();
         self.alone(source, move |core| {

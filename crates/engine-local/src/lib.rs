@@ -18,6 +18,7 @@ mod create;
 mod data;
 mod engine;
 mod error;
+mod handed;
 mod helper;
 mod identity;
 mod images;

@@ -14,6 +14,7 @@ use boxherd_link::agent_config::ConfigFile;
 use boxherd_link::{Link, LinkError, ReadRange, Refresh, WriteOptions};
 use boxherd_model::{BoxId, Capability, Isolation, Timings};
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::data::{BoxFolder, ORDERS};
@@ -35,18 +36,43 @@ pub(crate) struct Renewal {
     files: Vec<ConfigFile>,
 }
 
-/// gVisor's program, if it is here and of use.
+/// Whether there is a gVisor, which is asked for its version only when it is used: that takes as long
+/// as a few boxes.
+pub(crate) fn is_here() -> Result<PathBuf, String> {
+    crate::checks::find("runsc").ok_or_else(|| {
+        "`runsc`, which is gVisor, is not installed; Debian has it in backports".to_owned()
+    })
+}
+
+/// gVisor's program, if it is here and of use. Asked once.
 pub(crate) fn runsc() -> Result<PathBuf, String> {
-    const FIX: &str = "Debian has a newer one in backports";
-    let program = crate::checks::find("runsc").ok_or("`runsc`, which is gVisor, is not installed")?;
-    let output = Command::new(&program).arg("--version").output();
+    static ASKED: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut asked = ASKED.lock();
+    if let Some(program) = &*asked {
+        return Ok(program.clone());
+    }
+    let program = is_here()?;
+    judge(&version(&program)?)?;
+    *asked = Some(program.clone());
+    Ok(program)
+}
+
+/// What gVisor says it is.
+pub(crate) fn version(program: &Path) -> Result<String, String> {
+    let output = Command::new(program).arg("--version").output();
     let output = output.map_err(|error| format!("`runsc --version` failed: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let first = said.lines().next().unwrap_or_default().trim();
-    match released(first) {
-        Some(date) if date >= OLDEST => Ok(program),
-        Some(_) => Err(format!("`{first}` is older than {OLDEST}; {FIX}")),
-        None => Err(format!("`runsc --version` said `{first}`, which names no version")),
+    Ok(said.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// Whether a version is of use, or why not. Pure.
+pub(crate) fn judge(version: &str) -> Result<(), String> {
+    match released(version) {
+        Some(date) if date >= OLDEST => Ok(()),
+        Some(_) => {
+            Err(format!("`{version}` is older than {OLDEST}; Debian has a newer one in backports"))
+        }
+        None => Err(format!("`runsc --version` said `{version}`, which names no version")),
     }
 }
 
@@ -77,8 +103,16 @@ impl Core {
         if !restore {
             forget_memory(folder).map_err(at("forget what is left of saved memory"))?;
             DirBuilder::new().mode(0o700).create(&memory).map_err(at("make a place for memory"))?;
+            self.give_agent(folder).map_err(at("write the agent"))?;
         }
         Ok(Some(Sandbox { runsc, memory, restore }))
+    }
+
+    fn give_agent(&self, folder: &BoxFolder) -> io::Result<()> {
+        let agent =
+            self.data.readable_agent(boxherd_agent_blob::AGENT, boxherd_agent_blob::SHA256)?;
+        crate::record::remove(&folder.agent())?;
+        fs::hard_link(agent, folder.agent())
     }
 
     /// What a box that was brought back has to be told.
@@ -136,6 +170,7 @@ impl Core {
         timings.push("disk", begun.elapsed());
         for child in children {
             let to = self.folder(child.id);
+            fs::hard_link(folder.agent(), to.agent()).map_err(at("share the agent"))?;
             share(&folder.memory(), &to.memory()).map_err(at("share the saved memory"))?;
             self.finish(child.id)?;
         }
@@ -151,15 +186,18 @@ impl Core {
         capability: Capability,
     ) -> Result<BoxFolder, EngineError> {
         if self.record(id)?.spec.isolation != Isolation::Gvisor {
-            let reason = "the box shares the host's kernel, and memory is saved of boxes that were \
+            let reason =
+                "the box shares the host's kernel, and memory is saved of boxes that were \
                           made with `--isolation gvisor`"
-                .to_owned();
+                    .to_owned();
             return Err(Unsupported { op, capability, reason }.into());
         }
         match self.state(id)? {
             Some(TruthState::Running) => Ok(self.folder(id)),
             Some(TruthState::Suspended) => Err(EngineError::WrongState { op, found: "suspended" }),
-            Some(TruthState::Hibernated) => Err(EngineError::WrongState { op, found: "hibernated" }),
+            Some(TruthState::Hibernated) => {
+                Err(EngineError::WrongState { op, found: "hibernated" })
+            }
             Some(_) => Err(EngineError::WrongState { op, found: "stopped" }),
             None => Err(EngineError::NoSuchBox(id)),
         }
@@ -273,5 +311,12 @@ mod tests {
         assert_eq!(released("runsc version 0.0~20221219.0"), Some(20_221_219));
         assert_eq!(released("runsc version 1.2"), None);
         assert_eq!(released(""), None);
+    }
+
+    #[test]
+    fn an_old_gvisor_is_refused_by_its_version() {
+        assert!(judge("runsc version 0.0~20240729.0").is_ok());
+        assert!(judge("runsc version 0.0~20221219.0").unwrap_err().contains("0.0~20221219.0"));
+        assert!(judge("").unwrap_err().contains("names no version"));
     }
 }

@@ -227,7 +227,8 @@ impl Core {
         );
         let exit = File::create(folder.exit()).map_err(at("make the exit record"))?;
         let devices = open_folder(self.data.devices()).map_err(at("open the device files"))?;
-        let agent = open(&self.agent, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let agent = if sandboxed { folder.agent() } else { self.agent.clone() };
+        let agent = open(agent, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let fds = StartFds {
             folder: handle,
             layer,

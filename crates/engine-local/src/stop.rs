@@ -101,11 +101,7 @@ impl Core {
     }
 
     /// What has to be told to the box itself comes back.
-    pub(crate) fn rename(
-        &self,
-        id: BoxId,
-        name: &BoxName,
-    ) -> Result<Option<Renewal>, EngineError> {
+    pub(crate) fn rename(&self, id: BoxId, name: &BoxName) -> Result<Option<Renewal>, EngineError> {
         let mut record = self.record(id)?;
         record.spec.name = name.clone();
         let folder = self.folder(id);

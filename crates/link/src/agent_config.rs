@@ -9,10 +9,10 @@
 //!
 //! In a box with a kernel of its own, of which memory is saved and brought back, an agent can hold
 //! none of the host's descriptors but the standard ones. It is started with [`SANDBOXED`] as its only
-//! argument, finds its configuration on descriptor 0 and the console on 1, and connects to
-//! [`GATE`]. What it hears there are single bytes: with a [`CONNECTION`] comes the descriptor of a
-//! link; at [`PARK`] it lets go of every link, as if they were lost, and of the gate, and connects
-//! again when it gets SIGUSR1.
+//! argument, finds its configuration on descriptor 0 and the console on 1, and connects to [`GATE`].
+//! What it hears there are single bytes: at a [`CONNECTION`] it connects once more, and that
+//! connection is a link; at [`PARK`] it lets go of every link, as if they were lost, and of the gate,
+//! and connects again when it gets SIGUSR1.
 
 use prost::Message;
 
@@ -35,9 +35,9 @@ pub const MEMORY_KILLS_FD: i32 = 8;
 pub const SANDBOXED: &str = "sandboxed";
 /// Where such a box has the agent's files. Its administrator's only.
 pub const DOOR: &str = "/run/boxherd-agent";
-/// The unix socket in [`DOOR`] at which links are handed out.
+/// The unix socket in [`DOOR`] to which an agent connects: first for the gate, then for links.
 pub const GATE: &str = "/run/boxherd-agent/gate";
-/// At the gate: a link has come, whose descriptor comes along.
+/// At the gate: somebody wants a link.
 pub const CONNECTION: u8 = b'c';
 /// At the gate: memory is about to be saved.
 pub const PARK: u8 = b'p';

@@ -5,7 +5,7 @@
 //! save memory to. None of that is seen from inside; what breaks out of gVisor finds this.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 
@@ -23,8 +23,9 @@ use super::child::{
     Inside, KEPT, PLAIN, attach, become_root, join_groups, mount_detached, overlay, stage, wait_for,
 };
 use super::start::{GO, IDS, Mounts};
-use super::warden::{self, Warden};
+use super::warden;
 use super::wire::{Failure, Sandbox, Start, StartFds};
+use crate::cgroup::MemoryWatch;
 
 /// The folders of a jail. `root` is the box's.
 const FOLDERS: [&str; 9] =
@@ -36,26 +37,21 @@ pub(super) const RUNSC: &str = "/runsc";
 
 /// Becomes the warden of a sandbox, or says through `sync` why not.
 pub(super) fn run(inside: Inside<'_>, sandbox: &Sandbox, sync: OwnedFd) {
-    let (sync, failure) = match prepare(inside, sync) {
-        Ok(hands) => warden::start(hands, sandbox),
-        Err((sync, failure)) => (sync, failure),
-    };
-    let text = serde_json::to_vec(&failure).unwrap_or_default();
-    // Nobody listens any more when the helper is gone; then nobody waits either.
-    drop(io::Write::write_all(&mut File::from(sync), &text));
-}
-
-/// Up to where nothing but the warden's own descriptors are left.
-fn prepare(inside: Inside<'_>, sync: OwnedFd) -> Result<Warden, (OwnedFd, Failure)> {
     let networked = inside.request.lease.is_some();
     let fds = match enter(inside, &sync) {
         Ok(fds) => fds,
-        Err(failure) => return Err((sync, failure)),
+        Err(failure) => return report(sync, &failure),
     };
-    match hands(fds, &sync) {
-        Ok(hands) => Ok(Warden::new(hands, networked)),
-        Err(error) => Err((sync, Failure::at("keep the warden's descriptors")(error))),
-    }
+    // Without descriptors it can say nothing; the helper hears that it ended half-way.
+    let Ok(hands) = hands(fds, sync) else { return };
+    let (sync, failure) = warden::start(hands, sandbox.restore, networked);
+    report(sync, &failure);
+}
+
+fn report(sync: OwnedFd, failure: &Failure) {
+    let text = serde_json::to_vec(failure).unwrap_or_default();
+    // Nobody listens any more when the helper is gone; then nobody waits either.
+    drop(File::from(sync).write_all(&text));
 }
 
 fn enter(inside: Inside<'_>, sync: &OwnedFd) -> Result<StartFds, Failure> {
@@ -126,7 +122,7 @@ fn forget_keys(root: &OwnedFd) {
     let entries = Dir::read_from(&folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_owned());
     let keys = names.filter(|name| name.to_bytes().starts_with(b"ssh_host_"));
-    keys.for_each(|key| drop(unlinkat(&folder, key, AtFlags::empty())));
+    keys.for_each(|key| _ = unlinkat(&folder, key, AtFlags::empty()));
 }
 
 /// `runsc` takes a network namespace that has certain settings for the host's own. Since some kernel,
@@ -138,13 +134,12 @@ fn hide_that_networks_have_settings() -> Result<(), Failure> {
 
 /// Leaves this process what the warden needs and nothing else, neither of the host's nor the
 /// helper's.
-fn hands(fds: StartFds, sync: &OwnedFd) -> io::Result<warden::Hands> {
+fn hands(fds: StartFds, sync: OwnedFd) -> io::Result<warden::Hands> {
     let null = File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from)?;
-    let missing = || io::Error::other("no descriptor for orders");
-    let orders = fds.orders.ok_or_else(missing)?;
     let stdio = [null.try_clone()?, null.try_clone()?, null];
-    let own = [sync.try_clone()?, fds.listener, orders, fds.config, fds.console, fds.exit];
-    let handed: Vec<_> = stdio.into_iter().chain(own).map(Some).collect();
+    let own = wardens(fds).ok_or_else(|| io::Error::other("no descriptor for orders"))?;
+    let watched = own.len() > 5;
+    let handed: Vec<_> = stdio.into_iter().chain([sync]).chain(own).map(Some).collect();
     let count = i32::try_from(handed.len()).map_err(io::Error::other)?;
     hand_on(handed)?;
     close_from(count)?;
@@ -157,7 +152,19 @@ fn hands(fds: StartFds, sync: &OwnedFd) -> io::Result<warden::Hands> {
         config: take(6)?,
         console: take(7)?,
         exit: take(8)?.into(),
+        memory: match watched {
+            true => Some(MemoryWatch { bell: take(9)?, kills: take(10)? }),
+            false => None,
+        },
     })
+}
+
+/// Those that the warden needs. The others are closed here by their owner, before numbers change
+/// hands.
+fn wardens(fds: StartFds) -> Option<Vec<OwnedFd>> {
+    let StartFds { listener, orders, config, console, exit, memory, .. } = fds;
+    let memory = memory.into_iter().flat_map(|watch| [watch.bell, watch.kills]);
+    Some([listener, orders?, config, console, exit].into_iter().chain(memory).collect())
 }
 
 /// The box as gVisor is told of it (OCI runtime specification).
@@ -167,7 +174,7 @@ fn specification(request: &Start) -> Value {
     // no more than the bounding set.
     let agents = names(KEPT | CapabilitySet::SYS_ADMIN);
     let network = match request.lease {
-        Some(_) => json!({"type": "network", "path": "/proc/1/ns/net"}),
+        Some(_) => json!({"type": "network", "path": "/proc/self/ns/net"}),
         None => json!({"type": "network"}),
     };
     json!({
@@ -187,11 +194,12 @@ fn specification(request: &Start) -> Value {
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
+            {"destination": "/tmp", "type": "bind", "source": "/root/tmp", "options": ["bind"]},
             {"destination": "/dev/shm", "type": "tmpfs", "source": "tmpfs",
              "options": ["nosuid", "nodev", "mode=1777"]},
             {"destination": "/run", "type": "tmpfs", "source": "tmpfs",
              "options": ["nosuid", "nodev", "mode=755"]},
-            {"destination": DOOR, "type": "bind", "source": INNER_DOOR, "options": ["bind", "ro"]},
+            {"destination": DOOR, "type": "bind", "source": INNER_DOOR, "options": ["rbind", "ro"]},
         ],
         "linux": {"namespaces": [
             {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, network,

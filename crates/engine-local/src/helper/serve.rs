@@ -132,11 +132,7 @@ fn answer_start(
 }
 
 /// Has a copy of this process do what takes long, and answer, so that nobody waits meanwhile.
-fn aside(
-    kept: &Kept,
-    reply: &OwnedFd,
-    answer: impl FnOnce() -> io::Result<()>,
-) -> io::Result<()> {
+fn aside(kept: &Kept, reply: &OwnedFd, answer: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     match kept.alone.fork(0, None) {
         Ok(Forked::Parent { .. }) => Ok(()),
         Ok(Forked::Child) => exit_now(i32::from(answer().is_err())),
