@@ -208,7 +208,8 @@ impl Engine for LocalEngine {
         if state == Some(TruthState::Hibernated) {
             return self.start(id).await.map(drop);
         }
-        self.alone(id, move |core| core.resume(id)).await
+        let renewal = self.alone(id, move |core| core.resume(id)).await?;
+        self.renew(id, renewal).await
     }
 
     async fn hibernate(&self, id: BoxId) -> Result<(), EngineError> {

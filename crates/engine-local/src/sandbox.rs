@@ -15,6 +15,7 @@ use boxherd_link::{Link, LinkError, ReadRange, Refresh, WriteOptions};
 use boxherd_model::{BoxId, Capability, Isolation, Timings};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags, open};
 
 use crate::core::Core;
 use crate::data::{BoxFolder, ORDERS};
@@ -126,7 +127,9 @@ impl Core {
     pub(crate) fn hibernate(&self, id: BoxId) -> Result<(), EngineError> {
         let folder = self.sandboxed(id, "hibernate", Capability::Hibernate)?;
         drop(self.warm.take(id));
-        order(&folder, Order::Hibernate)?;
+        empty(&folder.memory()).map_err(at("forget what is left of saved memory"))?;
+        Warden::of(&folder)?.order(Order::Hibernate)?;
+        sync(&folder.memory()).map_err(at("write the memory to disk"))?;
         fault::point("hibernate.saved");
         self.finish_stop(id)
     }
@@ -159,13 +162,14 @@ impl Core {
         drop(self.warm.take(source));
         let begun = Instant::now();
         let mut timings = Timings::default();
-        order(folder, Order::Save)?;
+        let warden = Warden::of(folder)?;
+        warden.order(Order::Save)?;
         timings.push("memory", begun.elapsed());
-        fault::point("fork.saved");
+        fault::point("live-fork.saved");
         let ids: Vec<BoxId> = children.iter().map(|child| child.id).collect();
         let copied = self.pool.clone_layers(source, &ids).map_err(storage);
         // Whatever came of it, the source goes on.
-        order(folder, Order::GoOn)?;
+        warden.order(Order::GoOn)?;
         copied?;
         timings.push("disk", begun.elapsed());
         for child in children {
@@ -249,6 +253,15 @@ pub(crate) fn empty(memory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What was acknowledged is on disk. The folder is in the box's reach outside of gVisor.
+fn sync(memory: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    for entry in fs::read_dir(memory)? {
+        File::from(open(entry?.path(), flags, Mode::empty())?).sync_all()?;
+    }
+    File::open(memory)?.sync_all()
+}
+
 /// Gives `to` what lies in `from`, of which nothing is ever written again.
 fn share(from: &Path, to: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(to)?;
@@ -269,18 +282,24 @@ pub(crate) fn config_files(files: Vec<(String, String)>) -> Vec<ConfigFile> {
     files.into_iter().map(file).collect()
 }
 
-/// Has the warden of a box do something, and waits until it is done.
-fn order(folder: &BoxFolder, order: Order) -> Result<(), EngineError> {
-    let asked = || {
-        let handle = open_folder(folder.path().to_owned())?;
-        let warden = UnixStream::connect(socket_path(&handle, ORDERS))?;
-        wire::send(&warden, &order, &[])?;
-        wire::receive::<Result<(), Failure>>(&warden)
-    };
-    let (done, _) = asked()
-        .map_err(at("talk to the box's warden"))?
-        .ok_or_else(|| at("talk to the box's warden")(io::ErrorKind::UnexpectedEof.into()))?;
-    done.map_err(|failure| helper(HelperError::Failed(failure)))
+/// A connection to the warden of a box.
+struct Warden(UnixStream);
+
+impl Warden {
+    fn of(folder: &BoxFolder) -> Result<Self, EngineError> {
+        let connected = open_folder(folder.path().to_owned())
+            .and_then(|handle| UnixStream::connect(socket_path(&handle, ORDERS)));
+        connected.map(Self).map_err(at("connect to the box's warden"))
+    }
+
+    /// Has it do something, and waits until it is done.
+    fn order(&self, order: Order) -> Result<(), EngineError> {
+        let asked = wire::send(&self.0, &order, &[])
+            .and_then(|()| wire::receive::<Result<(), Failure>>(&self.0))
+            .and_then(|done| done.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+        let (done, _) = asked.map_err(at("talk to the box's warden"))?;
+        done.map_err(|failure| helper(HelperError::Failed(failure)))
+    }
 }
 
 /// Unless the box's administrator has put something else in its place.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use boxherd_engine::{EngineError, Running, fault};
 use boxherd_link::agent_config::AgentConfig;
-use boxherd_model::{BoxId, ImageRef, NetworkSpec, Timings};
+use boxherd_model::{BoxId, ImageRef, Isolation, NetworkSpec, Timings};
 use boxherd_net::Lease;
 use boxherd_net::netd::NetdCommand;
 use prost::Message as _;
@@ -28,6 +28,8 @@ use crate::record::{self, BoxRecord};
 use crate::root::skeleton;
 use crate::sandbox::{Renewal, config_files, empty};
 
+/// What gVisor has of threads for itself, at most.
+const OWN_THREADS: u32 = 128;
 /// How long the agent may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -105,7 +107,12 @@ impl Core {
         let Some(hierarchies) = &self.hierarchies else {
             return Ok(Joins::default());
         };
-        let group = hierarchies.make(id, &record.spec.limits);
+        let mut limits = record.spec.limits.clone();
+        if record.spec.isolation == Isolation::Gvisor {
+            // They are on top of what the box itself runs.
+            limits.pids = limits.pids.map(|pids| pids.saturating_add(OWN_THREADS));
+        }
+        let group = hierarchies.make(id, &limits);
         group.and_then(|group| group.joins()).map_err(at("make the box's control groups"))
     }
 

@@ -24,7 +24,7 @@ pub const STEPS: &[&str] = &[
     "fork.claimed",
     "fork.frozen",
     "fork.cloned",
-    "fork.saved",
+    "live-fork.saved",
     "hibernate.saved",
     "restore.swapped",
     "delete.killed",

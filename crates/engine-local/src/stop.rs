@@ -83,9 +83,14 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn resume(&self, id: BoxId) -> Result<(), EngineError> {
+    /// What the box could not be told meanwhile comes back.
+    pub(crate) fn resume(&self, id: BoxId) -> Result<Option<Renewal>, EngineError> {
         let group = self.running_group(id, "resume")?;
-        group.thaw().map_err(at("thaw the box"))
+        let frozen = group.is_frozen().map_err(at("look at the freezer"))?;
+        group.thaw().map_err(at("thaw the box"))?;
+        let record = self.record(id)?;
+        let renewed = frozen && record.spec.isolation == Isolation::Gvisor;
+        renewed.then(|| self.renewal(id, &record)).transpose()
     }
 
     fn running_group(&self, id: BoxId, op: &'static str) -> Result<Group, EngineError> {
@@ -109,9 +114,11 @@ impl Core {
         fault::point("rename.written");
         self.networks.rename(id, name).map_err(network)?;
         match self.pidfd(&folder).map_err(at("look for the box's processes"))? {
-            Some(_) if record.spec.isolation == Isolation::Gvisor => {
-                self.renewal(id, &record).map(Some)
-            }
+            Some(_) if record.spec.isolation == Isolation::Gvisor => match self.state(id)? {
+                Some(TruthState::Running) => self.renewal(id, &record).map(Some),
+                // It is told when it goes on.
+                _ => Ok(None),
+            },
             Some(pidfd) => {
                 self.helper.rename(pidfd.as_fd(), name.as_str()).map_err(helper).map(|()| None)
             }

@@ -207,7 +207,8 @@ fn set_up(plan: &Plan<'_>) -> Result<(), c_int> {
     for (source, fd) in sources.iter_mut().zip(&plan.spawn.stdio) {
         // Out of the way of the three targets first.
         // SAFETY: duplicates a descriptor of this process's own table.
-        let copy = unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD, 3) };
+        let copy =
+            unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
         *source = checked(copy)?;
     }
     for (target, source) in sources.into_iter().enumerate() {

@@ -42,9 +42,9 @@ const WAITING: usize = 64;
 pub(crate) enum Order {
     /// Save the memory and end.
     Hibernate,
-    /// Save the memory and stand still until [`Order::GoOn`].
+    /// Save the memory and stand still until [`Order::GoOn`], or until whoever ordered it is gone.
     Save,
-    /// Go on where [`Order::Save`] left off.
+    /// Go on where [`Order::Save`] left off, over the same connection.
     GoOn,
 }
 
@@ -109,6 +109,11 @@ impl Warden {
             this.sandbox.tell_agent_to_connect()?;
         }
         this.admit()?;
+        if restore {
+            // It runs, and what it does from now on is not in there.
+            let forgotten = std::fs::remove_file(Path::new(MEMORY).join(COMPLETE));
+            forgotten.map_err(Failure::at("forget the saved memory"))?;
+        }
         Ok(this)
     }
 
@@ -193,15 +198,20 @@ impl Warden {
 
     fn obey(&mut self, engine: &UnixStream) -> io::Result<()> {
         let Some((order, _)) = wire::receive::<Order>(engine)? else { return Ok(()) };
-        let done = match order {
-            Order::Save => self.save(),
-            Order::Hibernate => self.hibernate(),
-            Order::GoOn => self.go_on(),
-        };
-        match wire::send(engine, &done, &[]) {
-            // Whoever ordered it is gone, and what is true is found by the next who looks.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            sent => sent,
+        match order {
+            Order::Hibernate => answer(engine, &self.hibernate()),
+            Order::Save => {
+                let saved = self.save();
+                answer(engine, &saved)?;
+                if saved.is_err() {
+                    return Ok(());
+                }
+                // Whether it says so or is gone: whoever had the box stand still needs it no more.
+                let last = wire::receive::<Order>(engine);
+                let gone_on = self.go_on();
+                last.and_then(|_| answer(engine, &gone_on))
+            }
+            Order::GoOn => Ok(()),
         }
     }
 
@@ -255,6 +265,14 @@ impl Warden {
         // What it connected before.
         while self.door.accept().is_ok() {}
         Ok(())
+    }
+}
+
+/// Whoever ordered it may be gone, and what is true is found by the next who looks.
+fn answer(engine: &UnixStream, done: &Result<(), Failure>) -> io::Result<()> {
+    match wire::send(engine, done, &[]) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        sent => sent,
     }
 }
 

@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use boxherd_engine::conformance::{Need, Subject};
 use boxherd_engine::{Engine, EngineError, conformance};
 use boxherd_engine_local::{Helper, LocalEngine};
+use boxherd_model::Isolation;
 
 #[derive(Debug)]
 struct Local {
     data: tempfile::TempDir,
     helper: Helper,
+    isolation: Isolation,
 }
 
 impl Local {
@@ -30,6 +32,10 @@ impl Subject for Local {
 
     fn isolates(&self) -> bool {
         true
+    }
+
+    fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     fn skipped(&self, case: &str, need: Need) {
@@ -50,12 +56,12 @@ impl Drop for Local {
     }
 }
 
-/// Runs the suite. To be called while there is one thread.
-pub(crate) fn run() -> ExitCode {
+/// Runs the suite with boxes that are held so. To be called while there is one thread.
+pub(crate) fn run(isolation: Isolation) -> ExitCode {
     let helper = Helper::fork(2).expect("a helper");
     conformance::main(|| {
         let data = tempfile::Builder::new().prefix("boxherd-conformance-").tempdir();
         let data = data.map_err(|error| error.to_string())?;
-        Ok(Arc::new(Local { data, helper }))
+        Ok(Arc::new(Local { data, helper, isolation }))
     })
 }
