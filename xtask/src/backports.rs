@@ -38,7 +38,8 @@ fn derive(sources: &str) -> Option<(String, String)> {
     sources.split("\n\n").find_map(|stanza| {
         let lines = || stanza.lines().filter(|line| !line.starts_with('#'));
         let suites = lines().find_map(|line| line.strip_prefix("Suites:"))?;
-        let codename = suites.split_whitespace().find_map(|suite| suite.strip_suffix("-updates"))?;
+        let codename =
+            suites.split_whitespace().find_map(|suite| suite.strip_suffix("-updates"))?;
         let backports = format!("{codename}-backports");
         let derived = lines().map(|line| match line.starts_with("Suites:") {
             true => format!("Suites: {backports}\n"),

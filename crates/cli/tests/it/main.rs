@@ -10,6 +10,7 @@ mod commands;
 mod console;
 mod copies;
 mod doctor;
+mod gvisor;
 mod images;
 mod kills;
 #[path = "../common/lab.rs"]

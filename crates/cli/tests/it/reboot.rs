@@ -10,12 +10,16 @@ use boxherd_store::{SqliteStore, Store as _};
 use crate::lab::Lab;
 
 /// Ends all that is there of boxes, and has the data folder remember another boot than this one.
-fn restart_host(lab: &Lab) {
+pub(crate) fn restart_host(lab: &Lab) {
     for entry in fs::read_dir(lab.data().join("boxes")).unwrap() {
         let path = entry.unwrap().path().join("runtime.json");
         let mut runtime: serde_json::Value =
             serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        run("kill", &["-9", &runtime["pid"].to_string()]);
+        let pid = runtime["pid"].to_string();
+        // One that hibernates has no process.
+        if Path::new("/proc").join(&pid).exists() {
+            run("kill", &["-9", &pid]);
+        }
         runtime["boot_id"] = EARLIER.into();
         fs::write(&path, runtime.to_string()).unwrap();
     }
