@@ -7,7 +7,8 @@
 //!
 //! Start reading in [`LocalEngine`], then `start.rs` (what a start prepares), `helper/start.rs`
 //! (what needs privileges) and `helper/child.rs` (the box's first process until it is the agent).
-//! `docs/design/0003-local-runtime.md` says why it is done this way.
+//! `docs/design/0003-local-runtime.md` says why it is done this way. Boxes with a kernel of their own
+//! are in `sandbox.rs` and `helper/warden.rs`, and in `docs/design/0009-gvisor.md`.
 
 mod capabilities;
 mod cgroup;

@@ -107,7 +107,7 @@ impl Core {
         let Some(hierarchies) = &self.hierarchies else {
             return Ok(Joins::default());
         };
-        let mut limits = record.spec.limits.clone();
+        let mut limits = record.spec.limits;
         if record.spec.isolation == Isolation::Gvisor {
             // They are on top of what the box itself runs.
             limits.pids = limits.pids.map(|pids| pids.saturating_add(OWN_THREADS));

@@ -109,6 +109,35 @@ fn a_live_fork_goes_on_as_another_machine() {
     assert!(lab.sh("two-1", "getent hosts two-2").ok().contains("two-2"));
 }
 
+/// gVisor saves no connection to outside. The box must not pay for the attempt.
+#[test]
+fn a_box_with_a_connection_does_not_hibernate_and_goes_on() {
+    let test = "a_box_with_a_connection_does_not_hibernate_and_goes_on";
+    let Some(lab) = open(test) else { return };
+    lab.boxherd(&[&["create", "one"], FLAGS].concat()).ok();
+    // The host's kernel would keep the network of a box of its own for minutes, whose connection is
+    // to somebody who has gone without a word.
+    lab.boxherd(&[&["create", "client"], FLAGS].concat()).ok();
+    let listen = "import socket; s = socket.create_server(('', 8000)); \
+                  open('/root/ready', 'w'); c = s.accept(); s.accept()";
+    let wait = "until test -e /root/ready; do sleep 0.01; done";
+    let background = format!("setsid python3 -c \"{listen}\" </dev/null >/dev/null 2>&1 & {wait}");
+    lab.sh("one", &background).ok();
+    let connect = "import socket, time; s = socket.create_connection(('one', 8000)); \
+                   open('/root/ready', 'w'); time.sleep(1000)";
+    let background = format!("setsid python3 -c \"{connect}\" </dev/null >/dev/null 2>&1 & {wait}");
+    lab.sh("client", &background).ok();
+    lab.sh("one", COUNT).ok();
+    let before = count(&lab, "one");
+    for args in [&["hibernate", "one"][..], &["fork", "one", "two", "--live"]] {
+        let refused = lab.boxherd(args);
+        refused.refused();
+        assert!(refused.err.contains("saves no network connection"), "{refused:?}");
+        counts_on(&lab, "one", before);
+    }
+    assert_eq!(lab.boxherd(&["ls", "-q"]).ok().lines().count(), 2);
+}
+
 #[test]
 fn a_disk_copy_has_its_own_name_after_the_source_was_renewed() {
     let Some(lab) = open("a_disk_copy_has_its_own_name_after_the_source_was_renewed") else {

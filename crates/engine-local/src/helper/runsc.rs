@@ -154,9 +154,43 @@ fn errors() -> Result<File, Failure> {
     File::create(ERRORS).map_err(Failure::at("make a file for gVisor's errors"))
 }
 
-/// The first line of what gVisor said, which may go on for pages.
 fn said(step: &str) -> Failure {
     let text = fs::read_to_string(ERRORS).unwrap_or_default();
-    let line: String = text.lines().next().unwrap_or("it said nothing").chars().take(500).collect();
-    Failure { step: step.to_owned(), message: line, errno: None }
+    Failure { step: step.to_owned(), message: gist(&text), errno: None }
+}
+
+/// The first line of what gVisor said, which may go on for pages. Pure.
+fn gist(text: &str) -> String {
+    const CONNECTED: &str = "endpoint cannot be saved in connected state: ";
+    let line = text.lines().next().unwrap_or("it said nothing");
+    match line.split_once(CONNECTED) {
+        Some((_, ends)) => format!(
+            "gVisor saves no network connection, of which the box has one, or had one in the last \
+             minute ({})",
+            ends.trim_end_matches(':')
+        ),
+        None => line.chars().take(500).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_named_as_what_keeps_memory_from_being_saved() {
+        let said = "checkpoint failed: encoding error: save rejected due to unsupported networking \
+                    state: endpoint cannot be saved in connected state: local 10.0.0.1:80, remote \
+                    10.0.0.2:4000:\ngoroutine 1\n";
+        let gist = gist(said);
+        assert!(gist.contains("saves no network connection"), "{gist}");
+        assert!(gist.ends_with("(local 10.0.0.1:80, remote 10.0.0.2:4000)"), "{gist}");
+    }
+
+    #[test]
+    fn pages_of_complaints_are_their_first_line() {
+        assert_eq!(gist("no\nmore\n"), "no");
+        assert_eq!(gist(""), "it said nothing");
+        assert_eq!(gist(&"x".repeat(5000)).len(), 500);
+    }
 }

@@ -215,39 +215,37 @@ impl Warden {
         }
     }
 
+    /// Saves the memory of the box, which stands still from then on.
     fn save(&mut self) -> Result<(), Failure> {
         self.park()?;
         let sandbox = &mut self.sandbox;
+        // Without `--leave-running`, gVisor ends the box whether it could save it or not.
+        const CHECKPOINT: [&str; 4] =
+            ["checkpoint", "--image-path=/memory", "--compression=none", "--leave-running"];
         let saved = sandbox
             .order("pause the box", &["pause"])
-            .and_then(|()| sandbox.order(SAVE, &[&CHECKPOINT[..], &["--leave-running"]].concat()));
+            .and_then(|()| sandbox.order("save the box's memory", &CHECKPOINT));
         // Why it was not saved says more than why it does not go on.
         saved.inspect_err(|_| drop(self.go_on()))
     }
 
     fn hibernate(&mut self) -> Result<(), Failure> {
-        self.park()?;
-        let saved = self.sandbox.order(SAVE, &CHECKPOINT).and_then(|()| {
-            let complete = File::create(Path::new(MEMORY).join(COMPLETE)).map(drop);
-            complete.map_err(Failure::at("note that the memory is saved"))
-        });
-        match &saved {
+        self.save()?;
+        let complete = File::create(Path::new(MEMORY).join(COMPLETE)).map(drop);
+        let complete = complete.map_err(Failure::at("note that the memory is saved"));
+        match &complete {
             Ok(()) => {
                 self.hibernated = true;
                 self.sandbox.kill();
             }
-            // As above. gVisor may have ended the box; then this process ends too.
-            Err(_) => drop(self.come_back()),
+            // As above.
+            Err(_) => drop(self.go_on()),
         }
-        saved
+        complete
     }
 
     fn go_on(&mut self) -> Result<(), Failure> {
         self.sandbox.order("let the box go on", &["resume"])?;
-        self.come_back()
-    }
-
-    fn come_back(&mut self) -> Result<(), Failure> {
         self.sandbox.tell_agent_to_connect()?;
         self.admit()
     }
@@ -275,9 +273,6 @@ fn answer(engine: &UnixStream, done: &Result<(), Failure>) -> io::Result<()> {
         sent => sent,
     }
 }
-
-const SAVE: &str = "save the box's memory";
-const CHECKPOINT: [&str; 3] = ["checkpoint", "--image-path=/memory", "--compression=none"];
 
 /// What a warden has to do.
 struct Ready {
