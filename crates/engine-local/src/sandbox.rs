@@ -110,6 +110,9 @@ impl Core {
     }
 
     fn give_agent(&self, folder: &BoxFolder) -> io::Result<()> {
+        // Its draft carries the process id, which threads share.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock();
         let agent =
             self.data.readable_agent(boxherd_agent_blob::AGENT, boxherd_agent_blob::SHA256)?;
         crate::record::remove(&folder.agent())?;

@@ -191,20 +191,33 @@ fn specification(request: &Start) -> Value {
                 "permitted": agents, "effective": agents,
             },
         },
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
-            {"destination": "/tmp", "type": "bind", "source": "/root/tmp", "options": ["bind"]},
-            {"destination": "/dev/shm", "type": "tmpfs", "source": "tmpfs",
-             "options": ["nosuid", "nodev", "mode=1777"]},
-            {"destination": "/run", "type": "tmpfs", "source": "tmpfs",
-             "options": ["nosuid", "nodev", "mode=755"]},
-            {"destination": DOOR, "type": "bind", "source": INNER_DOOR, "options": ["rbind", "ro"]},
-        ],
+        "mounts": mounts(),
         "linux": {"namespaces": [
             {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, network,
         ]},
     })
+}
+
+fn mounts() -> Vec<Value> {
+    let tmpfs = |destination: &str, mode: &str| {
+        let options = ["nosuid", "nodev", mode];
+        json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options})
+    };
+    let mut mounts = vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc"}),
+        json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]}),
+        tmpfs("/dev/shm", "mode=1777"),
+        tmpfs("/run", "mode=755"),
+        json!({"destination": DOOR, "type": "bind", "source": INNER_DOOR, "options": ["rbind", "ro"]}),
+    ];
+    // gVisor puts memory on an empty one, and what lies there belongs to the disk. The box may have
+    // made a link of it, which would lead to somewhere in the jail.
+    if fs::symlink_metadata("/root/tmp").is_ok_and(|found| found.is_dir()) {
+        mounts.push(
+            json!({"destination": "/tmp", "type": "bind", "source": "/root/tmp", "options": ["bind"]}),
+        );
+    }
+    mounts
 }
 
 /// As the specification spells them.
