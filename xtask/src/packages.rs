@@ -25,6 +25,8 @@ const NEEDED: &[Needed] = &[
     Needed { program: "mmdebstrap", package: "mmdebstrap", tests: "`debian:CODENAME` images" },
     Needed { program: "docker-registry", package: "docker-registry", tests: "image pulls" },
     Needed { program: "skopeo", package: "skopeo", tests: "image pulls" },
+    Needed { program: "openssl", package: "openssl", tests: "pulls over HTTPS" },
+    Needed { program: "bwrap", package: "bubblewrap", tests: "boxes in boxes" },
     Needed { program: "umoci", package: "umoci", tests: "image pulls" },
     Needed { program: "tmux", package: "tmux", tests: "terminals" },
     Needed { program: "setpriv", package: "util-linux", tests: "rootless boxes" },

@@ -21,8 +21,10 @@ pub struct Options {
     pub only: Vec<String>,
     /// Rounds of the fast contests; the slow ones make a tenth of it, at least 3.
     pub rounds: u32,
-    /// How many idle boxes are weighed, and made in a burst.
+    /// How many boxes are made in a burst.
     pub boxes: u32,
+    /// How many idle boxes are weighed.
+    pub idle: u32,
     /// Bytes of the file that goes in and out.
     pub file_size: u64,
     /// Whether peers that are installed take part.
@@ -36,7 +38,7 @@ impl Options {
     #[must_use]
     pub fn new(scratch: impl Into<PathBuf>) -> Self {
         let (only, scratch) = (Vec::new(), scratch.into());
-        Self { only, rounds: 100, boxes: 100, file_size: 1 << 30, peers: true, scratch }
+        Self { only, rounds: 100, boxes: 100, idle: 500, file_size: 1 << 30, peers: true, scratch }
     }
 
     /// Rounds of a contest that is slow.

@@ -10,7 +10,8 @@ use boxherd_model::{BoxName, Timings};
 /// door sees it: the journal and the checks are part of what is measured.
 #[async_trait]
 pub trait Front: fmt::Debug + Send + Sync {
-    /// Makes a box with every default and starts it; returns how long the phases took.
+    /// Makes a box with every default and a limited disk where that can be had, and starts it;
+    /// returns how long the phases took.
     async fn create(&self, name: &BoxName) -> anyhow::Result<Timings>;
 
     /// A link to the agent of a running box; maybe one that others use too.

@@ -3,9 +3,12 @@
 use async_trait::async_trait;
 use boxherd_herd::{Fork, Herd};
 use boxherd_link::Link;
-use boxherd_model::{Address, BoxName, BoxSpec, Timings};
+use boxherd_model::{Address, BoxName, BoxSpec, ByteSize, Capability, Timings};
 
 use crate::Front;
+
+/// The limit of a box's disk, where the engine holds one.
+const DISK: ByteSize = ByteSize::from_mib(10 << 10);
 
 fn address(name: &BoxName) -> Address {
     Address::of(name.clone())
@@ -14,7 +17,12 @@ fn address(name: &BoxName) -> Address {
 #[async_trait]
 impl Front for Herd {
     async fn create(&self, name: &BoxName) -> anyhow::Result<Timings> {
-        Ok(self.create(BoxSpec::new(name.clone()).into()).await?.timings)
+        let mut spec = BoxSpec::new(name.clone());
+        // Nobody runs strangers' boxes without it, so what it costs belongs to every figure.
+        if Herd::engine(self, None)?.capabilities().has(Capability::DiskLimit) {
+            spec.limits.disk = Some(DISK);
+        }
+        Ok(self.create(spec.into()).await?.timings)
     }
 
     async fn link(&self, name: &BoxName) -> anyhow::Result<Link> {

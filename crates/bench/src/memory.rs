@@ -15,7 +15,7 @@ const AT_ONCE: usize = 8;
 pub(crate) async fn idle(bench: &mut Bench) -> anyhow::Result<Contest> {
     // What the first box brings along is not the others' weight.
     let (warm, _) = bench.make().await?;
-    let names = bench.names(bench.options.boxes);
+    let names = bench.names(bench.options.idle);
     let before = meminfo("MemAvailable")?;
     let making = iter(&names).map(|name| bench.front.create(name)).buffer_unordered(AT_ONCE);
     let made: Vec<_> = making.collect().await;
@@ -26,8 +26,8 @@ pub(crate) async fn idle(bench: &mut Bench) -> anyhow::Result<Contest> {
     if let Some(error) = failed {
         return Err(error);
     }
-    let each = before.saturating_sub(after) as f64 / MIB / f64::from(bench.options.boxes);
-    let what = format!("MemAvailable less for each of {} idle boxes", bench.options.boxes);
+    let each = before.saturating_sub(after) as f64 / MIB / f64::from(bench.options.idle);
+    let what = format!("MemAvailable less for each of {} idle boxes", bench.options.idle);
     let samples = vec![("boxherd".to_owned(), vec![each])];
     Ok(Contest::new("idle", &what, Unit::Mebibytes, samples).target(1.5))
 }

@@ -91,7 +91,8 @@ async fn a_small_run_measures_and_cleans_up() {
     let scratch = tempfile::tempdir().unwrap();
     let pen = Pen::new();
     let mut options = Options::new(scratch.path());
-    (options.rounds, options.boxes, options.file_size, options.peers) = (2, 2, 3_000_000, false);
+    (options.rounds, options.boxes, options.idle) = (2, 2, 2);
+    (options.file_size, options.peers) = (3_000_000, false);
     // The fill of the forks is a path of the box, which the fake shares with the host.
     options.only =
         ["create", "exec", "suspend", "files", "burst", "churn", "idle"].map(str::to_owned).into();

@@ -114,8 +114,9 @@ impl App {
         let open = async || {
             // First: it makes the data folder.
             let local = Arc::clone(self.local().await?);
-            let store = SqliteStore::open(&self.data.join("herd.db"))
-                .map_err(|error| Failure::of(&error, "store", None))?;
+            let store = SqliteStore::open(&self.data.join("herd.db")).map_err(|error| {
+                Failure::of(&error, error.code(), error.hint().map(str::to_owned))
+            })?;
             let config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
             Ok(Arc::new(Herd::open(Arc::new(store), vec![local], config).await?))
         };
@@ -169,7 +170,7 @@ impl App {
         let prepare = move || boxherd_engine_local::storage::prepare_loop_pool(&data, size);
         let prepared = tokio::task::spawn_blocking(prepare).await;
         let prepared = prepared.map_err(|error| Failure::of(&error, "internal", None))?;
-        prepared.map_err(|error| Failure::of(&error, "storage", None))
+        prepared.map_err(|error| Failure::of(&error, "storage", error.hint()))
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
 /// Names beside values, one a line.
 pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    pairs.iter().map(|(name, value)| format!("{name:width$}  {}\n", plain(value))).collect()
+    let cell = |value: &str| plain(value).replace('\n', "\\n");
+    pairs.iter().map(|(name, value)| format!("{name:width$}  {}\n", cell(value))).collect()
 }
 
 fn line(cells: &[&str], widths: &[usize]) -> String {
@@ -51,5 +52,6 @@ mod tests {
     #[test]
     fn pairs_line_up() {
         assert_eq!(pairs(&[("id", "7".into()), ("state", "x".into())]), "id     7\nstate  x\n");
+        assert_eq!(pairs(&[("env", "A=1\nstate  y".into())]), "env  A=1\\nstate  y\n");
     }
 }

@@ -15,6 +15,11 @@ pub(crate) fn text(name: &str) -> Option<String> {
     var(name)?.into_string().ok()
 }
 
+/// What was typed, the program's own name first.
+pub(crate) fn arguments() -> Vec<OsString> {
+    std::env::args_os().collect()
+}
+
 /// Where boxes are kept when nobody says where. `None` without a home.
 pub(crate) fn default_data() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use rustix::io::Errno;
 use serde_json::json;
 
 use crate::columns::plain;
@@ -139,7 +140,14 @@ impl From<boxherd_link::LinkError> for Failure {
             E::Refused { .. } => "refused",
             _ => "link",
         };
-        Self::of(&error, code, None)
+        let full = error.errno().is_some_and(|errno| {
+            [Errno::NOSPC, Errno::DQUOT].contains(&Errno::from_raw_os_error(errno))
+        });
+        let hint = full.then(|| {
+            "free space in the box; if it has no limit of its own, on the filesystem of the data folder"
+                .to_owned()
+        });
+        Self::of(&error, code, hint)
     }
 }
 

@@ -22,11 +22,13 @@ mod session;
 mod signals;
 mod streams;
 mod terminal;
+mod usage;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use boxherd_engine_local::Helper;
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 use tracing::level_filters::LevelFilter;
 
 use crate::app::App;
@@ -34,10 +36,13 @@ use crate::args::{Cli, Command};
 use crate::failure::{Failure, OURS};
 use crate::printer::Printer;
 
+/// How long half an image may take to be removed; the next command on images removes the rest.
+const CLEANING: Duration = Duration::from_secs(10);
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::tell(&error),
     };
     let printer = Printer::new(&cli.global);
     let told = if runs_a_command(&cli.command) { OURS } else { 1 };
@@ -65,37 +70,25 @@ fn start(cli: Cli, printer: Printer) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start an event loop", &error))?;
+    let unpacks = matches!(cli.command, Command::Image(_));
     let ended = runtime.block_on(async {
         let ended = commands::dispatch(&app, cli.command).await;
         app.close().await;
         ended
     });
-    // A thread may wait for ever for input that nobody wants any more.
-    runtime.shutdown_background();
+    if unpacks {
+        // A thread may be removing what it was interrupted at.
+        runtime.shutdown_timeout(CLEANING);
+    } else {
+        // A thread may wait for ever for input that nobody wants any more.
+        runtime.shutdown_background();
+    }
     ended
 }
 
 /// Whether the exit code is that of a command in a box.
 fn runs_a_command(command: &Command) -> bool {
     matches!(command, Command::Run(_) | Command::Exec(_) | Command::Shell(_))
-}
-
-/// Prints what clap has to say: help, the version, or a mistake. A mistake exits with 2, and with
-/// 125 where any other number may be that of a command in a box.
-fn usage(error: &clap::Error) -> ExitCode {
-    if error.print().is_err() {
-        // Whoever asked for help does not read it any more.
-        return ExitCode::from(Failure::BrokenPipe.exit_code(1));
-    }
-    if !error.use_stderr() {
-        return ExitCode::SUCCESS;
-    }
-    let lenient = Cli::command().ignore_errors(true).try_get_matches();
-    let command = lenient.ok().and_then(|matches| matches.subcommand_name().map(str::to_owned));
-    match command.as_deref() {
-        Some("run" | "exec" | "shell") => ExitCode::from(OURS),
-        _ => ExitCode::from(2),
-    }
 }
 
 fn trace(verbose: u8) {

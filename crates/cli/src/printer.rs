@@ -20,9 +20,13 @@ pub(crate) struct Printer {
 impl Printer {
     /// As the flags and the terminal say.
     pub(crate) fn new(global: &Global) -> Self {
-        let color =
-            !global.no_color && env::var("NO_COLOR").is_none() && io::stderr().is_terminal();
-        Self { format: global.output, quiet: global.quiet, color }
+        Self { quiet: global.quiet, ..Self::of_mistakes(global.output, global.no_color) }
+    }
+
+    /// For who typed something that is no command.
+    pub(crate) fn of_mistakes(format: Format, no_color: bool) -> Self {
+        let color = !no_color && env::var("NO_COLOR").is_none() && io::stderr().is_terminal();
+        Self { format, quiet: false, color }
     }
 
     /// Prints a result: as a document, or as `table` or `names` make it.
@@ -75,6 +79,11 @@ impl Printer {
     /// Tells a failure.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.stderr(&failure.render(self.format == Format::Json, self.color));
+    }
+
+    /// Shows help to who did not ask for it.
+    pub(crate) fn help(&self, text: &str) {
+        self.stderr(text);
     }
 
     /// Whether a progress bar would be seen.

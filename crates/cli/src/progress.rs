@@ -77,6 +77,14 @@ impl Progress for Bars {
     }
 }
 
+impl Drop for Bars {
+    /// What failed or was interrupted leaves no bar beside what is said of it.
+    fn drop(&mut self) {
+        let bars = self.bars.get_mut().unwrap_or_else(PoisonError::into_inner);
+        bars.values().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
 impl fmt::Debug for Bars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bars").finish_non_exhaustive()

@@ -1,6 +1,6 @@
 //! Boxes as text.
 
-use boxherd_model::{BoxStatus, ByteSize};
+use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Isolation, NetworkSpec, StopReason};
 
 use crate::clock;
 use crate::columns::{pairs, table};
@@ -28,7 +28,7 @@ pub(crate) fn list(printer: &Printer, boxes: &[BoxStatus]) -> Result<(), Failure
         [
             status.spec.name.to_string(),
             status.engine.to_string(),
-            status.state.to_string(),
+            state(status),
             status.spec.image.to_string(),
             clock::age(status.created, now),
             addresses.join(","),
@@ -37,6 +37,14 @@ pub(crate) fn list(printer: &Printer, boxes: &[BoxStatus]) -> Result<(), Failure
     let rows = |boxes: &&[BoxStatus]| boxes.iter().map(row).collect::<Vec<_>>();
     let head = ["NAME", "ENGINE", "STATE", "IMAGE", "AGE", "ADDRESS"];
     printer.names_only(true).result(&boxes, |boxes| table(head, &rows(boxes)), |boxes| names(boxes))
+}
+
+/// With why, unless it is as somebody wanted it.
+fn state(status: &BoxStatus) -> String {
+    match status.reason {
+        None | Some(StopReason::Requested) => status.state.to_string(),
+        Some(reason) => format!("{} ({reason})", status.state),
+    }
 }
 
 /// Everything about a box.
@@ -64,11 +72,8 @@ fn sheet(shown: &Shown) -> String {
     lines.push(("created", clock::rfc3339(status.created)));
     lines.extend(status.addresses.iter().map(|address| ("address", address.to_string())));
     lines.extend(limits(&spec.limits));
-    if !spec.cmd.is_empty() {
-        lines.push(("command", spec.cmd.join(" ")));
-    }
-    lines.push(("restart", spec.restart.to_string()));
-    lines.extend(spec.labels.iter().map(|(key, value)| ("label", format!("{key}={value}"))));
+    lines.extend(network(&spec.network));
+    lines.extend(asked_for(spec));
     lines.extend(usage(shown));
     let phases = status.timings.0.iter().map(|phase| {
         let took = clock::millis(std::time::Duration::from_micros(phase.micros));
@@ -77,6 +82,45 @@ fn sheet(shown: &Shown) -> String {
     lines.extend(phases);
     lines.extend(status.notes.iter().map(|note| ("note", note.clone())));
     pairs(&lines)
+}
+
+fn network(network: &NetworkSpec) -> Vec<(&'static str, String)> {
+    let NetworkSpec::Bridge { name, isolated, egress } = network else {
+        return vec![("network", "none: loopback only".to_owned())];
+    };
+    let isolated = if *isolated { ", isolated" } else { "" };
+    let mut lines = vec![("network", format!("{name}{isolated}"))];
+    if let Some(rules) = egress {
+        lines.extend(rules.iter().map(|rule| ("egress", rule.to_string())));
+        if rules.is_empty() {
+            lines.push(("egress", "nothing".to_owned()));
+        }
+    }
+    lines
+}
+
+/// What was asked for besides image, limits and network.
+fn asked_for(spec: &BoxSpec) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if spec.isolation == Isolation::Gvisor {
+        lines.push(("isolation", "gvisor".to_owned()));
+    }
+    if spec.nesting {
+        lines.push(("nesting", "allowed".to_owned()));
+    }
+    if !spec.cmd.is_empty() {
+        lines.push(("command", spec.cmd.join(" ")));
+    }
+    lines.extend(spec.workdir.clone().map(|folder| ("workdir", folder)));
+    lines.extend(spec.user.clone().map(|user| ("user", user)));
+    let pairs = |name, (key, value): (&String, &String)| (name, format!("{key}={value}"));
+    lines.extend(spec.env.iter().map(|pair| pairs("env", pair)));
+    lines.push(("restart", spec.restart.to_string()));
+    lines.extend(spec.labels.iter().map(|pair| pairs("label", pair)));
+    if spec.ephemeral {
+        lines.push(("ephemeral", "deleted when its maker ends".to_owned()));
+    }
+    lines
 }
 
 fn limits(limits: &boxherd_model::Limits) -> Vec<(&'static str, String)> {

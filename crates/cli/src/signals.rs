@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
+use crate::failure::Failure;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals that would end us, and those that programs give a meaning of their own. From the moment
@@ -42,6 +43,20 @@ impl Signals {
 /// Changes of the terminal's size.
 pub(crate) fn resizes() -> io::Result<Signal> {
     signal(SignalKind::window_change())
+}
+
+/// Does `work` unless a signal asks us to end; it is dropped then, cleans up after itself, and `left`
+/// says what is left of it.
+pub(crate) async fn uninterrupted<T, E: Into<Failure>>(
+    work: impl Future<Output = Result<T, E>>,
+    left: &str,
+) -> Result<T, Failure> {
+    let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
+    let ended = async { while !ends(signals.next().await) {} };
+    tokio::select! {
+        done = work => done.map_err(Into::into),
+        () = ended => Err(Failure::new("interrupted", "interrupted").hint(left)),
+    }
 }
 
 /// Whether a signal asks a program to end.

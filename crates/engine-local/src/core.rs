@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::cgroup::{Group, Hierarchies};
 use crate::data::{BoxFolder, Data};
-use crate::error::{at, network, storage};
+use crate::error::{at, data_folder, network, storage};
 use crate::helper::Helper;
 use crate::link::Warm;
 use crate::process;
@@ -46,7 +46,7 @@ impl Core {
         // Drafts of what is made once carry the process id, which threads share.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _alone = ONE_AT_A_TIME.lock();
-        let data = Data::open(data).map_err(at(format!("open `{}`", data.display())))?;
+        let data = Data::open(data).map_err(data_folder(data))?;
         let root = rustix::process::geteuid().is_root();
         let hands: Arc<dyn Hands> = if root { Arc::new(Own) } else { Arc::new(helper.clone()) };
         let pool = Pool::open_with(data.root(), hands).map_err(storage)?;

@@ -20,12 +20,34 @@ pub(crate) struct Data {
 /// The folders that are made with the data folder.
 const FOLDERS: [&str; 4] = ["agent", "boxes", "layers", "uids"];
 
+/// What is made last.
+const LAST: &str = FOLDERS[FOLDERS.len() - 1];
+
+/// A folder that others use must not become ours, whose mode shuts everybody out: think of `/etc`.
+fn check_unused(root: &Path) -> io::Result<()> {
+    let mut strange = None;
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name();
+        // Another process may be making it at the same time.
+        if name == LAST {
+            return Ok(());
+        }
+        if name != "lost+found" && !FOLDERS.iter().any(|folder| name == *folder) {
+            strange = Some(name);
+        }
+    }
+    let Some(name) = strange else { return Ok(()) };
+    let message = format!("it holds no boxes but other files, such as `{}`", name.display());
+    Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, message))
+}
+
 impl Data {
     /// Opens the folder, and makes what is missing of it.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
-        if !root.join(FOLDERS[FOLDERS.len() - 1]).is_dir() {
+        if !root.join(LAST).is_dir() {
             make(root)?;
+            check_unused(root)?;
             // Layers hold files that belong to root and may be set-user-id.
             fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
             FOLDERS.iter().try_for_each(|folder| make(&root.join(folder)))?;

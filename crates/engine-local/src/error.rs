@@ -1,8 +1,9 @@
 //! From what the rooms below say to what an engine answers.
 
 use std::io;
+use std::path::Path;
 
-use boxherd_engine::EngineError;
+use boxherd_engine::{DISK_SPACE, EngineError};
 use rustix::io::Errno;
 
 use crate::helper::{HelperError, own_ids};
@@ -14,21 +15,25 @@ pub(crate) fn at(step: impl Into<String>) -> impl FnOnce(io::Error) -> EngineErr
     move |source| refused(step, source, None)
 }
 
+/// The same of the data folder, which can be another one.
+pub(crate) fn data_folder(path: &Path) -> impl FnOnce(io::Error) -> EngineError {
+    let step = format!("open the data folder `{}`", path.display());
+    let hint = "`--data DIR` or `BOXHERD_DATA` choose a folder of your own, which need not exist";
+    move |source| refused(step, source, Some(hint.to_owned()))
+}
+
 fn refused(step: String, source: io::Error, hint: Option<String>) -> EngineError {
-    let exhausted = |resource| EngineError::Exhausted { resource, source: repeat(&source) };
+    let exhausted = |resource| {
+        let source = io::Error::new(source.kind(), format!("{step}: {source}"));
+        EngineError::Exhausted { resource, source }
+    };
     match source.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOSPC | Errno::DQUOT) => exhausted("disk space"),
+        Some(Errno::NOSPC | Errno::DQUOT) => exhausted(DISK_SPACE),
         Some(Errno::MFILE | Errno::NFILE) => exhausted("file descriptors"),
         Some(Errno::AGAIN) => exhausted("processes"),
         Some(Errno::NOMEM) => exhausted("memory"),
         _ => EngineError::Refused { step, source: Box::new(source), hint },
     }
-}
-
-fn repeat(error: &io::Error) -> io::Error {
-    error
-        .raw_os_error()
-        .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
 }
 
 pub(crate) fn helper(error: HelperError) -> EngineError {
@@ -75,7 +80,7 @@ pub(crate) fn storage(error: StorageError) -> EngineError {
     let hint = error.hint();
     match error {
         full @ StorageError::Full { .. } => EngineError::Exhausted {
-            resource: "disk space",
+            resource: DISK_SPACE,
             source: io::Error::new(io::ErrorKind::StorageFull, full.to_string()),
         },
         StorageError::NoLayer { id } => EngineError::NoSuchBox(id),
@@ -84,6 +89,13 @@ pub(crate) fn storage(error: StorageError) -> EngineError {
             source: Box::new(other),
             hint,
         },
+    }
+}
+
+/// So that what begins in the pool can end in the engine.
+impl From<StorageError> for EngineError {
+    fn from(error: StorageError) -> Self {
+        storage(error)
     }
 }
 

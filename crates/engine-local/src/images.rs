@@ -1,6 +1,8 @@
 //! The image store, as an engine answers for it.
 
-use boxherd_engine::EngineError;
+use std::io;
+
+use boxherd_engine::{DISK_SPACE, EngineError};
 use boxherd_image::ImageError;
 use boxherd_model::ImageRef;
 
@@ -14,6 +16,10 @@ pub(crate) fn refused(error: ImageError) -> EngineError {
     if let ImageError::NoSuchImage { image } = &error {
         let reason = "it is not in the image store".to_owned();
         return EngineError::Image { image: image.to_string(), reason, hint };
+    }
+    if error.is_full_disk() {
+        let source = io::Error::new(io::ErrorKind::StorageFull, error.to_string());
+        return EngineError::Exhausted { resource: DISK_SPACE, source };
     }
     EngineError::Refused { step: "use the image store".to_owned(), source: Box::new(error), hint }
 }

@@ -52,7 +52,8 @@ impl Core {
         let joins = self.groups(id, &record)?;
         fault::point("start.groups");
         running.timings.push("prepare", begun.elapsed());
-        let restored = self.launch(id, &record, lease.as_ref(), joins, &mut running.timings)?;
+        let launch = || self.launch(id, &record, lease.as_ref(), joins, &mut running.timings);
+        let restored = self.pool.with_room(id, record.spec.limits.disk, launch)?;
         let renewal = restored.then(|| self.renewal(id, &record)).transpose()?;
         Ok((running, renewal))
     }

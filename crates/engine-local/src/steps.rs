@@ -32,6 +32,13 @@ pub const STEPS: &[&str] = &[
     "delete.lease",
     "delete.layer",
     "delete.uids",
+    "pool.begun",
+    "pool.formatted",
+    "pool.mounted",
+    "pool.counted",
+    "pool.unmounted",
+    "pool.whole",
+    "pool.ready",
 ];
 
 #[cfg(test)]

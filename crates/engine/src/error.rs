@@ -78,6 +78,9 @@ pub enum EngineError {
     },
 }
 
+/// The [`resource`](EngineError::Exhausted) that disks are made of.
+pub const DISK_SPACE: &str = "disk space";
+
 impl EngineError {
     /// A refused step without a known way out.
     pub fn refused(
@@ -107,6 +110,10 @@ impl EngineError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Image { hint, .. } | Self::Refused { hint, .. } => hint.as_deref(),
+            Self::Exhausted { resource: DISK_SPACE, .. } => Some(
+                "free space on the filesystem of the data folder: `boxherd rm`, `boxherd snapshot \
+                 rm` and `boxherd image rm` do",
+            ),
             Self::Unsupported(_) => Some("`boxherd doctor` says what this host can do"),
             _ => None,
         }

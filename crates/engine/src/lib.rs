@@ -18,7 +18,7 @@ mod truth;
 mod undo;
 
 pub use check::{Check, Verdict};
-pub use error::{EngineError, Unsupported};
+pub use error::{DISK_SPACE, EngineError, Unsupported};
 pub use images::Images;
 pub use snapshots::Snapshots;
 pub use truth::{ConsoleChunk, Made, Running, Truth, TruthState, Usage};

@@ -67,6 +67,15 @@ pub enum HerdError {
         #[source]
         source: EngineError,
     },
+    /// A command cannot begin as it was asked for, such as in a folder that is not there.
+    #[error("cannot run a command in `{name}`")]
+    NotBegun {
+        /// The box.
+        name: String,
+        /// What the agent said.
+        #[source]
+        source: LinkError,
+    },
     /// The agent of the box did not answer as it should.
     #[error("cannot talk to the agent of `{name}`")]
     Link {
@@ -102,6 +111,7 @@ impl HerdError {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Busy { .. } => "busy",
             Self::Create { source, .. } | Self::Engine { source, .. } => source.code(),
+            Self::NotBegun { .. } => "refused",
             Self::Link { .. } => "agent",
             Self::Store(source) => source.code(),
             Self::Lock { .. } => "lock",
@@ -125,7 +135,7 @@ impl HerdError {
                 return Some(format!("`boxherd restart {name}` gives the box a new agent"));
             }
             Self::NoSuchEngine(_) => "leave it out for the engine of this machine, `local`",
-            Self::Lock { .. } => return None,
+            Self::NotBegun { .. } | Self::Lock { .. } => return None,
         };
         Some(hint.to_owned())
     }

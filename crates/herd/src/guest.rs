@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use boxherd_engine::{ConsoleChunk, Engine, EngineError, Usage};
-use boxherd_link::{Exec, ExecRequest, Link};
+use boxherd_link::{Exec, ExecRequest, Link, LinkError};
 use boxherd_model::policy::Decision;
 use boxherd_model::spec::is_another_user;
 use boxherd_model::{Address, Capability, Request};
@@ -35,8 +35,7 @@ impl Herd {
             let source = engine.unsupported("user", Capability::Uids);
             return Err(engine_error("run a command in", &record, source));
         }
-        let started = link.exec(request).await;
-        started.map_err(|source| HerdError::Link { name: record.spec.name.to_string(), source })
+        link.exec(request).await.map_err(|source| not_begun(&record, source))
     }
 
     /// What a box wrote to its console from byte `from` on.
@@ -101,6 +100,15 @@ impl Herd {
             Err(refused) => refused,
             Ok(_) => engine_error("connect to", &record, error),
         }
+    }
+}
+
+/// A command that did not begin: the agent may have had a reason, or be the reason.
+fn not_begun(record: &BoxRecord, source: LinkError) -> HerdError {
+    let name = record.spec.name.to_string();
+    match source {
+        LinkError::Refused { .. } => HerdError::NotBegun { name, source },
+        _ => HerdError::Link { name, source },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why the image store refused.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use boxherd_model::ImageRef;
 
@@ -38,6 +38,21 @@ pub enum ImageError {
     /// The registry wants credentials, or other ones.
     #[error("the registry of `{image}` refuses access")]
     Unauthorized {
+        /// What was asked for.
+        image: ImageRef,
+    },
+    /// Nobody who is trusted vouches for the registry.
+    #[error("the certificate of the registry of `{image}` is not trusted")]
+    Untrusted {
+        /// What was asked for.
+        image: ImageRef,
+        /// What is wrong with the certificate.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The registry does not speak TLS, and is not on this machine.
+    #[error("the registry of `{image}` does not speak HTTPS")]
+    NoTls {
         /// What was asked for.
         image: ImageRef,
     },
@@ -143,6 +158,9 @@ impl ImageError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoSuchImage { image } if *image == ImageRef::host() => {
+                Some("`host` is this machine's own files, which need no store".to_owned())
+            }
             Self::NoSuchImage { image } => Some(format!(
                 "`boxherd image ls` lists what is here, `boxherd image pull {image}` fetches"
             )),
@@ -152,6 +170,15 @@ impl ImageError {
             Self::Unauthorized { .. } => Some(
                 "`docker login` or `skopeo login --authfile` leaves credentials that are used; \
                  credential helpers are not"
+                    .to_owned(),
+            ),
+            Self::Untrusted { .. } => Some(
+                "put the certificate of its authority in `/usr/local/share/ca-certificates` and run \
+                 `update-ca-certificates`, or name a file with it in `SSL_CERT_FILE`"
+                    .to_owned(),
+            ),
+            Self::NoTls { .. } => Some(
+                "plain HTTP is spoken with registries on `localhost` and loopback addresses only"
                     .to_owned(),
             ),
             Self::Corrupt { .. } => Some(
@@ -191,14 +218,24 @@ impl ImageError {
         }
     }
 
+    /// A layer that cannot be unpacked into the folder `into`.
+    pub(crate) fn unpacking(
+        image: &ImageRef,
+        layer: &str,
+        into: &Path,
+        source: UnpackError,
+    ) -> Self {
+        match source {
+            UnpackError::Write { action, source, .. } if is_full(&source) => {
+                Self::io(action, into, source)
+            }
+            source => Self::layer(image, layer, source),
+        }
+    }
+
     /// A layer that cannot be unpacked.
     pub(crate) fn layer(image: &ImageRef, layer: &str, source: UnpackError) -> Self {
-        match source {
-            UnpackError::Write { action, name, source } if is_full(&source) => {
-                Self::io(action, name, source)
-            }
-            source => Self::Layer { image: image.clone(), layer: layer.to_owned(), source },
-        }
+        Self::Layer { image: image.clone(), layer: layer.to_owned(), source }
     }
 
     /// A document that makes no image.

@@ -99,7 +99,8 @@ impl ImageStore {
         {
             return Err(ImageError::corrupt(image, wanted, &blob.digest()));
         }
-        let unpacked = unpacked.map_err(failed)?;
+        let unpacked =
+            unpacked.map_err(|error| ImageError::unpacking(image, label, &files, error))?;
         match &expected.diff_id {
             Some(wanted) if *wanted != diff_id => Err(ImageError::corrupt(image, wanted, &diff_id)),
             _ => Ok((diff_id, unpacked)),

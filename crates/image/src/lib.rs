@@ -15,6 +15,8 @@ mod compression;
 mod config;
 mod digest;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod import;
 mod install;
 mod job;

@@ -32,7 +32,11 @@ impl Work {
                 .map_err(|error| ImageError::io("lock", &lock_path, error))?;
             let Some(lock) = lock else { continue };
             let made = clear(&folder).and_then(|()| fs::create_dir(&folder));
-            made.map_err(|error| ImageError::io("make", &folder, error))?;
+            made.map_err(|error| {
+                // The first error says more, and a lock without a folder is swept with the others.
+                drop(fs::remove_file(&lock_path));
+                ImageError::io("make", &folder, error)
+            })?;
             return Ok(Self { folder, lock_path, _lock: lock });
         }
     }

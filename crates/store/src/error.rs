@@ -34,8 +34,8 @@ pub enum StoreError {
     #[error("the store is locked by another process")]
     Busy(#[source] rusqlite::Error),
     /// No space is left for the store.
-    #[error("no space is left for the store")]
-    Full(#[source] rusqlite::Error),
+    #[error("no space is left for the store on the filesystem of the data folder")]
+    Full,
     /// A record that this program cannot have written.
     #[error("the store has a record that makes no sense: {what}")]
     Corrupt {
@@ -56,13 +56,19 @@ pub enum StoreError {
     },
 }
 
+const IOERR_SHMSIZE: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+
 impl StoreError {
     /// Sorts what the database says into what a caller can do something about.
     pub(crate) fn of(step: &'static str, source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode as Code;
         match source.sqlite_error_code() {
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy(source),
-            Some(Code::DiskFull) => Self::Full(source),
+            Some(Code::DiskFull) => Self::Full,
+            // Memory that processes share is a file too, and nothing else keeps it from growing.
+            _ if source.sqlite_error().is_some_and(|e| e.extended_code == IOERR_SHMSIZE) => {
+                Self::Full
+            }
             _ => Self::Database { step, source },
         }
     }
@@ -76,7 +82,7 @@ impl StoreError {
             Self::KeyTaken => "key-taken",
             Self::TooNew { .. } => "store-too-new",
             Self::Busy(_) => "store-busy",
-            Self::Full(_) => "store-full",
+            Self::Full => "store-full",
             Self::Corrupt { .. } => "store-corrupt",
             Self::Database { .. } => "store",
         }
@@ -89,7 +95,9 @@ impl StoreError {
             Self::NameTaken { .. } | Self::SnapshotTaken { .. } => Some("choose another name"),
             Self::TooNew { .. } => Some("use the newer boxherd, or another `--data` folder"),
             Self::Busy(_) => Some("try again"),
-            Self::Full(_) => Some("free space in the data folder"),
+            Self::Full => {
+                Some("free space there; `boxherd rm` and `boxherd snapshot rm` work without any")
+            }
             _ => None,
         }
     }

@@ -3,9 +3,11 @@
 //! Only ever a `dev-dependency`. It knows no room.
 
 mod leftovers;
+mod pool;
 mod user;
 
 pub use leftovers::Leftovers;
+pub use pool::{unmount, unmount_pool};
 pub use user::{Ids, USER, again_as_user, as_user, user_or_skip};
 
 use std::fs::OpenOptions;

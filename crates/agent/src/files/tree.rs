@@ -238,7 +238,7 @@ fn unpack(path: &Path, inlet: Inlet, request: &proto::TarIn) -> io::Result<()> {
             // The unpacker would make a file of it.
             return Err(io::Error::from_raw_os_error(PERM));
         }
-        if !entry.unpack_in(path)? {
+        if !entry.unpack_in(path).map_err(|error| torn(&place, error))? {
             return Err(io::Error::from_raw_os_error(INVAL));
         }
         if kind == EntryType::Fifo {
@@ -258,6 +258,30 @@ fn unpack(path: &Path, inlet: Inlet, request: &proto::TarIn) -> io::Result<()> {
     drain(archive.into_inner())
 }
 
+/// What kept an entry from being unpacked, in the kernel's number. What there was no room for is removed:
+/// half a file would look like a whole one, and the disk is full.
+fn torn(place: &Path, error: io::Error) -> io::Error {
+    let number = number(&error);
+    if matches!(number, Some(NOSPC | DQUOT)) {
+        // The first error says more.
+        drop(fs::remove_file(place));
+    }
+    number.map_or(error, io::Error::from_raw_os_error)
+}
+
+/// The number of the error that the unpacker has wrapped.
+fn number(error: &io::Error) -> Option<i32> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if number.is_some() {
+            return number;
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Where the unpacker puts an entry of that name.
 fn inside(path: &Path, name: &Path) -> PathBuf {
     let normal = |part: &Component<'_>| matches!(part, Component::Normal(_));
@@ -274,6 +298,8 @@ fn pipe_instead(place: &Path) -> io::Result<()> {
     fs::set_permissions(place, fs::Permissions::from_mode(mode))
 }
 
+const NOSPC: i32 = rustix::io::Errno::NOSPC.raw_os_error();
+const DQUOT: i32 = rustix::io::Errno::DQUOT.raw_os_error();
 const PERM: i32 = rustix::io::Errno::PERM.raw_os_error();
 const INVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 

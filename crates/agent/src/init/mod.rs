@@ -47,6 +47,8 @@ const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 /// and 0 when it was told to stop. Does not return when the box has run out of memory.
 pub fn run() -> io::Result<u8> {
     use_one_arena();
+    // The kernel calls it like its file, which is called like its digest.
+    rustix::thread::set_name(c"boxherd-agent")?;
     let sandboxed = std::env::args().nth(1).is_some_and(|argument| argument == SANDBOXED);
     let (config, console, given) = if sandboxed { from_standard()? } else { from_numbers()? };
     let config = read_config(config)?;

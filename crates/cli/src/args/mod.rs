@@ -134,7 +134,7 @@ pub(crate) struct DoctorArgs {
 /// Measure this machine: boxes, the kernel's floor, and peers that are installed
 ///
 /// Makes boxes called `bench-…` in the data folder and deletes them. Everything is measured in turns,
-/// so that the ratios hold on a busy machine.
+/// so that the ratios hold on a busy machine. Disks are limited where this machine can.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Only these; every one when not given
@@ -143,9 +143,12 @@ pub(crate) struct BenchArgs {
     /// Rounds of what is fast; what is slow makes a tenth of it, at least 3
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rounds: u32,
-    /// How many idle boxes are weighed, and made in a burst
+    /// How many boxes are made in a burst
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
     pub(crate) boxes: u32,
+    /// How many idle boxes are weighed
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub(crate) idle: u32,
     /// How large the file is that goes in and out
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) file_size: boxherd_model::ByteSize,

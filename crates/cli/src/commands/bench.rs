@@ -45,6 +45,7 @@ pub(super) async fn bench(app: &App, args: BenchArgs) -> Result<(), Failure> {
         only: args.only,
         rounds: args.rounds,
         boxes: args.boxes,
+        idle: args.idle,
         file_size: args.file_size.bytes(),
         peers: !args.no_peers,
         scratch: app.data().join("bench"),

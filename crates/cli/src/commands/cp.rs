@@ -1,10 +1,13 @@
 //! `boxherd cp`.
 
+use boxherd_link::Files;
+
 use crate::app::App;
 use crate::args::{CopyEnd, CpArgs};
 use crate::copy;
 use crate::failure::Failure;
 use crate::progress::Bar;
+use crate::signals::uninterrupted;
 
 /// Copies one way or the other.
 pub(super) async fn cp(app: &App, args: CpArgs) -> Result<(), Failure> {
@@ -24,18 +27,21 @@ pub(super) async fn cp(app: &App, args: CpArgs) -> Result<(), Failure> {
     };
     let link = app.herd().await?.link(address).await?;
     let files = link.files();
-    let copied = match ends {
-        (CopyEnd::Here(from), CopyEnd::InBox(_, to)) => {
-            copy::into_box(&files, from, to, &bar).await
-        }
-        (CopyEnd::InBox(_, from), CopyEnd::Here(to)) => {
-            copy::out_of_box(&files, from, to, &bar).await
-        }
-        (CopyEnd::Stream, CopyEnd::InBox(_, to)) => copy::stream_into_box(&files, to, &bar).await,
-        (CopyEnd::InBox(_, from), _) => copy::stream_out_of_box(&files, from, &bar).await,
-        // Refused above.
-        _ => Ok(()),
-    };
+    let copying = copy_between(&files, ends, &bar);
+    let copied = uninterrupted(copying, "a file that was not copied whole is as it was").await;
     link.close().await;
     copied
+}
+
+async fn copy_between(files: &Files, ends: (&CopyEnd, &CopyEnd), bar: &Bar) -> Result<(), Failure> {
+    match ends {
+        (CopyEnd::Here(from), CopyEnd::InBox(_, to)) => copy::into_box(files, from, to, bar).await,
+        (CopyEnd::InBox(_, from), CopyEnd::Here(to)) => {
+            copy::out_of_box(files, from, to, bar).await
+        }
+        (CopyEnd::Stream, CopyEnd::InBox(_, to)) => copy::stream_into_box(files, to, bar).await,
+        (CopyEnd::InBox(_, from), _) => copy::stream_out_of_box(files, from, bar).await,
+        // Refused above.
+        _ => Ok(()),
+    }
 }

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::columns::table;
 use crate::failure::Failure;
 use crate::progress::Bars;
+use crate::signals::uninterrupted;
 
 /// Everything about images.
 pub(super) async fn image(app: &App, command: ImageCommand) -> Result<(), Failure> {
@@ -26,7 +27,9 @@ pub(super) async fn image(app: &App, command: ImageCommand) -> Result<(), Failur
 }
 
 async fn pull(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Failure> {
-    let info = images.pull(&args.image, &Bars::new(&app.printer)).await?;
+    let bars = Bars::new(&app.printer);
+    let pulling = images.pull(&args.image, &bars);
+    let info = uninterrupted(pulling, "another pull goes on from where this one was").await?;
     print(app, &info)
 }
 
@@ -35,11 +38,16 @@ async fn build(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Fa
         return Err(Failure::usage(format!("`{}` cannot be built", args.image))
             .hint("use `debian:CODENAME`, such as `debian:bookworm`"));
     }
-    pull(app, images, args).await
+    let bars = Bars::new(&app.printer);
+    let building = images.pull(&args.image, &bars);
+    let info = uninterrupted(building, "nothing of the image was kept").await?;
+    print(app, &info)
 }
 
 async fn import(app: &App, images: &dyn Images, args: ImportArgs) -> Result<(), Failure> {
-    let info = images.import(&args.name, &args.file, &Bars::new(&app.printer)).await?;
+    let bars = Bars::new(&app.printer);
+    let importing = images.import(&args.name, &args.file, &bars);
+    let info = uninterrupted(importing, "nothing of the image was kept").await?;
     print(app, &info)
 }
 

@@ -7,6 +7,7 @@ use crate::args::SnapshotCommand;
 use crate::clock;
 use crate::columns::table;
 use crate::failure::Failure;
+use crate::render;
 
 /// Everything about snapshots.
 pub(super) async fn snapshot(app: &App, command: SnapshotCommand) -> Result<(), Failure> {
@@ -22,7 +23,8 @@ pub(super) async fn snapshot(app: &App, command: SnapshotCommand) -> Result<(), 
             )
         }
         SnapshotCommand::Restore(args) => {
-            herd.restore_snapshot(&args.name, &args.snapshot).await.map(drop).map_err(Into::into)
+            let restored = herd.restore_snapshot(&args.name, &args.snapshot).await?;
+            render::changed(&app.printer, &[restored])
         }
         SnapshotCommand::Rm(args) => {
             herd.remove_snapshot(&args.name, &args.snapshot).await.map(drop).map_err(Into::into)

@@ -1,5 +1,7 @@
 //! A data folder of the test's own, and the program under test.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,6 +14,8 @@ use boxherd_testkit::{Ids, Leftovers, USER, as_user};
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
     who: Who,
+    /// Whether the folder is a filesystem of its own.
+    small: bool,
 }
 
 /// Who runs the program.
@@ -57,7 +61,62 @@ impl From<Output> for Said {
 impl Lab {
     /// `None` when the test cannot run here, which was said aloud.
     pub(crate) fn open(test: &str) -> Option<Self> {
-        boxherd_testkit::root_or_skip(test).then(|| Self { folder: folder(), who: Who::Root })
+        boxherd_testkit::root_or_skip(test).then(|| Self {
+            folder: folder(),
+            who: Who::Root,
+            small: false,
+        })
+    }
+
+    /// The same on a small filesystem of its own, of the kind `ext4`, `btrfs` or `tmpfs`.
+    #[allow(dead_code, reason = "not every target has tests of full disks")]
+    pub(crate) fn small(test: &str, kind: &str, mib: u32) -> Option<Self> {
+        let programs = [format!("mkfs.{kind}"), "mount".to_owned(), "umount".to_owned()];
+        let programs: Vec<&str> = programs.iter().map(String::as_str).collect();
+        let programs = if kind == "tmpfs" { &programs[1..] } else { &programs[..] };
+        let able = boxherd_testkit::programs_or_skip(test, programs);
+        let mut lab = able.then(|| Self::open(test)).flatten()?;
+        let image = tempfile::NamedTempFile::new().expect("a file");
+        let made = Command::new("sh")
+            .args(["-ec", MOUNT, "sh", kind, &mib.to_string()])
+            .args([image.path(), lab.folder.path()])
+            .output()
+            .expect("sh runs");
+        assert!(made.status.success(), "{made:?}");
+        lab.small = true;
+        Some(lab)
+    }
+
+    /// Fills the filesystem of the data folder but for `left` bytes.
+    #[allow(dead_code, reason = "not every target has tests of full disks")]
+    pub(crate) fn fill(&self, left: u64) {
+        let mut file = File::create(self.folder.path().join("filling")).expect("a file");
+        let block = vec![0x5a; 64 << 10];
+        let free = || {
+            let free = rustix::fs::statvfs(self.folder.path()).expect("statvfs");
+            free.f_bavail * free.f_frsize
+        };
+        while free() > left {
+            let rest = usize::try_from(free() - left).expect("it is small").min(block.len());
+            if file.write_all(&block[..rest]).and_then(|()| file.sync_data()).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Frees what [`fill`](Self::fill) took.
+    #[allow(dead_code, reason = "not every target has tests of full disks")]
+    pub(crate) fn free(&self) {
+        std::fs::remove_file(self.folder.path().join("filling")).expect("it was filled");
+        // Btrfs frees when it commits.
+        assert!(
+            Command::new("sync")
+                .arg("-f")
+                .arg(self.folder.path())
+                .status()
+                .expect("sync")
+                .success()
+        );
     }
 
     /// The same on a host that has the first version of control groups only.
@@ -78,7 +137,7 @@ impl Lab {
         boxherd_testkit::user_or_skip(test, ids).then(|| {
             let folder = folder();
             chown(folder.path(), Some(USER), Some(USER)).expect("chown");
-            Self { folder, who: Who::User(ids) }
+            Self { folder, who: Who::User(ids), small: false }
         })
     }
 
@@ -125,6 +184,17 @@ impl Lab {
     }
 }
 
+/// Mounts the file `$3`, of `$2` MiB, at `$4`.
+const MOUNT: &str = r#"
+    test "$1" != tmpfs || exec mount -t tmpfs -o "size=$2M" none "$4"
+    truncate -s "$2M" "$3"
+    case "$1" in
+        ext4) mkfs.ext4 -q -m 0 "$3" ;;
+        btrfs) mkfs.btrfs -q "$3" ;;
+    esac
+    exec mount -o loop "$3" "$4"
+"#;
+
 fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("boxherd-test-").tempdir().expect("tempdir")
 }
@@ -138,10 +208,9 @@ impl Drop for Lab {
                 panic!("cannot delete `{name}`: {}", removed.err);
             }
         }
-        if self.data().join("pool.img").exists() {
-            let unmounted = Command::new("umount").arg(self.data().join("pool")).status();
-            let unmounted = unmounted.is_ok_and(|status| status.success());
-            assert!(unmounted || std::thread::panicking(), "the pool is still in use");
+        boxherd_testkit::unmount_pool(&self.data());
+        if self.small {
+            boxherd_testkit::unmount(self.folder.path());
         }
         // `netd` outlives the last box by some seconds, and takes the networks down.
         let left = Leftovers::of_data(&self.data()).find_after(Duration::from_secs(20));

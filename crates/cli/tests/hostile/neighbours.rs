@@ -33,6 +33,10 @@ fn only_itself_and_the_agent_are_running() {
     let pids = lab.sh("alone", "echo /proc/[0-9]*").ok();
     assert_eq!(pids.split_whitespace().count(), 2, "the agent and `sh`: {pids}");
     assert!(pids.contains("/proc/1"), "{pids}");
+    assert_eq!(
+        lab.sh("alone", "cat /proc/1/comm; tr '\\0' ' ' </proc/1/cmdline").ok(),
+        "boxherd-agent\nboxherd-agent "
+    );
 }
 
 #[test]

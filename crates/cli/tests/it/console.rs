@@ -10,6 +10,16 @@ use crate::lab::Lab;
 use crate::wait;
 
 #[test]
+fn a_box_that_ended_by_itself_says_why_in_the_list() {
+    let Some(lab) = Lab::open("a_box_that_ended_by_itself") else { return };
+    lab.create("web", &["--", "sh", "-c", "exit 7"]);
+    wait::until("it ends", || {
+        let listed = lab.boxherd(&["ls"]).ok();
+        listed.contains("stopped (exited:7)").then_some(())
+    });
+}
+
+#[test]
 fn logs_are_what_the_program_wrote() {
     let Some(lab) = Lab::open("logs_are_what_the_program_wrote") else { return };
     lab.create("web", &["--", "sh", "-c", "echo one; echo two; echo three"]);

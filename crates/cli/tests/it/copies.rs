@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::lab::{Lab, Said};
+use crate::wait;
 
 #[test]
 fn a_file_goes_in_and_out_with_its_mode() {
@@ -68,6 +72,40 @@ fn a_dash_is_an_archive() {
     assert_eq!(listed("web:/srv/a/"), "a/\na/file\n");
     assert_eq!(listed("web:/srv/a/."), "file\n");
     assert_eq!(listed("web:/srv/a/file"), "file\n");
+}
+
+#[test]
+fn a_copy_that_is_interrupted_leaves_the_old_file() {
+    let Some(lab) = Lab::open("a_copy_that_is_interrupted") else { return };
+    lab.create("web", &[]);
+    // More than is ever copied, and no disk.
+    lab.sh("web", "truncate -s 1T /srv/large").ok();
+    let folder = tempfile::tempdir().expect("tempdir");
+    let here = folder.path().join("file");
+    fs::write(&here, "old").expect("write");
+    let large = folder.path().join("large");
+    fs::File::create(&large).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+    lab.sh("web", "echo old > /srv/file").ok();
+    let files = || {
+        let there = lab.sh("web", "ls -A /srv").ok().lines().count();
+        there + fs::read_dir(folder.path()).expect("ls").count()
+    };
+    let before = files();
+    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    for (from, to) in
+        [("web:/srv/large".to_owned(), path(&here)), (path(&large), "web:/srv/file".to_owned())]
+    {
+        let copy = lab.command(&["cp", &from, &to]).stderr(Stdio::piped()).spawn();
+        let copy = copy.expect("boxherd runs");
+        wait::until("a draft is beside the old file", || (files() > before).then_some(()));
+        let interrupted = kill_process(Pid::from_child(&copy), Signal::INT);
+        let said: Said = copy.wait_with_output().expect("it ends").into();
+        assert_eq!((interrupted, said.code), (Ok(()), Some(1)), "{said:?}");
+        assert!(said.err.starts_with("error: interrupted\nhint: "), "{said:?}");
+        wait::until("the draft is gone", || (files() == before).then_some(()));
+    }
+    assert_eq!(fs::read_to_string(&here).expect("read"), "old");
+    assert_eq!(lab.sh("web", "cat /srv/file").ok(), "old\n");
 }
 
 #[test]

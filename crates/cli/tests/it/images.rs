@@ -1,9 +1,14 @@
 //! Boxes that boot from an image instead of the host's files.
 
+use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::lab::Lab;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::lab::{Lab, Said};
+use crate::wait;
 
 /// A root filesystem with a shell, `cat`, `ls` and `rm`, made of the host's own.
 const MAKE: &str = r#"
@@ -19,7 +24,7 @@ const MAKE: &str = r#"
     tar -cf ../rootfs.tar .
 "#;
 
-fn rootfs(folder: &Path) -> PathBuf {
+pub(crate) fn rootfs(folder: &Path) -> PathBuf {
     let root = folder.join("root");
     std::fs::create_dir(&root).expect("folder");
     let made = Command::new("sh").args(["-c", MAKE]).current_dir(&root).status().expect("sh");
@@ -89,7 +94,7 @@ END
     tar -cf image.tar -C oci .
 "#;
 
-fn archive(folder: &Path) -> PathBuf {
+pub(crate) fn archive(folder: &Path) -> PathBuf {
     rootfs(folder);
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -132,4 +137,44 @@ fn what_an_image_says_of_commands_holds_unless_something_else_is_said() {
     };
     assert_eq!(run(&[]), "program of the image in /var\n");
     assert_eq!(run(&["--", "sh", "-c", "echo $OF"]), "image\n", "no arguments of an entrypoint");
+}
+
+/// Larger than what any machine unpacks before it is interrupted, and nearly no disk.
+pub(crate) fn endless(folder: &Path) -> PathBuf {
+    let path = folder.join("endless.tar");
+    let file = fs::File::create(&path).expect("create");
+    let mut header = tar::Header::new_gnu();
+    header.set_path("large").expect("a path");
+    header.set_size(32 << 30);
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    (&file).write_all(header.as_bytes()).expect("write");
+    file.set_len((32 << 30) + 2048).expect("grow");
+    path
+}
+
+#[test]
+fn an_import_that_is_interrupted_leaves_nothing() {
+    let Some(lab) = Lab::open("an_import_that_is_interrupted") else { return };
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = endless(folder.path());
+    let args = ["image", "import", "large", file.to_str().expect("UTF-8")];
+    let mut import = lab.command(&args).stderr(Stdio::piped()).spawn().expect("boxherd runs");
+    let half_made = lab.data().join("images/tmp");
+    let entries = || fs::read_dir(&half_made).map_or(0, Iterator::count);
+    wait::until("it unpacks", || {
+        let ended = import.try_wait().expect("it can be asked");
+        (entries() > 0 || ended.is_some()).then_some(())
+    });
+    let interrupted = kill_process(Pid::from_child(&import), Signal::INT);
+    let said: Said = import.wait_with_output().expect("it ends").into();
+    assert_eq!(interrupted, Ok(()), "{said:?}");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.err, "error: interrupted\nhint: nothing of the image was kept\n");
+    assert_eq!(entries(), 0);
+    assert_eq!(lab.boxherd(&["image", "ls", "-o", "name"]).ok(), "");
 }

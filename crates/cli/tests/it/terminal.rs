@@ -4,6 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::images;
 use crate::lab::Lab;
 use crate::wait;
 
@@ -115,7 +116,8 @@ fn a_shell_ends_with_its_own_code() {
     let Some((lab, terminal)) = open("a_shell_ends_with_its_own_code") else { return };
     lab.create("web", &[]);
     terminal.type_line("boxherd shell web; echo code=$?");
-    terminal.sees_end("#");
+    // A prompt that says where one is.
+    terminal.sees("root@web:~#");
     terminal.type_line("echo $(hostname)-$((1 + 1))");
     terminal.sees("web-2");
     terminal.type_line("exit 9");
@@ -133,4 +135,15 @@ fn an_archive_is_not_written_to_the_terminal() {
     terminal.type_line("boxherd cp web:/etc -; echo code=$?");
     terminal.sees("error: an archive is nothing for a terminal");
     terminal.sees_end("code=1");
+}
+
+#[test]
+fn progress_is_seen_and_can_be_interrupted() {
+    let Some((_lab, terminal)) = open("progress_is_seen") else { return };
+    let file = images::endless(terminal.folder.path());
+    terminal.type_line(&format!("clear; boxherd image import x {}; echo code=$?", file.display()));
+    terminal.sees_line("a bar", |line| line.starts_with("endless.tar") && line.contains("GiB"));
+    terminal.key("C-c");
+    terminal.sees("error: interrupted");
+    terminal.sees("code=1");
 }

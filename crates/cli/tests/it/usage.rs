@@ -1,5 +1,7 @@
 //! What can be typed, what is said to mistakes, and what results look like.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -89,6 +91,22 @@ fn a_mistake_exits_with_2_and_before_a_command_with_125() {
 }
 
 #[test]
+fn a_mistake_is_one_line_with_a_hint_and_an_object_for_programs() {
+    let said = boxherd(&["snapshot", "ls"]);
+    let lines: Vec<_> = said.err.lines().collect();
+    assert!(lines[0].starts_with("error: ") && lines[0].contains("<NAME>"), "{said:?}");
+    assert_eq!(lines[1..], ["hint: `boxherd snapshot ls --help` shows how it is written"]);
+    let said = boxherd(&["-o", "json", "exec", "a/b", "--", "true"]);
+    let error: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+    assert_eq!((said.code, &error["error"]["code"]), (Some(125), &"usage".into()));
+    assert!(error["error"]["message"].as_str().is_some_and(|text| text.contains("a/b")));
+    // Who types the name only wants to know what there is.
+    let said = boxherd(&[]);
+    assert!(said.err.contains("Usage: boxherd") && said.err.contains("suspend"), "{said:?}");
+    assert!(!said.err.contains("netd"), "{said:?}");
+}
+
+#[test]
 fn names_and_sizes_that_cannot_be_are_refused_by_name() {
     let long = "a".repeat(64);
     for name in ["a/b", "..", "", "ünïcode", "UPPER", "-a", "a b", "a\nb", &long] {
@@ -137,6 +155,15 @@ fn results_are_documents_for_programs_and_names_for_scripts() {
     assert_eq!(lab.boxherd(&["ls", "-o", "name"]).ok(), "db\nweb\n");
     assert_eq!(lab.boxherd(&["ls", "-q", "-l", "tier=front"]).ok(), "web\n");
     assert!(lab.boxherd(&["ls"]).ok().starts_with("NAME"));
+    // Who asks for a document gets one, whatever the command is.
+    lab.boxherd(&["stop", "web"]).ok();
+    lab.boxherd(&["snapshot", "create", "web", "good"]).ok();
+    let restored = json(&["snapshot", "restore", "web", "good", "-o", "json"]);
+    assert_eq!(
+        (&restored[0]["spec"]["name"], &restored[0]["state"]),
+        (&"web".into(), &"stopped".into())
+    );
+    assert_eq!(lab.boxherd(&["start", "web", "-o", "name"]).ok(), "web\n");
 }
 
 #[test]
@@ -152,6 +179,66 @@ fn an_error_is_an_object_for_programs_and_a_sentence_for_people() {
 }
 
 #[test]
+fn a_command_that_cannot_begin_is_not_the_fault_of_the_agent() {
+    let Some(lab) = Lab::open("a_command_that_cannot_begin") else { return };
+    lab.create("web", &[]);
+    for (flags, reason) in [(["-w", "/none"], "cannot enter `/none`"), (["-u", "who"], "`who`")] {
+        let args = [&["exec", "-o", "json"], &flags[..], &["web", "--", "true"]].concat();
+        let said = lab.boxherd(&args);
+        let error: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+        let error = &error["error"];
+        assert_eq!((said.code, &error["code"]), (Some(125), &"refused".into()), "{error}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.starts_with("cannot run a command in `web`: "), "{message}");
+        assert!(message.contains(reason) && error["hint"].is_null(), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_that_others_use_does_not_become_the_data_folder() {
+    if !boxherd_testkit::root_or_skip("a_folder_that_others_use") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("tempdir");
+    let (used, mine) = (folder.path().join("used"), folder.path().join("mine"));
+    for path in [&used, &mine] {
+        std::fs::create_dir(path).expect("mkdir");
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).expect("chmod");
+    }
+    std::fs::write(used.join("passwd"), "root").expect("write");
+    std::fs::create_dir(mine.join("lost+found")).expect("mkdir");
+    let ls = |data: &Path| boxherd(&["--data", data.to_str().expect("UTF-8"), "ls"]);
+    let said = ls(&used);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("holds no boxes but other files, such as `passwd`"), "{said:?}");
+    assert!(said.err.contains("\nhint: `--data DIR`"), "{said:?}");
+    let mode = |path: &Path| std::fs::metadata(path).expect("stat").permissions().mode() & 0o777;
+    assert_eq!(mode(&used), 0o755, "as before");
+    assert_eq!(std::fs::read_dir(&used).expect("ls").count(), 1);
+    ls(&mine).ok();
+    assert_eq!(mode(&mine), 0o700);
+}
+
+#[test]
+fn everything_that_was_asked_for_is_shown() {
+    let Some(lab) = Lab::open("everything_that_was_asked_for_is_shown") else { return };
+    let flags = ["-e", "A=b", "-w", "/srv", "-u", "nobody", "-l", "tier=front", "--nesting"];
+    lab.create("web", &flags);
+    let sheet = lab.boxherd(&["show", "web"]).ok();
+    let lines: Vec<Vec<_>> = sheet.lines().map(|line| line.split_whitespace().collect()).collect();
+    for line in [
+        &["network", "none:", "loopback", "only"][..],
+        &["env", "A=b"],
+        &["workdir", "/srv"],
+        &["user", "nobody"],
+        &["label", "tier=front"],
+        &["nesting", "allowed"],
+    ] {
+        assert!(lines.iter().any(|shown| shown == line), "{line:?} in {sheet}");
+    }
+}
+
+#[test]
 fn what_cannot_be_is_said_with_the_way_out() {
     let Some(lab) = Lab::open("what_cannot_be_is_said_with_the_way_out") else { return };
     let says = |args: &[&str], message: &str, hint: &str| {
@@ -161,6 +248,7 @@ fn what_cannot_be_is_said_with_the_way_out() {
         assert!(said.err.contains(&format!("hint: {hint}")), "{args:?}: {said:?}");
     };
     lab.create("web", &[]);
+    says(&["image", "rm", "host"], "error: image `host`", "`host` is this machine's own files");
     says(&["image", "rm", "none"], "error: image `none`: it is not in", "`boxherd image ls`");
     says(&["create", "x", "--engine", "none"], "there is no engine `none`", "leave it out");
     says(&["create", "x", "--memory", "0", "--network", "none"], "cannot create `x`", "a limit of");

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fchmod, mkdirat, open, openat, 
 
 /// What the layer is called. Boxes go on with the one they have, so another content needs another
 /// name.
-pub(crate) const NAME: &str = "skeleton-2";
+pub(crate) const NAME: &str = "skeleton-3";
 
 /// Folder and mode.
 const FOLDERS: [(&str, u32); 26] = [
@@ -97,9 +97,17 @@ networks: files
 protocols: files
 services: files
 ";
+/// A prompt says in which box it is.
 const PROFILE: &str = "\
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
+if [ \"${PS1-}\" ]; then
+  if [ \"${BASH-}\" ] && [ \"$BASH\" != /bin/sh ]; then
+    PS1='\\u@\\h:\\w\\$ '
+  else
+    PS1=\"$(hostname)# \"
+  fi
+fi
 ";
 const LD_SO_CONF: &str = "include /etc/ld.so.conf.d/*.conf\n";
 

@@ -49,6 +49,27 @@ pub enum StorageError {
         /// The image of the pool.
         path: PathBuf,
     },
+    /// There are layers that a pool would hide.
+    #[error("a pool would hide the disks of boxes in `{path}`")]
+    LayersOutside {
+        /// Where they are.
+        path: PathBuf,
+    },
+    /// There was a pool.
+    #[error("the pool `{path}` is gone, and with it the disks of boxes")]
+    PoolGone {
+        /// The image of the pool.
+        path: PathBuf,
+    },
+    /// The image of the pool is no filesystem, or not all of one.
+    #[error("the pool `{path}` is damaged or was cut short, and cannot be mounted")]
+    PoolDamaged {
+        /// The image of the pool.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// A program that is needed is not installed.
     #[error("`{program}` is not installed")]
     NoProgram {
@@ -99,11 +120,25 @@ impl StorageError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Full { .. } => "remove boxes or snapshots, or give the box a larger disk".into(),
+            Self::Full { .. } => {
+                "free space on the filesystem of the data folder, or choose another one with `--data`"
+                    .into()
+            },
             Self::CannotLimit { .. } => {
                 "`boxherd doctor --fix` prepares a place where they do, or leave out `--disk`"
                     .into()
             }
+            Self::LayersOutside { .. } => {
+                "`boxherd rm` the boxes first, or choose another folder with `--data`".into()
+            }
+            Self::PoolGone { path } => format!(
+                "put it back, or remove the folder `{}` to go on without those disks",
+                path.with_file_name("pool").display()
+            ),
+            Self::PoolDamaged { path, .. } => format!(
+                "`dmesg` tells more and `btrfs check {}` looks at it; nothing was changed",
+                path.display()
+            ),
             Self::NoProgram { package, .. } => format!("install the package `{package}`"),
             _ => return None,
         })

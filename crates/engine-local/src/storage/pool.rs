@@ -176,6 +176,35 @@ impl Pool {
         Ok(())
     }
 
+    /// Does `work`, which starts a box, with room on the box's disk even where the box has filled it:
+    /// overlayfs makes folders of its own in it, and is read-only for as long as it is mounted when it
+    /// cannot. What is left of the room is taken back at the end, or by the next start.
+    ///
+    /// # Errors
+    ///
+    /// The limit cannot be changed, or `work` failed.
+    pub(crate) fn with_room<T, E: From<StorageError>>(
+        &self,
+        id: BoxId,
+        limit: Option<ByteSize>,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (Some(limit), Ok(quota)) = (limit, &self.inner.quota) else { return work() };
+        let path = self.layer_path(id);
+        if !quota.lacks_room(&path, id, limit) {
+            return work();
+        }
+        let lend = |lent| {
+            quota
+                .lend(&self.inner.layers, &path, id, limit, lent)
+                .map_err(|error| E::from(refused("limit", &path)(error)))
+        };
+        lend(true)?;
+        let done = work();
+        lend(false)?;
+        done
+    }
+
     /// The bytes that count against the limit of a box. `None` where nobody counts.
     #[must_use]
     pub fn usage(&self, id: BoxId) -> Option<u64> {

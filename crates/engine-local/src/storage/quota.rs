@@ -17,6 +17,10 @@ use super::error::{StorageError, refused};
 
 pub(super) const NO_BTRFS: &str = "the data folder is not on btrfs and no pool is prepared";
 
+/// What btrfs may reserve, and give back, while an overlay is mounted: it counts eight levels of
+/// tree, twice, for every item that each of a dozen requests may touch.
+const ROOM: u64 = 32 << 20;
+
 /// Quotas that are on.
 #[derive(Debug)]
 pub(super) struct Quota {
@@ -86,6 +90,26 @@ impl Quota {
         if let Err(error) = group.and_then(|group| btrfs::limit_group(folder, group, u64::MAX)) {
             tracing::debug!(%id, %error, "no limit to lift");
         }
+    }
+
+    /// Whether a box with `limit` has less left than starting it may reserve.
+    pub(super) fn lacks_room(&self, layer: &Path, id: BoxId, limit: ByteSize) -> bool {
+        let used = self.usage(layer, id).unwrap_or(0);
+        limit.bytes().saturating_sub(used) < ROOM
+    }
+
+    /// Changes the limit of a box by the [`ROOM`] that it is lent, or back to what it is.
+    pub(super) fn lend(
+        &self,
+        folder: &File,
+        layer: &Path,
+        id: BoxId,
+        limit: ByteSize,
+        lent: bool,
+    ) -> io::Result<()> {
+        let group = if self.simple { group_of(id) } else { own_group(layer)? };
+        let room = if lent { ROOM } else { 0 };
+        btrfs::limit_group(folder, group, limit.bytes().saturating_add(room))
     }
 
     /// The limit of a box, if it has one.

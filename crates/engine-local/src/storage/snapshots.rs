@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use boxherd_model::{BoxId, SnapshotId};
+use boxherd_sys::btrfs;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
 use super::error::{StorageError, refused};
@@ -41,16 +42,16 @@ impl Pool {
         self.to_disk()?;
         let swapped = renameat_with(CWD, &fresh, CWD, &path, RenameFlags::EXCHANGE);
         self.inner.trash.take(&fresh)?;
-        self.inner.trash.empty_in_background();
         swapped.map_err(|error| refused("restore", &path)(error.into()))?;
-        self.to_disk()
+        self.to_disk()?;
+        self.free()
     }
 
     /// Removes a snapshot. Succeeds when there is none.
     pub fn remove_snapshot(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), StorageError> {
         if self.inner.trash.take(&self.snapshot_path(id, snapshot))? {
             self.to_disk()?;
-            self.inner.trash.empty_in_background();
+            self.free()?;
         }
         Ok(())
     }
@@ -90,6 +91,17 @@ impl Pool {
         let quota = self.inner.quota.as_ref().ok();
         let limit = quota.and_then(|quota| quota.limit(&self.layer_path(id), id));
         subvolume::snapshot(source, &open, target, quota, id, limit)
+    }
+
+    /// Frees what was thrown away. A box that has filled its disk waits for it.
+    fn free(&self) -> Result<(), StorageError> {
+        self.inner.trash.empty_in_background();
+        if !self.has_subvolumes() {
+            return Ok(());
+        }
+        self.settle()?;
+        btrfs::sync_and_clean(&self.inner.layers)
+            .map_err(refused("write to disk", &self.inner.root))
     }
 
     fn to_disk(&self) -> Result<(), StorageError> {

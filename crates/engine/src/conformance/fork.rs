@@ -1,5 +1,8 @@
 //! Copies of boxes.
 
+use boxherd_model::ByteSize;
+
+use super::limits::fill_disk;
 use super::stage::{Any, Guest, code};
 use super::{Outcome, Stage, theme};
 use crate::Child;
@@ -19,6 +22,7 @@ theme! { "fork":
     a_copy_has_every_kind_of_file,
     a_copy_is_listed_by_its_own_name,
     a_copy_has_its_own_host_name,
+    a_copy_keeps_the_limit_of_its_disk,
     no_copy_of_nothing,
     deleting_what_a_cancelled_fork_left,
 }
@@ -171,6 +175,19 @@ async fn a_copy_has_its_own_host_name(stage: &Stage) -> Outcome {
     assert_eq!(copy.sh("hostname").await?, copy.spec.name.to_string());
     assert_eq!(copy.sh("getent hosts $(hostname) | wc -l").await?, "1");
     assert_eq!(source.sh("hostname").await?, source.spec.name.to_string());
+    Ok(())
+}
+
+async fn a_copy_keeps_the_limit_of_its_disk(stage: &Stage) -> Outcome {
+    let limit = ByteSize::from_mib(64);
+    let source = stage.running_with(|spec| spec.limits.disk = Some(limit)).await?;
+    source.sh("head -c 16000000 /dev/urandom > file").await?;
+    let copy = started_copy(stage, &source).await?;
+    fill_disk(&copy, limit).await?;
+    source.sh("head -c 16000000 /dev/urandom > second; sync -d second").await?;
+    fill_disk(&source, limit).await?;
+    // A copy of what is full is full, or may at least grow no further than its limit.
+    fill_disk(&started_copy(stage, &copy).await?, limit).await?;
     Ok(())
 }
 

@@ -21,7 +21,10 @@ theme! { "limits":
     a_fork_bomb_ends_with_its_box,
     processor_time_is_limited,
     a_full_disk_is_an_error_in_the_box_only,
+    a_full_disk_is_none_of_a_neighbours,
+    a_full_disk_of_small_files,
     a_full_disk_can_be_emptied_again,
+    a_full_disk_can_be_emptied_after_a_restart,
     a_full_disk_refuses_an_upload,
 }
 
@@ -152,22 +155,82 @@ async fn processor_time_is_limited(stage: &Stage) -> Outcome {
     Ok(())
 }
 
+/// Writes more than any limit of these cases allows.
+pub(super) const FILL_DISK: &str = "head -c 200000000 /dev/urandom > big";
+
+/// Fills the disk of a box that may have `limit` on it, and looks that this was refused.
+pub(super) async fn fill_disk(guest: &Guest, limit: ByteSize) -> Outcome {
+    let done = guest.collect(guest.shell(FILL_DISK), b"").await?;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success(), "{said}");
+    assert!(said.contains("quota exceeded") || said.contains("No space left"), "{said}");
+    let size: u64 = guest.sh("stat -c %s big").await?.parse()?;
+    assert!(size <= limit.bytes(), "{size}");
+    Ok(())
+}
+
 async fn a_full_disk_is_an_error_in_the_box_only(stage: &Stage) -> Outcome {
-    let limit = Some(ByteSize::from_mib(64));
-    let guest = stage.running_with(|spec| spec.limits.disk = limit).await?;
-    let done = guest.collect(guest.shell("head -c 200000000 /dev/urandom > file"), b"").await?;
-    assert!(!done.status.success());
+    let limit = ByteSize::from_mib(64);
+    let guest = stage.running_with(|spec| spec.limits.disk = Some(limit)).await?;
+    fill_disk(&guest, limit).await?;
     assert_eq!(guest.state().await?, Some(Running));
-    let size: u64 = guest.sh("stat -c %s file").await?.parse()?;
-    assert!(size <= 64 << 20, "{size}");
+    Ok(())
+}
+
+async fn a_full_disk_is_none_of_a_neighbours(stage: &Stage) -> Outcome {
+    let limit = ByteSize::from_mib(64);
+    let limited = async || stage.running_with(|spec| spec.limits.disk = Some(limit)).await;
+    let (guest, neighbour, free) = (limited().await?, limited().await?, stage.running().await?);
+    fill_disk(&guest, limit).await?;
+    for other in [neighbour, free] {
+        other.sh("head -c 32000000 /dev/urandom > file; sync -d file").await?;
+    }
+    Ok(())
+}
+
+const FILL_WITH_SMALL_FILES: &str = r#"
+    for my $n (1..200_000) {
+        open my $file, '>', "many/$n" or die "$n: $!";
+        print $file 'x';
+        close $file or die "$n: $!";
+    }
+"#;
+
+/// What is written about files counts as what is in them does.
+async fn a_full_disk_of_small_files(stage: &Stage) -> Outcome {
+    let limit = Some(ByteSize::from_mib(16));
+    let guest = stage.running_with(|spec| spec.limits.disk = limit).await?;
+    guest.put("fill", FILL_WITH_SMALL_FILES).await?;
+    let done = guest.collect(guest.shell("mkdir many; perl fill"), b"").await?;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success(), "they all fit");
+    assert!(said.contains("quota exceeded") || said.contains("No space left"), "{said}");
+    // What was written is whole, and makes room when it goes.
+    assert_eq!(guest.sh("cat many/1").await?, "x");
+    guest.sh("rm -r many; sync; head -c 4000000 /dev/urandom > file; sync -d file").await?;
     Ok(())
 }
 
 async fn a_full_disk_can_be_emptied_again(stage: &Stage) -> Outcome {
     let limit = Some(ByteSize::from_mib(64));
     let guest = stage.running_with(|spec| spec.limits.disk = limit).await?;
-    guest.collect(guest.shell("head -c 200000000 /dev/urandom > file"), b"").await?;
-    guest.sh("rm file; sync; head -c 10000000 /dev/urandom > file").await?;
+    guest.collect(guest.shell(FILL_DISK), b"").await?;
+    guest.sh("rm big; sync; head -c 10000000 /dev/urandom > file").await?;
+    Ok(())
+}
+
+async fn a_full_disk_can_be_emptied_after_a_restart(stage: &Stage) -> Outcome {
+    let limit = ByteSize::from_mib(64);
+    let guest = stage.running_with(|spec| spec.limits.disk = Some(limit)).await?;
+    fill_disk(&guest, limit).await?;
+    // Where one file finds no room, many small ones may.
+    guest
+        .collect(guest.shell("for n in $(seq 10000); do echo x > $n || exit 1; done"), b"")
+        .await?;
+    guest.stop().await?;
+    guest.start().await?;
+    fill_disk(&guest, limit).await?;
+    guest.sh("rm *; sync; head -c 32000000 /dev/urandom > file; sync -d file").await?;
     Ok(())
 }
 

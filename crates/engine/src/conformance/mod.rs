@@ -38,7 +38,7 @@ mod suspend;
 mod trees;
 
 pub use needs::{Need, needs};
-pub use runner::{Report, main, run};
+pub use runner::{Report, main, main_of, run};
 pub use stage::{Guest, Stage, Subject};
 
 use std::error::Error;

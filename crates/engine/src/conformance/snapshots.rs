@@ -1,7 +1,8 @@
 //! Saved disks.
 
-use boxherd_model::SnapshotId;
+use boxherd_model::{ByteSize, SnapshotId};
 
+use super::limits::fill_disk;
 use super::stage::{Any, Guest, code};
 use super::{Outcome, Stage, theme};
 use crate::Snapshots;
@@ -20,6 +21,8 @@ theme! { "snapshots":
     restoring_nothing_leaves_the_disk_alone,
     snapshots_go_with_their_box,
     a_restored_box_keeps_its_host_name,
+    a_restored_disk_keeps_its_limit,
+    a_full_disk_goes_back_to_what_it_was,
 }
 
 fn engine(stage: &Stage) -> Result<&dyn Snapshots, Any> {
@@ -153,5 +156,29 @@ async fn a_restored_box_keeps_its_host_name(stage: &Stage) -> Outcome {
     stage.engine().rename(guest.id, &name).await?;
     restore(stage, &guest, snapshot).await?;
     assert_eq!(guest.sh("hostname").await?, name.to_string());
+    Ok(())
+}
+
+async fn a_restored_disk_keeps_its_limit(stage: &Stage) -> Outcome {
+    let limit = ByteSize::from_mib(64);
+    let guest = stage.running_with(|spec| spec.limits.disk = Some(limit)).await?;
+    guest.sh("echo old > file").await?;
+    let snapshot = take(stage, &guest).await?;
+    restore(stage, &guest, snapshot).await?;
+    fill_disk(&guest, limit).await?;
+    assert_eq!(guest.sh("cat file").await?, "old");
+    Ok(())
+}
+
+async fn a_full_disk_goes_back_to_what_it_was(stage: &Stage) -> Outcome {
+    let limit = ByteSize::from_mib(64);
+    let guest = stage.running_with(|spec| spec.limits.disk = Some(limit)).await?;
+    guest.sh("echo old > file").await?;
+    let snapshot = take(stage, &guest).await?;
+    fill_disk(&guest, limit).await?;
+    restore(stage, &guest, snapshot).await?;
+    assert_eq!(guest.sh("ls; cat file").await?, "file\nold");
+    // What was there before the restore is freed by and by.
+    guest.sh("until head -c 32000000 /dev/urandom > new; do sleep 0.01; done").await?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod blob;
 mod credentials;
 mod retry;
+mod tls;
 
 use std::path::Path;
 use std::time::Duration;
@@ -176,10 +177,16 @@ impl Registry {
                 expected,
                 found: actual,
             },
-            other => {
-                let source = Box::new(other);
-                ImageError::Registry { action: action.to_owned(), image, source }
-            }
+            other => match tls::fault(&other) {
+                Some(tls::Fault::Untrusted) => {
+                    ImageError::Untrusted { image, source: Box::new(other) }
+                }
+                Some(tls::Fault::Plain) => ImageError::NoTls { image },
+                None => {
+                    let source = Box::new(other);
+                    ImageError::Registry { action: action.to_owned(), image, source }
+                }
+            },
         }
     }
 }

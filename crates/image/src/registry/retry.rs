@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use oci_client::errors::OciDistributionError;
 
+use super::tls;
+
 /// How often in a row nothing may come before it counts as an error.
 pub(super) const ATTEMPTS: u32 = 5;
 
@@ -31,7 +33,9 @@ pub(super) async fn pause(attempt: u32) {
 /// so asking twice is always safe.
 pub(super) fn passes(error: &OciDistributionError) -> bool {
     match error {
-        OciDistributionError::RequestError(error) => !error.is_builder() && !error.is_redirect(),
+        OciDistributionError::RequestError(error) => {
+            !error.is_builder() && !error.is_redirect() && tls::fault(error).is_none()
+        }
         OciDistributionError::IoError(_) => true,
         OciDistributionError::ServerError { code, .. } => *code == 429 || *code >= 500,
         _ => false,

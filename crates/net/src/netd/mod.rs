@@ -9,6 +9,8 @@
 //!
 //! Start reading in `question`, which decides; `server` has the sockets.
 
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod pins;
 mod question;
 mod server;

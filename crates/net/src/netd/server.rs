@@ -217,13 +217,13 @@ fn logged(found: Result<Option<Lease>, NetError>) -> Option<Lease> {
 }
 
 /// An answer from outside under the asker's number for it.
-fn relayed(question: &Question, mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn relayed(question: &Question, mut bytes: Vec<u8>) -> Vec<u8> {
     bytes[..2].copy_from_slice(&question.id.to_be_bytes());
     bytes
 }
 
 /// An answer as a datagram; one that is too long says so, and the box asks again by TCP.
-fn fit(answer: Vec<u8>, question: Option<Question>) -> Vec<u8> {
+pub(super) fn fit(answer: Vec<u8>, question: Option<Question>) -> Vec<u8> {
     let Some(question) = question else { return answer };
     if answer.len() <= usize::from(question.payload) {
         return answer;

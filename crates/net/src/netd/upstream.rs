@@ -104,7 +104,7 @@ async fn by_tcp(
     accept(question, id, &buffer).ok_or_else(refused)
 }
 
-fn accept(question: &Question, id: u16, bytes: &[u8]) -> Option<Answer> {
+pub(super) fn accept(question: &Question, id: u16, bytes: &[u8]) -> Option<Answer> {
     let message = Message::from_vec(bytes).ok()?;
     question.is_answered_by(id, &message).then(|| Answer { bytes: bytes.to_vec(), message })
 }

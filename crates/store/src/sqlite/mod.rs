@@ -5,6 +5,7 @@
 //! for, at most [`BUSY`].
 
 mod migrations;
+mod reserve;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, Transaction, TransactionBehavior};
 
-use crate::{BoxRecord, Durability, Operation, Store, StoreError};
+use crate::{BoxRecord, Durability, Operation, OperationKind, Store, StoreError};
+use reserve::Reserve;
 use rows::{BOX_COLUMNS, OPERATION_COLUMNS, SNAPSHOT_COLUMNS, Values};
 
 /// How long another process's transaction is waited for.
@@ -35,6 +37,7 @@ const KEPT: i64 = 7 * 24 * 3600 * 1000;
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: Mutex<Connection>,
+    reserve: Reserve,
 }
 
 impl SqliteStore {
@@ -44,19 +47,13 @@ impl SqliteStore {
     ///
     /// [`StoreError::TooNew`] when a later release wrote it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::of("opening the store", source);
-        let mut connection = Connection::open(path).map_err(failed)?;
-        connection.busy_timeout(BUSY).map_err(failed)?;
-        // In WAL mode NORMAL does not sync on commit; `Durability::Disk` raises it for a moment.
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-        // Closing the last connection would sync, and remove the log that the next command makes
-        // again. A log that stays is read whole when it is opened, so it is kept short.
-        connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-            .map_err(failed)?;
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
-        migrations::migrate(&mut connection, path)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        let reserve = Reserve::of(path);
+        let connection = match connect(path) {
+            Err(StoreError::Full) if reserve.release() => connect(path)?,
+            result => result?,
+        };
+        reserve.keep();
+        Ok(Self { connection: Mutex::new(connection), reserve })
     }
 
     /// One transaction; `step` names it in errors.
@@ -85,6 +82,20 @@ impl SqliteStore {
         result
     }
 
+    /// The same for what makes room, or ends what was begun: with space that was put by for it, where
+    /// no other is left.
+    fn write_at_last<T>(
+        &self,
+        step: &'static str,
+        durability: Durability,
+        body: impl Fn(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match self.write(step, durability, &body) {
+            Err(StoreError::Full) if self.reserve.release() => self.write(step, durability, body),
+            result => result,
+        }
+    }
+
     fn many<T>(
         &self,
         sql: &str,
@@ -110,6 +121,21 @@ impl SqliteStore {
     ) -> Result<Option<T>, StoreError> {
         Ok(self.many(sql, parameters, to)?.pop())
     }
+}
+
+/// Opens the file and brings it up to date.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |source| StoreError::of("opening the store", source);
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    // In WAL mode NORMAL does not sync on commit; `Durability::Disk` raises it for a moment.
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    // Closing the last connection would sync, and remove the log that the next command makes
+    // again. A log that stays is read whole when it is opened, so it is kept short.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
+    migrations::migrate(&mut connection, path)?;
+    Ok(connection)
 }
 
 fn execute(
@@ -175,16 +201,27 @@ fn insert_operation(
     Ok(())
 }
 
+/// Whether there may be more space after it, if only because a box that fills the disk has stopped.
+fn makes_room(kind: OperationKind) -> bool {
+    matches!(kind, OperationKind::Delete | OperationKind::RemoveSnapshot(_) | OperationKind::Change)
+}
+
 /// How long an idempotency key is remembered, in milliseconds.
 const DAY: i64 = 24 * 3600 * 1000;
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn begin(&self, operation: &Operation, made: &[BoxRecord]) -> Result<(), StoreError> {
-        self.write("beginning an operation", Durability::Process, |transaction| {
+        let step = "beginning an operation";
+        let body = |transaction: &Transaction<'_>| {
             insert_operation(transaction, operation)?;
             made.iter().try_for_each(|record| insert_box(transaction, record))
-        })
+        };
+        if makes_room(operation.kind) {
+            self.write_at_last(step, Durability::Process, body)
+        } else {
+            self.write(step, Durability::Process, body)
+        }
     }
 
     async fn finish(
@@ -194,7 +231,7 @@ impl Store for SqliteStore {
         removed: &[BoxId],
         durability: Durability,
     ) -> Result<(), StoreError> {
-        self.write("finishing an operation", durability, |transaction| {
+        self.write_at_last("finishing an operation", durability, |transaction| {
             changed.iter().try_for_each(|record| update_box(transaction, record))?;
             for id in removed {
                 let id: Values = vec![Box::new(id.to_string())];
@@ -299,7 +336,7 @@ impl Store for SqliteStore {
     }
 
     async fn remove_snapshot(&self, id: SnapshotId) -> Result<(), StoreError> {
-        self.write("removing a snapshot", Durability::Disk, |transaction| {
+        self.write_at_last("removing a snapshot", Durability::Disk, |transaction| {
             let id: Values = vec![Box::new(id.to_string())];
             execute(transaction, "DELETE FROM snapshots WHERE id = ?1", &id)
                 .map_err(|source| StoreError::of("removing a snapshot", source))?;

@@ -1,0 +1,42 @@
+//! Space that is put by, so that boxes can be deleted where the disk is full.
+//!
+//! To delete a box is how space is made, and it has to be written down before it is done.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// What a log of [`LOG_PAGES`](super::LOG_PAGES) takes, and then some, in bytes.
+const SIZE: usize = 1 << 20;
+
+/// The file that takes the space.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    path: PathBuf,
+}
+
+impl Reserve {
+    pub(super) fn of(database: &Path) -> Self {
+        Self { path: database.with_extension("reserve") }
+    }
+
+    /// Puts space by, if that is not done yet. Where it cannot be put by, there is none; whatever else is
+    /// the matter with the folder, the database tells.
+    pub(super) fn keep(&self) {
+        if !self.path.exists() && fill(&self.path).is_err() {
+            // A part of it would look like the whole.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+
+    /// Gives the space up; `false` when there is none. The next [`keep`](Self::keep) puts it by again.
+    pub(super) fn release(&self) -> bool {
+        fs::remove_file(&self.path).is_ok()
+    }
+}
+
+/// Written and not only allocated: of a filesystem that copies on write, nothing else takes space.
+fn fill(path: &Path) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(&vec![0x5a; SIZE])
+}
