@@ -71,7 +71,7 @@ fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infa
 }
 
 /// Joins the groups of v1 hierarchies, then makes them the root of what the box sees of groups.
-fn join_groups(tasks: &[OwnedFd]) -> Result<(), Failure> {
+pub(super) fn join_groups(tasks: &[OwnedFd]) -> Result<(), Failure> {
     for group in tasks {
         rustix::io::write(group, b"0").map_err(Failure::at("join a control group"))?;
     }
@@ -103,7 +103,7 @@ pub(super) fn become_root(ids: HostIds) -> io::Result<()> {
 
 /// Makes the box's root the only one, and mounts what belongs below it.
 fn enter_root(request: &Start, mounts: Mounts, ids: HostIds) -> Result<(), Failure> {
-    let Mounts { layer, lower, binds } = mounts;
+    let Mounts { layer, lower, binds, devices, jail: _ } = mounts;
     stage(&layer, &lower)?;
     let root = overlay(&layer, &lower, request.root.passing)?;
     attach(&root, "/")?;
@@ -111,6 +111,7 @@ fn enter_root(request: &Start, mounts: Mounts, ids: HostIds) -> Result<(), Failu
     // The old root ends on top of the new one, from where it is taken away below. Until then the
     // kernel sees that this process could see all of `/proc` and `/sys`, and lets it mount them.
     pivot_root(".", ".").map_err(Failure::at("change the root"))?;
+    attach(&devices, "/dev")?;
     for (path, tree) in &binds {
         attach(tree, path)?;
     }
@@ -119,7 +120,7 @@ fn enter_root(request: &Start, mounts: Mounts, ids: HostIds) -> Result<(), Failu
     chdir("/").map_err(Failure::at("enter the box's root"))
 }
 
-fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
+pub(super) fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(tree, "", rustix::fs::CWD, path, flags)
         .map_err(Failure::at(format!("mount on `{path}`")))
@@ -299,7 +300,7 @@ fn forget_keys() {
 
 /// What a box's root is left with: enough for accounts, packages, `ping` and debuggers. The rest
 /// opens parts of the kernel that few programs need, with `nesting` among them.
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
+pub(super) const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::FOWNER)
