@@ -255,7 +255,11 @@ impl Engine for LocalEngine {
     async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
         let name = name.clone();
         let renewal = self.alone(id, move |core| core.rename(id, &name)).await?;
-        self.renew(id, renewal).await
+        // It is called so from now on, whatever its agent does; its files say so when it starts again.
+        if let Err(error) = self.renew(id, renewal).await {
+            tracing::warn!(%id, %error, "a box was not told its new name");
+        }
+        Ok(())
     }
 
     async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError> {

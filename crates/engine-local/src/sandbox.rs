@@ -33,7 +33,8 @@ const OLDEST: u32 = 20_240_101;
 /// or of another box.
 #[derive(Debug)]
 pub(crate) struct Renewal {
-    hostname: String,
+    /// `None` where the kernel was told from outside, and time and randomness went on.
+    hostname: Option<String>,
     files: Vec<ConfigFile>,
 }
 
@@ -123,7 +124,14 @@ impl Core {
     pub(crate) fn renewal(&self, id: BoxId, record: &BoxRecord) -> Result<Renewal, EngineError> {
         let lease = self.networks.find(id).map_err(crate::error::network)?;
         let files = config_files(identity::files(id, record, lease.as_ref(), true));
-        Ok(Renewal { hostname: record.spec.name.to_string(), files })
+        Ok(Renewal { hostname: Some(record.spec.name.to_string()), files })
+    }
+
+    /// What a box that was renamed has to be told, besides what its kernel calls it.
+    pub(crate) fn new_name(&self, id: BoxId, record: &BoxRecord) -> Result<Renewal, EngineError> {
+        let lease = self.networks.find(id).map_err(crate::error::network)?;
+        let files = config_files(identity::files(id, record, lease.as_ref(), false));
+        Ok(Renewal { hostname: None, files })
     }
 
     /// Saves the memory of a box to its folder and ends it.
@@ -214,20 +222,27 @@ impl Core {
 /// Tells a box that goes on from saved memory who and where it is now.
 pub(crate) async fn renew(link: &Link, renewal: Renewal) -> Result<(), EngineError> {
     let failed = |error| EngineError::refused("tell the box who it is now", error);
+    if let Some(hostname) = renewal.hostname {
+        refresh(link, hostname).await?;
+    }
+    for file in renewal.files {
+        write(link, file).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn refresh(link: &Link, hostname: String) -> Result<(), EngineError> {
+    let failed = |error| EngineError::refused("tell the box who it is now", error);
     let mut entropy = [0; 64];
     rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| at("gather randomness for the box")(error.into()))?;
     let refresh = Refresh {
         clock: Some(SystemTime::now()),
         entropy: Some(entropy.to_vec().into()),
-        hostname: Some(renewal.hostname),
+        hostname: Some(hostname),
         machine_id: None,
     };
-    link.refresh(refresh).await.map_err(failed)?;
-    for file in renewal.files {
-        write(link, file).await.map_err(failed)?;
-    }
-    Ok(())
+    link.refresh(refresh).await.map(drop).map_err(failed)
 }
 
 /// Whether memory lies ready to be brought back. The warden says so once all of it is there.

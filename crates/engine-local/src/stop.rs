@@ -120,7 +120,12 @@ impl Core {
                 _ => Ok(None),
             },
             Some(pidfd) => {
-                self.helper.rename(pidfd.as_fd(), name.as_str()).map_err(helper).map(|()| None)
+                self.helper.rename(pidfd.as_fd(), name.as_str()).map_err(helper)?;
+                match self.state(id)? {
+                    Some(TruthState::Running) => self.new_name(id, &record).map(Some),
+                    // Its files have the name when it starts again.
+                    _ => Ok(None),
+                }
             }
             None => Ok(None),
         }
