@@ -7,6 +7,7 @@
 mod migrations;
 mod reserve;
 mod rows;
+mod shared_memory;
 #[cfg(test)]
 mod tests;
 
@@ -126,6 +127,7 @@ impl SqliteStore {
 /// Opens the file and brings it up to date.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let failed = |source| StoreError::of("opening the store", source);
+    shared_memory::make(path);
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
     // In WAL mode NORMAL does not sync on commit; `Durability::Disk` raises it for a moment.
