@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use boxherd_model::BoxId;
 
 use crate::root::skeleton;
+use crate::storage;
 
 /// The data folder of one installation.
 #[derive(Debug, Clone)]
@@ -32,7 +33,8 @@ fn check_unused(root: &Path) -> io::Result<()> {
         if name == LAST {
             return Ok(());
         }
-        if name != "lost+found" && !FOLDERS.iter().any(|folder| name == *folder) {
+        let mut known = ["lost+found"].iter().chain(&FOLDERS).chain(&storage::POOL_FILES);
+        if !known.any(|known| name == *known) {
             strange = Some(name);
         }
     }
