@@ -20,7 +20,7 @@ const CRATES: [&str; 4] = ["agent", "link", "model", "sys"];
 fn main() -> Result<(), Box<dyn Error>> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no parent folder")?;
     let root = crates.parent().ok_or("no workspace")?;
-    watch(root, crates);
+    watch();
     let folder = target_folder(&PathBuf::from(env::var("OUT_DIR")?))?;
     let built = build(root, &folder)?;
     // A copy of this build's own: the shared one may be built again while this is compiled.
@@ -33,15 +33,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Only what the agent is made of makes it be built again.
-fn watch(root: &Path, crates: &Path) {
+/// Only what the agent is made of makes it be built again. Seen from this package: a target folder
+/// that several clones share would keep the paths of the clone that came first.
+fn watch() {
     for name in CRATES {
         for part in ["src", "Cargo.toml"] {
-            println!("cargo::rerun-if-changed={}", crates.join(name).join(part).display());
+            println!("cargo::rerun-if-changed=../{name}/{part}");
         }
     }
     for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
-        println!("cargo::rerun-if-changed={}", root.join(file).display());
+        println!("cargo::rerun-if-changed=../../{file}");
     }
     println!("cargo::rerun-if-changed=build.rs");
 }

@@ -1,5 +1,6 @@
 //! Chores of this repository: `cargo xtask test` runs every test, and installs what they need.
 
+mod backports;
 mod packages;
 mod test;
 

@@ -5,12 +5,17 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use crate::backports;
+
 /// A program that tests run, the Debian package that has it, and the tests that need it.
 struct Needed {
     program: &'static str,
     package: &'static str,
     tests: &'static str,
 }
+
+/// Packages of Debian's backports: the release has one that is too old, or none.
+const BACKPORTED: &[&str] = &["runsc"];
 
 const NEEDED: &[Needed] = &[
     Needed { program: "mkfs.btrfs", package: "btrfs-progs", tests: "disk limits and fast forks" },
@@ -26,6 +31,7 @@ const NEEDED: &[Needed] = &[
     Needed { program: "tmux", package: "tmux", tests: "terminals" },
     Needed { program: "setpriv", package: "util-linux", tests: "rootless boxes" },
     Needed { program: "useradd", package: "passwd", tests: "rootless boxes" },
+    Needed { program: "runsc", package: "runsc", tests: "boxes with gVisor, saved memory" },
     Needed { program: "ping", package: "iputils-ping", tests: "networks of boxes" },
     Needed { program: "pg_ctlcluster", package: "postgresql", tests: "the store on Postgres" },
 ];
@@ -49,11 +55,21 @@ pub(crate) fn provide() -> anyhow::Result<()> {
         return Ok(());
     }
     if installed("apt-get") && is_root()? {
-        let mut packages: Vec<_> = wanted.iter().map(|needed| needed.package).collect();
+        let packages = wanted.iter().map(|needed| needed.package);
+        let (backported, mut packages): (Vec<_>, Vec<_>) =
+            packages.partition(|package| BACKPORTED.contains(package));
         packages.dedup();
-        println!("installing {}", packages.join(" "));
-        apt_get(&["update", "-q"])?;
-        apt_get(&[&["install", "-q", "-y", "--no-install-recommends"], &packages[..]].concat())?;
+        if !packages.is_empty() {
+            println!("installing {}", packages.join(" "));
+            apt_get(&["update", "-q"])?;
+            apt_get(&[INSTALL, &packages].concat())?;
+        }
+        // What these are for is tested where they can be had.
+        if !backported.is_empty()
+            && let Err(error) = from_backports(&backported)
+        {
+            println!("cannot install {}: {error:#}", backported.join(" "));
+        }
     }
     for needed in missing() {
         println!(
@@ -62,6 +78,15 @@ pub(crate) fn provide() -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+const INSTALL: &[&str] = &["install", "-q", "-y", "--no-install-recommends"];
+
+fn from_backports(packages: &[&str]) -> anyhow::Result<()> {
+    let suite = backports::enable()?.context("no package source here tells where Debian is")?;
+    println!("installing {} from {suite}", packages.join(" "));
+    apt_get(&["update", "-q"])?;
+    apt_get(&[INSTALL, &["-t", &suite], packages].concat())
 }
 
 fn is_root() -> anyhow::Result<bool> {

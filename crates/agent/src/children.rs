@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use boxherd_link::ExitStatus;
-use boxherd_sys::spawn::{Child, Spawn, SpawnError, Step, spawn};
+use boxherd_sys::spawn::{Child, Spawn, SpawnError, Step, spawn, spawn_to_reap};
 use boxherd_sys::watch::Watched;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, wait, waitid};
 use tokio::sync::{Notify, oneshot};
@@ -65,10 +65,10 @@ impl Children {
         };
         // Held across the start, so that an exit is not reaped before it is waited for.
         let mut waiting = lock(&registry.waiting);
-        let child = spawn(request)?;
+        let pid = spawn_to_reap(request)?;
         let (sender, receiver) = oneshot::channel();
-        waiting.insert(child.pid.as_raw_nonzero().get(), sender);
-        Ok((child.pid, ExitWait(Wait::Reaped(receiver))))
+        waiting.insert(pid.as_raw_nonzero().get(), sender);
+        Ok((pid, ExitWait(Wait::Reaped(receiver))))
     }
 
     /// Reaps every child that has ended, ours and orphans.

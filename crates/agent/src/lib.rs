@@ -14,6 +14,7 @@ mod children;
 mod dial;
 mod exec;
 mod files;
+mod gate;
 pub mod init;
 mod ports;
 mod refresh;
@@ -100,6 +101,8 @@ pub(crate) struct Inner {
     started: Instant,
     cmd: Mutex<Option<CmdStats>>,
     stopped: watch::Sender<bool>,
+    /// Counts how often every link was to be let go of.
+    parked: watch::Sender<u64>,
 }
 
 /// Locks without regard to poison: what the agent keeps is whole between any two statements.
@@ -118,6 +121,7 @@ impl Agent {
             started: Instant::now(),
             cmd: Mutex::default(),
             stopped: watch::Sender::new(false),
+            parked: watch::Sender::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -141,6 +145,11 @@ impl Agent {
         }
     }
 
+    /// Ends every link as if it were lost.
+    fn let_go_of_links(&self) {
+        self.inner.parked.send_modify(|times| *times += 1);
+    }
+
     /// Serves one link until it ends, and says why it ended.
     pub async fn serve(
         &self,
@@ -152,7 +161,11 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             features: ["reattach", "tar", "refresh"].map(str::to_owned).to_vec(),
         };
-        let opened = Conn::open(stream, Role::Agent, &hello, HANDSHAKE_TIMEOUT).await;
+        let mut parked = self.inner.parked.subscribe();
+        let opened = tokio::select! {
+            opened = Conn::open(stream, Role::Agent, &hello, HANDSHAKE_TIMEOUT) => opened,
+            _ = parked.changed() => return let_go(),
+        };
         let conn = match opened {
             Ok((conn, _theirs)) => conn,
             Err(error) => return error,
@@ -162,6 +175,10 @@ impl Agent {
                 () = self.stopped() => {
                     conn.close().await;
                     break LinkError::Closed;
+                }
+                _ = parked.changed() => {
+                    conn.abort(let_go());
+                    break let_go();
                 }
                 accepted = conn.accept() => accepted,
             };
@@ -201,6 +218,11 @@ impl Agent {
             None => stream.end(failure(Cause::Unsupported, 0, "this request")),
         }
     }
+}
+
+/// Why a link ends when memory is about to be saved.
+fn let_go() -> LinkError {
+    LinkError::Lost { reason: "the box's memory is being saved".to_owned() }
 }
 
 impl Inner {

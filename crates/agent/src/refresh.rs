@@ -58,9 +58,10 @@ fn reseed(entropy: &[u8]) -> io::Result<bool> {
 /// Sets the name of the kernel, and of `/etc/hostname` where there is one.
 fn rename(inner: &Inner, name: &str) -> io::Result<()> {
     rustix::system::sethostname(name.as_bytes())?;
-    let path = inner.place(b"/etc/hostname");
-    if path.exists() {
-        files::replace(&path, format!("{name}\n").as_bytes(), 0o644)?;
+    // It may be a link to a file in memory, which stays one.
+    match fs::canonicalize(inner.place(b"/etc/hostname")) {
+        Ok(path) => files::replace(&path, format!("{name}\n").as_bytes(), 0o644),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
-    Ok(())
 }

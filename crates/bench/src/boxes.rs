@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use boxherd_link::ExecRequest;
 use boxherd_model::{BoxName, Timings};
-use boxherd_sys::floor::Floor;
+use boxherd_sys::floor::{Extent, Floor};
 use futures_util::future::try_join_all;
 
 use crate::contest::{Contender, millis, millis_since, rounds};
 use crate::context::{Bench, finish, first_output};
+use crate::groups;
 use crate::peers::Peers;
 use crate::programs::Program;
 use crate::report::{Contest, PhaseFigure, Unit};
@@ -46,10 +47,15 @@ impl Phases {
 /// and whole programs.
 pub(crate) async fn create(bench: &mut Bench, peers: Option<&Peers>) -> anyhow::Result<Contest> {
     let folder = tempfile::tempdir_in(&bench.options.scratch)?;
-    let floors = [("floor", false), ("floor with network", true)];
+    let whole = Extent { network: true, port: true, groups: groups::for_the_floor()? };
+    let floors = [
+        ("floor", Extent::default()),
+        ("floor with network", Extent { network: true, ..Extent::default() }),
+        ("floor with port and groups", whole),
+    ];
     let floors: Vec<_> = floors
         .into_iter()
-        .map(|(name, network)| Ok((name, Floor::new(folder.path(), network)?)))
+        .map(|(name, extent)| Ok((name, Floor::new(folder.path(), extent)?)))
         .collect::<std::io::Result<_>>()?;
     let phases = RefCell::new(Phases::default());
     let (mut skipped, own, phases_of) = (Vec::new(), &*bench, &phases);
@@ -57,8 +63,11 @@ pub(crate) async fn create(bench: &mut Bench, peers: Option<&Peers>) -> anyhow::
     for (name, floor) in &floors {
         contenders.push(Contender::new(name, move || async move {
             let start = Instant::now();
-            floor.run()?;
-            Ok(millis_since(start))
+            let ran = floor.run();
+            let took = millis_since(start);
+            floor.clear()?;
+            ran?;
+            Ok(took)
         }));
     }
     contenders.extend(run_peers(peers));

@@ -29,7 +29,7 @@ pub struct Options {
     pub file_size: u64,
     /// Whether peers that are installed take part.
     pub peers: bool,
-    /// A folder for what peers need, on the file system of the data folder.
+    /// A folder for what peers and the floor need, on the file system of the boxes' disks.
     pub scratch: PathBuf,
 }
 

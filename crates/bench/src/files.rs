@@ -28,6 +28,7 @@ pub(crate) async fn files(bench: &mut Bench) -> anyhow::Result<[Contest; 3]> {
     let (mut puts, mut gets, mut copies, mut extra) = (vec![], vec![], vec![], vec![]);
     for _ in 0..bench.options.few().min(5) {
         let before = forget_peak()?;
+        settle();
         let start = Instant::now();
         put(&link, size).await?;
         puts.push(speed(size, start));
@@ -35,11 +36,12 @@ pub(crate) async fn files(bench: &mut Bench) -> anyhow::Result<[Contest; 3]> {
         get(&link, size).await?;
         gets.push(speed(size, start));
         extra.push(own_status("VmHWM")?.saturating_sub(before) as f64 / MIB);
-        copies.push(copy(&bench.options.scratch, size)?);
+        settle();
+        copies.push(write_on_the_host(&bench.options.scratch, size)?);
     }
     bench.front.delete(&name).await?;
     let own = |samples| ("boxherd".to_owned(), samples);
-    let peer = || ("cp on the host".to_owned(), copies.clone());
+    let peer = || ("dd on the host".to_owned(), copies.clone());
     let unit = Unit::MegabytesPerSecond;
     let what = |way| format!("a file of {:.0} MB {way}, without sync", size as f64 / MEGA);
     Ok([
@@ -53,6 +55,12 @@ pub(crate) async fn files(bench: &mut Bench) -> anyhow::Result<[Contest; 3]> {
         )
         .target(16.0),
     ])
+}
+
+/// Has the disk take what was written before. Else it is written while the next is measured, and
+/// whoever writes is slowed down to the speed of the disk.
+fn settle() {
+    rustix::fs::sync();
 }
 
 async fn put(link: &Link, size: u64) -> anyhow::Result<()> {
@@ -77,15 +85,14 @@ async fn get(link: &Link, size: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the same bytes cost without a box.
-fn copy(scratch: &Path, size: u64) -> anyhow::Result<f64> {
+/// What the same bytes cost without a box. `cp` would have btrfs share them.
+fn write_on_the_host(scratch: &Path, size: u64) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir_in(scratch)?;
-    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-    let file = fs::File::create(&from)?;
-    file.set_len(size)?;
-    let copy =
-        Program::new(["cp".into(), "--sparse=never".into(), from.into(), to.into_os_string()]);
-    let took = copy.time()? / 1000.0;
+    let to = folder.path().join("to");
+    let dd = Program::new(["dd", "if=/dev/zero", "bs=1M", "iflag=count_bytes,fullblock"]);
+    let dd = dd.with([format!("of={}", to.display()), format!("count={size}")]);
+    let took = dd.time()? / 1000.0;
+    anyhow::ensure!(fs::metadata(&to)?.len() == size, "`dd` wrote something else");
     Ok(size as f64 / MEGA / took)
 }
 

@@ -12,6 +12,7 @@ mod context;
 mod files;
 mod forks;
 mod front;
+mod groups;
 mod herd;
 mod machine;
 mod memory;

@@ -22,23 +22,26 @@ pub(crate) struct App {
     pub(crate) printer: Printer,
     data: PathBuf,
     helper: Option<Helper>,
+    /// Whether the engine will have work for a thread of its own.
+    works: bool,
     local: OnceCell<Arc<LocalEngine>>,
     herd: OnceCell<Arc<Herd>>,
 }
 
 impl App {
-    /// Opens nothing yet.
+    /// Opens nothing yet. `works`: the command has the engine do more than connect to a box.
     pub(crate) fn new(
         global: &Global,
         printer: Printer,
         helper: Option<Helper>,
+        works: bool,
     ) -> Result<Self, Failure> {
         let data = global.data.clone().or_else(env::default_data).ok_or_else(|| {
             Failure::usage("there is no home folder to keep boxes in").hint("use `--data DIR`")
         })?;
         let data = std::path::absolute(&data)
             .map_err(|error| Failure::io(format!("`{}`", data.display()), &error))?;
-        Ok(Self { printer, data, helper, local: OnceCell::new(), herd: OnceCell::new() })
+        Ok(Self { printer, data, helper, works, local: OnceCell::new(), herd: OnceCell::new() })
     }
 
     /// Where boxes are kept.
@@ -48,7 +51,16 @@ impl App {
 
     /// The engine of this machine.
     async fn local(&self) -> Result<&Arc<LocalEngine>, Failure> {
-        let open = async || self.open_local().map(Arc::new);
+        let open = async || {
+            let (data, helper) = (self.data.clone(), self.helper()?);
+            if !self.works {
+                return open_local(&data, helper).map(Arc::new);
+            }
+            // In the thread in which the engine works afterwards, so that the store opens meanwhile.
+            let opened = tokio::task::spawn_blocking(move || open_local(&data, helper)).await;
+            let opened = opened.map_err(|error| Failure::of(&error, "internal", None))?;
+            opened.map(Arc::new)
+        };
         self.local.get_or_try_init(open).await
     }
 
@@ -56,17 +68,6 @@ impl App {
         self.helper.clone().ok_or_else(|| {
             Failure::new("internal", "this command was started without the helper process")
         })
-    }
-
-    fn open_local(&self) -> Result<LocalEngine, Failure> {
-        let engine = LocalEngine::open(EngineName::local(), &self.data, self.helper()?)?;
-        let arguments = vec![
-            "--data".into(),
-            self.data.clone().into(),
-            "netd".into(),
-            engine.installation().into(),
-        ];
-        Ok(engine.with_netd(NetdCommand { program: "/proc/self/exe".into(), arguments }))
     }
 
     /// The engine called so, or the one that is used when none is named.
@@ -112,9 +113,15 @@ impl App {
 
     async fn opened(&self) -> Result<&Arc<Herd>, Failure> {
         let open = async || {
-            // First: it makes the data folder.
-            let local = Arc::clone(self.local().await?);
-            let store = SqliteStore::open(&self.data.join("herd.db")).map_err(|error| {
+            let path = self.data.join("herd.db");
+            // The engine makes the data folder. Where that is done, both open at the same time.
+            if !path.exists() {
+                self.local().await?;
+            }
+            let store = async { SqliteStore::open(&path) };
+            let (local, store) = tokio::join!(self.local(), store);
+            let local = Arc::clone(local?);
+            let store = store.map_err(|error| {
                 Failure::of(&error, error.code(), error.hint().map(str::to_owned))
             })?;
             let config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
@@ -163,7 +170,7 @@ impl App {
     /// Makes the loop-backed pool, unless disks can be limited already.
     pub(crate) async fn prepare_pool(&self, size: ByteSize) -> Result<(), Failure> {
         // Not the engine that is kept: it would not see the pool. It also makes the data folder.
-        if self.open_local()?.capabilities().has(Capability::DiskLimit) {
+        if open_local(&self.data, self.helper()?)?.capabilities().has(Capability::DiskLimit) {
             return Ok(());
         }
         let data = self.data.clone();
@@ -172,6 +179,12 @@ impl App {
         let prepared = prepared.map_err(|error| Failure::of(&error, "internal", None))?;
         prepared.map_err(|error| Failure::of(&error, "storage", error.hint()))
     }
+}
+
+fn open_local(data: &Path, helper: Helper) -> Result<LocalEngine, Failure> {
+    let engine = LocalEngine::open(EngineName::local(), data, helper)?;
+    let arguments = vec!["--data".into(), data.into(), "netd".into(), engine.installation().into()];
+    Ok(engine.with_netd(NetdCommand { program: "/proc/self/exe".into(), arguments }))
 }
 
 impl From<HerdError> for Failure {

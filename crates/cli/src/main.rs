@@ -63,7 +63,7 @@ fn start(cli: Cli, printer: Printer) -> Result<ExitCode, Failure> {
     };
     let serves = matches!(cli.command, Command::Serve(_));
     trace(cli.global.verbose, serves);
-    let app = App::new(&cli.global, printer, helper)?;
+    let app = App::new(&cli.global, printer, helper, works(&cli.command))?;
     if let Command::Netd(args) = &cli.command {
         return commands::netd(&app, args).map(|()| ExitCode::SUCCESS);
     }
@@ -85,10 +85,17 @@ fn start(cli: Cli, printer: Printer) -> Result<ExitCode, Failure> {
         // A thread may be removing what it was interrupted at.
         runtime.shutdown_timeout(CLEANING);
     } else {
-        // A thread may wait for ever for input that nobody wants any more.
-        runtime.shutdown_background();
+        // What is left is memory and descriptors, which go with the process at once, and a thread
+        // that may wait for ever for input that nobody wants any more.
+        std::mem::forget((runtime, app));
     }
     ended
+}
+
+/// Whether the engine has work of its own to do, besides giving links to agents.
+fn works(command: &Command) -> bool {
+    let connects = matches!(command, Command::Exec(_) | Command::Shell(_) | Command::Cp(_));
+    !connects && !matches!(command, Command::Port(_) | Command::Netd(_) | Command::Completion(_))
 }
 
 /// Whether the exit code is that of a command in a box.

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, fstat, makedev};
 use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 use tokio::sync::mpsc;
@@ -21,6 +21,9 @@ const SURE: usize = 4096;
 /// the channel. The thread may be blocked for ever when the program ends.
 pub(crate) fn input() -> io::Result<mpsc::Receiver<io::Result<Bytes>>> {
     let (sender, receiver) = mpsc::channel(2);
+    if has_ended() {
+        return Ok(receiver);
+    }
     let read = move || {
         let mut buffer = vec![0; READ];
         loop {
@@ -38,6 +41,15 @@ pub(crate) fn input() -> io::Result<mpsc::Receiver<io::Result<Bytes>>> {
     };
     std::thread::Builder::new().name("stdin".to_owned()).spawn(read)?;
     Ok(receiver)
+}
+
+/// Whether standard input is over already, as `/dev/null` is, without waiting and without taking
+/// anything of it.
+fn has_ended() -> bool {
+    fstat(stdin()).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == makedev(1, 3)
+    })
 }
 
 /// Standard output or standard error.

@@ -5,10 +5,7 @@ use boxherd_model::{Capability, CapabilitySet};
 
 use crate::cgroup::Controller;
 use crate::core::Core;
-use crate::subids;
-
-/// Why there is no gVisor yet.
-pub(crate) const NO_GVISOR: &str = "this version of Boxherd does not run boxes under `runsc`";
+use crate::{sandbox, subids};
 
 /// What was probed, once.
 #[derive(Debug, Clone)]
@@ -29,8 +26,9 @@ pub(crate) fn look(core: &Core, capability: Capability) -> Result<(), String> {
         Capability::Fork | Capability::Snapshot | Capability::Images => Ok(()),
         Capability::Uids => uids(core),
         Capability::Nesting => nesting(core),
-        Capability::Gvisor => Err(NO_GVISOR.to_owned()),
-        Capability::LiveFork | Capability::Hibernate => Err(NO_MEMORY.to_owned()),
+        Capability::Gvisor => gvisor(core),
+        // Of boxes with gVisor. CRIU, of which `doctor` tells, is not driven.
+        Capability::LiveFork | Capability::Hibernate => gvisor(core),
         _ => Err("this engine does not know it".to_owned()),
     }
 }
@@ -44,6 +42,13 @@ fn uids(core: &Core) -> Result<(), String> {
             "boxes have one user, root, which is you outside: `/etc/subuid` and `/etc/subgid` \
              give nothing to user {user}; `usermod --add-subuids` and `--add-subgids` do"
         )),
+    }
+}
+
+fn gvisor(core: &Core) -> Result<(), String> {
+    match core.uids {
+        Some(_) => sandbox::is_here().map(drop),
+        None => Err("boxes with gVisor are root's to make".to_owned()),
     }
 }
 
@@ -73,10 +78,6 @@ impl Probed {
         reason.map_or_else(|| "it works here".to_owned(), |(_, reason)| reason.clone())
     }
 }
-
-/// Why memory is not saved.
-const NO_MEMORY: &str = "memory is saved through gVisor or CRIU 4.2, neither of which this version of \
-     Boxherd drives";
 
 fn controller(core: &Core, controller: Controller) -> Result<(), String> {
     match &core.hierarchies {

@@ -13,6 +13,15 @@ impl Core {
     pub(crate) fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
         let record = self.record(source)?;
         let made = self.copy_to_all(source, record.image.as_ref(), children);
+        self.or_remove(children, made)
+    }
+
+    /// All copies, or none.
+    pub(crate) fn or_remove(
+        &self,
+        children: &[Child],
+        made: Result<Vec<Made>, EngineError>,
+    ) -> Result<Vec<Made>, EngineError> {
         if made.is_err() {
             for child in children {
                 // The reason why the fork failed says more than why its remains could not be

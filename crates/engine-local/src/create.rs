@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use boxherd_engine::{EngineError, Made, Unsupported, fault};
 use boxherd_image::Rootfs;
-use boxherd_model::{BoxId, BoxSpec, ImageRef, ImageSource};
+use boxherd_model::{BoxId, BoxSpec, Capability, ImageRef, ImageSource, Isolation};
 
 use crate::capabilities;
 use crate::core::Core;
 use crate::error::{at, storage};
 use crate::record::{self, BoxRecord};
+use crate::sandbox;
 
 impl Core {
     pub(crate) fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
@@ -64,10 +65,21 @@ impl Core {
 
     /// Nothing that was asked for is left out without a word.
     pub(crate) fn refuse_what_cannot_be(&self, spec: &BoxSpec) -> Result<(), EngineError> {
+        if spec.nesting && spec.isolation == Isolation::Gvisor {
+            let reason = "boxes with gVisor make no boxes".to_owned();
+            let capability = Capability::Nesting;
+            return Err(Unsupported { op: "nesting", capability, reason }.into());
+        }
         for (op, capability) in spec.needs() {
             if let Err(reason) = capabilities::look(self, capability) {
                 return Err(Unsupported { op, capability, reason }.into());
             }
+        }
+        if spec.isolation == Isolation::Gvisor {
+            // Its version, which takes too long to ask on behalf of others.
+            let refused =
+                |reason| Unsupported { op: "isolation", capability: Capability::Gvisor, reason };
+            sandbox::runsc().map_err(refused)?;
         }
         Ok(())
     }

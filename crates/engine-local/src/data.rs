@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use boxherd_model::BoxId;
 
 use crate::root::skeleton;
+use crate::storage;
 
 /// The data folder of one installation.
 #[derive(Debug, Clone)]
@@ -32,7 +33,8 @@ fn check_unused(root: &Path) -> io::Result<()> {
         if name == LAST {
             return Ok(());
         }
-        if name != "lost+found" && !FOLDERS.iter().any(|folder| name == *folder) {
+        let mut known = ["lost+found"].iter().chain(&FOLDERS).chain(&storage::POOL_FILES);
+        if !known.any(|known| name == *known) {
             strange = Some(name);
         }
     }
@@ -94,15 +96,24 @@ impl Data {
     /// The agent's file, written when it is not there. Nobody but root may read it, so that the
     /// kernel lets nobody else look into a process that executes it.
     pub(crate) fn agent(&self, bytes: &[u8], sha256: &str) -> io::Result<PathBuf> {
-        let path = self.root.join("agent").join(sha256);
+        self.executable(sha256, bytes, 0o711)
+    }
+
+    /// The same for boxes with a kernel of their own, which can execute only what it can read.
+    pub(crate) fn readable_agent(&self, bytes: &[u8], sha256: &str) -> io::Result<PathBuf> {
+        self.executable(&format!("{sha256}-readable"), bytes, 0o755)
+    }
+
+    fn executable(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
+        let path = self.root.join("agent").join(name);
         if path.exists() {
             return Ok(path);
         }
         let draft = path.with_extension(std::process::id().to_string());
         let mut file =
-            File::options().write(true).create(true).truncate(true).mode(0o711).open(&draft)?;
+            File::options().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
         file.write_all(bytes)?;
-        file.set_permissions(fs::Permissions::from_mode(0o711))?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         drop(file);
         fs::rename(draft, &path)?;
         Ok(path)
@@ -148,6 +159,21 @@ impl BoxFolder {
         self.path.join("identity")
     }
 
+    /// Where the memory of a box with a kernel of its own is saved.
+    pub(crate) fn memory(&self) -> PathBuf {
+        self.path.join("memory")
+    }
+
+    /// The agent that it executes, which is the same for as long as the memory is brought back.
+    pub(crate) fn agent(&self) -> PathBuf {
+        self.path.join("agent")
+    }
+
+    /// Where its warden takes orders.
+    pub(crate) fn orders(&self) -> PathBuf {
+        self.path.join(ORDERS)
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.path.join(SOCKET)
     }
@@ -155,6 +181,9 @@ impl BoxFolder {
 
 /// The agent's listener in a box's folder.
 pub(crate) const SOCKET: &str = "link.sock";
+
+/// The listener of a box's warden, likewise.
+pub(crate) const ORDERS: &str = "orders.sock";
 
 /// The id of the installation, made once, by whoever is first.
 fn installation(root: &Path) -> io::Result<String> {

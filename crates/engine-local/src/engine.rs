@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use boxherd_engine::{
     Check, Child, ConsoleChunk, Engine, EngineError, Images, LinkStream, Made, Running, Snapshots,
-    Truth, Usage,
+    Truth, TruthState, Usage,
 };
 use boxherd_link::Link;
 use boxherd_model::{
@@ -20,6 +20,9 @@ use crate::capabilities::Probed;
 use crate::core::Core;
 use crate::error::{at, storage};
 use crate::helper::Helper;
+use crate::sandbox::{self, Renewal};
+
+type Copy = fn(&Core, BoxId, &[Child]) -> Result<Vec<Made>, EngineError>;
 
 /// How much longer than the grace an agent may take to end.
 const AGENT_SLACK: Duration = Duration::from_secs(2);
@@ -110,6 +113,31 @@ impl LocalEngine {
         done.map_err(|error| EngineError::refused("run the engine's work", error))?
     }
 
+    /// Either kind of fork.
+    async fn copy(
+        &self,
+        source: BoxId,
+        children: &[Child],
+        copy: Copy,
+    ) -> Result<Vec<Made>, EngineError> {
+        let children = children.to_vec();
+        self.alone(source, move |core| {
+            let ids: Vec<BoxId> = children.iter().map(|child| child.id).collect();
+            core.alone_with_all(&ids, || copy(core, source, &children))
+        })
+        .await
+    }
+
+    /// Tells a box with a kernel of its own what nobody else can.
+    async fn renew(&self, id: BoxId, renewal: Option<Renewal>) -> Result<(), EngineError> {
+        let Some(renewal) = renewal else { return Ok(()) };
+        let failed = |error| EngineError::refused("open a link to the box", error);
+        let link = Link::open(self.core.connect(id)?).await.map_err(failed)?;
+        let renewed = sandbox::renew(&link, renewal).await;
+        link.close().await;
+        renewed
+    }
+
     /// Asks the agent to end everything. One that cannot be asked is killed by the caller.
     async fn ask_to_stop(&self, id: BoxId, grace: Duration) {
         let asked = async {
@@ -150,14 +178,17 @@ impl Engine for LocalEngine {
 
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
         let netd = self.netd.clone();
-        self.alone(id, move |core| {
-            let running = core.start(id)?;
-            if let Some(command) = netd {
-                core.wake_netd(id, &command);
-            }
-            Ok(running)
-        })
-        .await
+        let (running, renewal) = self
+            .alone(id, move |core| {
+                let started = core.start(id)?;
+                if let Some(command) = netd {
+                    core.wake_netd(id, &command);
+                }
+                Ok(started)
+            })
+            .await?;
+        self.renew(id, renewal).await?;
+        Ok(running)
     }
 
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
@@ -173,16 +204,24 @@ impl Engine for LocalEngine {
     }
 
     async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
-        self.alone(id, move |core| core.resume(id)).await
+        let state = self.blocking(move |core| core.state(id)).await?;
+        if state == Some(TruthState::Hibernated) {
+            return self.start(id).await.map(drop);
+        }
+        let renewal = self.alone(id, move |core| core.resume(id)).await?;
+        self.renew(id, renewal).await
+    }
+
+    async fn hibernate(&self, id: BoxId) -> Result<(), EngineError> {
+        self.alone(id, move |core| core.hibernate(id)).await
     }
 
     async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
-        let children = children.to_vec();
-        self.alone(source, move |core| {
-            let ids: Vec<BoxId> = children.iter().map(|child| child.id).collect();
-            core.alone_with_all(&ids, || core.fork(source, &children))
-        })
-        .await
+        self.copy(source, children, Core::fork).await
+    }
+
+    async fn fork_live(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
+        self.copy(source, children, Core::fork_live).await
     }
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
@@ -215,7 +254,12 @@ impl Engine for LocalEngine {
 
     async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
         let name = name.clone();
-        self.alone(id, move |core| core.rename(id, &name)).await
+        let renewal = self.alone(id, move |core| core.rename(id, &name)).await?;
+        // It is called so from now on, whatever its agent does; its files say so when it starts again.
+        if let Err(error) = self.renew(id, renewal).await {
+            tracing::warn!(%id, %error, "a box was not told its new name");
+        }
+        Ok(())
     }
 
     async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {

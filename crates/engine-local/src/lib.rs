@@ -7,7 +7,8 @@
 //!
 //! Start reading in [`LocalEngine`], then `start.rs` (what a start prepares), `helper/start.rs`
 //! (what needs privileges) and `helper/child.rs` (the box's first process until it is the agent).
-//! `docs/design/0003-local-runtime.md` says why it is done this way.
+//! `docs/design/0003-local-runtime.md` says why it is done this way. Boxes with a kernel of their own
+//! are in `sandbox.rs` and `helper/warden.rs`, and in `docs/design/0009-gvisor.md`.
 
 mod capabilities;
 mod cgroup;
@@ -18,6 +19,7 @@ mod create;
 mod data;
 mod engine;
 mod error;
+mod handed;
 mod helper;
 mod identity;
 mod images;
@@ -25,6 +27,7 @@ mod link;
 mod process;
 mod record;
 mod root;
+mod sandbox;
 mod standstill;
 mod start;
 mod steps;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::error::at;
+use crate::handed::Handed;
 use crate::start::dial;
 
 /// An agent hangs up on who does not greet it; a stream that waits is good for this long.
@@ -44,7 +45,12 @@ impl Core {
             Some(stream) => stream.set_nonblocking(true).map(|()| stream),
             None => Ok(dial(&self.folder(id)).map_err(|error| self.no_stream(id, error))?),
         };
-        Ok(Box::new(stream.and_then(tokio::net::UnixStream::from_std).map_err(failed)?))
+        let stream = stream.and_then(tokio::net::UnixStream::from_std).map_err(failed)?;
+        // Only a box with a warden has this socket.
+        match self.folder(id).orders().exists() {
+            true => Ok(Box::new(Handed::by(stream))),
+            false => Ok(Box::new(stream)),
+        }
     }
 
     fn no_stream(&self, id: BoxId, error: io::Error) -> EngineError {

@@ -1,6 +1,6 @@
 //! Starting a box: the half that needs no privilege but the data folder's.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use boxherd_engine::{EngineError, Running, fault};
 use boxherd_link::agent_config::AgentConfig;
-use boxherd_model::{BoxId, ImageRef, NetworkSpec, Timings};
+use boxherd_model::{BoxId, ImageRef, Isolation, NetworkSpec, Timings};
 use boxherd_net::Lease;
 use boxherd_net::netd::NetdCommand;
 use prost::Message as _;
@@ -19,25 +19,33 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use crate::cgroup::Joins;
 use crate::core::Core;
-use crate::create::CONSOLE;
-use crate::data::{BoxFolder, SOCKET};
+use crate::create::{CONSOLE, WORK};
+use crate::data::{BoxFolder, ORDERS, SOCKET};
 use crate::error::{at, helper, network};
 use crate::helper::wire::{Root, Start, StartFds};
 use crate::identity;
 use crate::record::{self, BoxRecord};
 use crate::root::skeleton;
+use crate::sandbox::{Renewal, config_files, empty};
 
+/// Where the overlay filesystem marks its work folder, in the kernel's documentation of overlayfs,
+/// "Volatile mount".
+const PASSING_MARK: &str = "work/incompat";
+
+/// What gVisor has of threads for itself, at most.
+const OWN_THREADS: u32 = 128;
 /// How long the agent may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Core {
-    pub(crate) fn start(&self, id: BoxId) -> Result<Running, EngineError> {
+    /// What the box has to be told comes along, if it goes on from saved memory.
+    pub(crate) fn start(&self, id: BoxId) -> Result<(Running, Option<Renewal>), EngineError> {
         let record = self.record(id)?;
         let folder = self.folder(id);
         if self.pidfd(&folder).map_err(at("look for the box's processes"))?.is_some() {
             let lease = self.networks.find(id).map_err(network)?;
             let addresses = lease.as_ref().map(Lease::addresses).unwrap_or_default();
-            return Ok(Running { addresses, ..Running::default() });
+            return Ok((Running { addresses, ..Running::default() }, None));
         }
         let mut running = Running::default();
         let begun = Instant::now();
@@ -49,8 +57,9 @@ impl Core {
         fault::point("start.groups");
         running.timings.push("prepare", begun.elapsed());
         let launch = || self.launch(id, &record, lease.as_ref(), joins, &mut running.timings);
-        self.pool.with_room(id, record.spec.limits.disk, launch)?;
-        Ok(running)
+        let restored = self.pool.with_room(id, record.spec.limits.disk, launch)?;
+        let renewal = restored.then(|| self.renewal(id, &record)).transpose()?;
+        Ok((running, renewal))
     }
 
     /// The box's place on its network. One that was not asked for is done without where it cannot
@@ -91,17 +100,36 @@ impl Core {
         if let Some(group) = self.group(id) {
             group.kill().map_err(at("end what is left of the box's last run"))?;
         }
-        for path in [folder.ended(), folder.runtime(), folder.socket(), folder.exit()] {
+        let left =
+            [folder.ended(), folder.runtime(), folder.socket(), folder.orders(), folder.exit()];
+        for path in left {
             record::remove(&path).map_err(at("forget the box's last run"))?;
         }
-        Ok(())
+        self.forget_passing_mount(id).map_err(at("forget the box's last mount"))
+    }
+
+    /// An overlay that did not have to reach the disk leaves a mark, with which the kernel mounts
+    /// its folders no more. Copies have it too. Only the host can reach it.
+    fn forget_passing_mount(&self, id: BoxId) -> io::Result<()> {
+        let layer = self.pool.layer(id);
+        // Boxes of an ordinary user are not mounted so, and their work folder is closed to the user.
+        let Some(layer) = layer.filter(|_| self.uids.is_some()) else { return Ok(()) };
+        match fs::remove_dir_all(layer.path.join(WORK).join(PASSING_MARK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     fn groups(&self, id: BoxId, record: &BoxRecord) -> Result<Joins, EngineError> {
         let Some(hierarchies) = &self.hierarchies else {
             return Ok(Joins::default());
         };
-        let group = hierarchies.make(id, &record.spec.limits);
+        let mut limits = record.spec.limits;
+        if record.spec.isolation == Isolation::Gvisor {
+            // They are on top of what the box itself runs.
+            limits.pids = limits.pids.map(|pids| pids.saturating_add(OWN_THREADS));
+        }
+        let group = hierarchies.make(id, &limits);
         group.and_then(|group| group.joins()).map_err(at("make the box's control groups"))
     }
 
@@ -112,12 +140,19 @@ impl Core {
         lease: Option<&Lease>,
         joins: Joins,
         timings: &mut Timings,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         let begun = Instant::now();
         let folder = self.folder(id);
-        let (root, config) = self.root(record)?;
-        let (fds, stream) = self.descriptors(id, &config, joins)?;
         let new_identity = !folder.identity().exists();
+        let files = identity::files(id, record, lease, new_identity);
+        let (root, mut config) = self.root(record)?;
+        let sandbox = self.sandbox(record, &folder)?;
+        let restore = sandbox.as_ref().is_some_and(|sandbox| sandbox.restore);
+        if sandbox.is_some() {
+            // Nobody outside can write into what is mounted only inside.
+            config.files = config_files(files.clone());
+        }
+        let (fds, stream) = self.descriptors(id, &config, joins, sandbox.is_some())?;
         let request = Start {
             uids: record.uids,
             hostname: record.spec.name.to_string(),
@@ -125,13 +160,14 @@ impl Core {
             root,
             lease: lease.cloned(),
             networks: (self.data.root().to_owned(), self.data.installation().to_owned()),
-            files: identity::files(id, record, lease, new_identity),
+            files,
             runs: !config.cmd.is_empty(),
             new_identity,
             boot_id: self.boot_id.clone(),
             tasks: fds.tasks.len(),
             unified: fds.unified.is_some(),
             memory: fds.memory.is_some(),
+            sandbox,
         };
         timings.push("files", begun.elapsed());
         let (started, pidfd) = self.helper.start(request, &fds).map_err(helper)?;
@@ -149,12 +185,18 @@ impl Core {
         }
         timings.push("agent", begun.elapsed());
         fault::point("start.running");
-        Ok(())
+        if restore {
+            // It runs, and goes on from what it does now.
+            empty(&folder.memory()).map_err(at("forget the saved memory"))?;
+        }
+        Ok(restore)
     }
 
     /// What the box mounts, and what its agent is told.
     fn root(&self, record: &BoxRecord) -> Result<(Root, AgentConfig), EngineError> {
         let spec = &record.spec;
+        // What such a mount leaves in its work folder, an ordinary user could not take away.
+        let passing = spec.ephemeral && self.uids.is_some();
         let mut config = AgentConfig {
             cmd: spec.cmd.clone(),
             workdir: spec.workdir.clone(),
@@ -172,7 +214,7 @@ impl Core {
                 .iter()
                 .filter(|(path, optional)| !optional || std::path::Path::new(path).exists());
             let binds = present.map(|(path, _)| (*path).to_owned()).collect();
-            return Ok((Root { layers: vec![self.data.skeleton()], binds }, config));
+            return Ok((Root { passing, layers: vec![self.data.skeleton()], binds }, config));
         }
         let digest = record.image.as_deref().unwrap_or_default();
         let rootfs = self.images.rootfs(digest).map_err(crate::images::refused)?;
@@ -186,7 +228,7 @@ impl Core {
         let of_image = rootfs.config.env.iter().map(|(name, value)| (name, value));
         let of_image = of_image.filter(|(name, _)| !spec.env.contains_key(*name));
         config.env = of_image.chain(&spec.env).map(env).collect();
-        Ok((Root { layers: rootfs.layers, binds: Vec::new() }, config))
+        Ok((Root { passing, layers: rootfs.layers, binds: Vec::new() }, config))
     }
 
     fn descriptors(
@@ -194,11 +236,14 @@ impl Core {
         id: BoxId,
         config: &AgentConfig,
         joins: Joins,
+        sandboxed: bool,
     ) -> Result<(StartFds, UnixStream), EngineError> {
         let folder = self.folder(id);
         let layer = self.pool.layer(id).ok_or(EngineError::NoSuchBox(id))?;
         let handle = open_folder(folder.path().to_owned()).map_err(at("open the box's folder"))?;
         let (listener, stream) = listen(&handle).map_err(at("listen for the box's agent"))?;
+        let orders = || UnixListener::bind(socket_path(&handle, ORDERS)).map(OwnedFd::from);
+        let orders = sandboxed.then(orders).transpose().map_err(at("listen for orders"))?;
         let layer = open_folder(layer.path).map_err(at("open the box's layer"))?;
         let console = rustix::fs::openat(
             &layer,
@@ -208,7 +253,8 @@ impl Core {
         );
         let exit = File::create(folder.exit()).map_err(at("make the exit record"))?;
         let devices = open_folder(self.data.devices()).map_err(at("open the device files"))?;
-        let agent = open(&self.agent, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let agent = if sandboxed { folder.agent() } else { self.agent.clone() };
+        let agent = open(agent, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let fds = StartFds {
             folder: handle,
             layer,
@@ -221,12 +267,13 @@ impl Core {
             unified: joins.unified,
             tasks: joins.tasks,
             memory: joins.memory,
+            orders,
         };
         Ok((fds, stream))
     }
 }
 
-fn open_folder(path: PathBuf) -> io::Result<OwnedFd> {
+pub(crate) fn open_folder(path: PathBuf) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(open(path, flags, Mode::empty())?)
 }
@@ -234,14 +281,14 @@ fn open_folder(path: PathBuf) -> io::Result<OwnedFd> {
 /// The agent's listener, and a first connection to it. The path of a socket may have 107 bytes,
 /// which a data folder may exceed; the way through the descriptor never does.
 fn listen(folder: &OwnedFd) -> io::Result<(UnixListener, UnixStream)> {
-    let path = socket_path(folder);
+    let path = socket_path(folder, SOCKET);
     let listener = UnixListener::bind(&path)?;
     let stream = UnixStream::connect(&path)?;
     Ok((listener, stream))
 }
 
-fn socket_path(folder: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd())
+pub(crate) fn socket_path(folder: &OwnedFd, name: &str) -> String {
+    format!("/proc/self/fd/{}/{name}", folder.as_raw_fd())
 }
 
 /// A connection to the agent that listens in a box's folder, for use without blocking. One that
@@ -250,7 +297,7 @@ pub(crate) fn dial(folder: &BoxFolder) -> io::Result<UnixStream> {
     let handle = open_folder(folder.path().to_owned())?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &SocketAddrUnix::new(socket_path(&handle))?)?;
+    connect(&socket, &SocketAddrUnix::new(socket_path(&handle, SOCKET))?)?;
     Ok(socket.into())
 }
 

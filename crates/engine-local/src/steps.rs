@@ -24,6 +24,8 @@ pub const STEPS: &[&str] = &[
     "fork.claimed",
     "fork.frozen",
     "fork.cloned",
+    "live-fork.saved",
+    "hibernate.saved",
     "restore.swapped",
     "delete.killed",
     "delete.groups",

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use boxherd_engine::{EngineError, TruthState, fault};
-use boxherd_model::{BoxId, BoxName, BoxSpec, Capability};
+use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, Isolation};
 use boxherd_net::netd::NetdCommand;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -15,6 +16,7 @@ use crate::core::Core;
 use crate::data::BoxFolder;
 use crate::error::{at, helper, network, storage};
 use crate::record::{self, BoxRecord, Ended};
+use crate::sandbox::{Renewal, forget_memory};
 
 /// How long the kernel may take to end processes that were killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +29,7 @@ impl Core {
         let folder = self.folder(id);
         drop(self.warm.take(id));
         if self.pidfd(&folder).map_err(at("look for the box's processes"))?.is_none() {
+            forget_memory(&folder).map_err(at("give the saved memory up"))?;
             return Ok(false);
         }
         record::write(&folder.ended(), &Ended {}).map_err(at("note that the box is stopped"))?;
@@ -80,9 +83,14 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn resume(&self, id: BoxId) -> Result<(), EngineError> {
+    /// What the box could not be told meanwhile comes back.
+    pub(crate) fn resume(&self, id: BoxId) -> Result<Option<Renewal>, EngineError> {
         let group = self.running_group(id, "resume")?;
-        group.thaw().map_err(at("thaw the box"))
+        let frozen = group.is_frozen().map_err(at("look at the freezer"))?;
+        group.thaw().map_err(at("thaw the box"))?;
+        let record = self.record(id)?;
+        let renewed = frozen && record.spec.isolation == Isolation::Gvisor;
+        renewed.then(|| self.renewal(id, &record)).transpose()
     }
 
     fn running_group(&self, id: BoxId, op: &'static str) -> Result<Group, EngineError> {
@@ -97,7 +105,8 @@ impl Core {
         }
     }
 
-    pub(crate) fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
+    /// What has to be told to the box itself comes back.
+    pub(crate) fn rename(&self, id: BoxId, name: &BoxName) -> Result<Option<Renewal>, EngineError> {
         let mut record = self.record(id)?;
         record.spec.name = name.clone();
         let folder = self.folder(id);
@@ -105,11 +114,20 @@ impl Core {
         fault::point("rename.written");
         self.networks.rename(id, name).map_err(network)?;
         match self.pidfd(&folder).map_err(at("look for the box's processes"))? {
+            Some(_) if record.spec.isolation == Isolation::Gvisor => match self.state(id)? {
+                Some(TruthState::Running) => self.renewal(id, &record).map(Some),
+                // It is told when it goes on.
+                _ => Ok(None),
+            },
             Some(pidfd) => {
-                use std::os::fd::AsFd as _;
-                self.helper.rename(pidfd.as_fd(), name.as_str()).map_err(helper)
+                self.helper.rename(pidfd.as_fd(), name.as_str()).map_err(helper)?;
+                match self.state(id)? {
+                    Some(TruthState::Running) => self.new_name(id, &record).map(Some),
+                    // Its files have the name when it starts again.
+                    _ => Ok(None),
+                }
             }
-            None => Ok(()),
+            None => Ok(None),
         }
     }
 

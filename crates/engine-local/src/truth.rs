@@ -15,6 +15,7 @@ use crate::create::CONSOLE;
 use crate::data::BoxFolder;
 use crate::error::{at, network};
 use crate::record::{self, BoxRecord, Ended, Runtime};
+use crate::sandbox;
 
 /// The most of a console that is read at once, in bytes.
 const CONSOLE_CHUNK: usize = 256 * 1024;
@@ -51,6 +52,9 @@ impl Core {
             return Ok(folder.path().exists().then_some(TruthState::Partial));
         }
         let pidfd = self.pidfd(&folder).map_err(at("look for the box's processes"))?;
+        if pidfd.is_none() && sandbox::memory_is_saved(&folder) {
+            return Ok(Some(TruthState::Hibernated));
+        }
         if pidfd.is_none() {
             return self.reason(id, &folder).map(|reason| Some(TruthState::Stopped(reason)));
         }

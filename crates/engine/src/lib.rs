@@ -102,6 +102,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// stands still for as short as the engine can. Either all copies are made or none is left.
     async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError>;
 
+    /// Like [`fork`](Self::fork) with the memory too: a copy that is started goes on where the source
+    /// was. The source runs, and goes on.
+    async fn fork_live(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
+        let _ = (source, children);
+        Err(self.unsupported("fork --live", Capability::LiveFork))
+    }
+
     /// Removes everything the engine has of `id`. Works in every state, on half-made boxes, and
     /// when there is nothing (success). May be called again after it failed.
     async fn delete(&self, id: BoxId) -> Result<(), EngineError>;

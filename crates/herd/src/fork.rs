@@ -56,7 +56,7 @@ impl Herd {
         decide(&source, Request::Fork)?;
         let engine = Arc::clone(self.engine_of(&source)?);
         let needed = if fork.live { Capability::LiveFork } else { Capability::Fork };
-        if !engine.capabilities().has(needed) || fork.live {
+        if !engine.capabilities().has(needed) {
             return Err(engine_error("fork", &source, engine.unsupported("fork", needed)));
         }
         let mut copies = self.records_of_copies(&engine, &source, fork.names, dress)?;
@@ -77,7 +77,7 @@ impl Herd {
             copy.last_operation = Some(begun.id());
         }
         let made = async {
-            self.copy(&engine, &source, &mut copies).await?;
+            self.copy(&engine, &source, &mut copies, fork.live).await?;
             begun.reached("made");
             if runs {
                 self.boot_all(&engine, &mut copies).await?;
@@ -123,10 +123,14 @@ impl Herd {
         engine: &Arc<dyn Engine>,
         source: &BoxRecord,
         copies: &mut [BoxRecord],
+        live: bool,
     ) -> Result<(), boxherd_engine::EngineError> {
         let children: Vec<_> =
             copies.iter().map(|copy| Child { id: copy.id, spec: copy.spec.clone() }).collect();
-        let made = engine.fork(source.id, &children).await?;
+        let made = match live {
+            true => engine.fork_live(source.id, &children).await?,
+            false => engine.fork(source.id, &children).await?,
+        };
         for (copy, made) in copies.iter_mut().zip(made) {
             copy.details.image_digest = made.image_digest;
             copy.details.notes = made.notes;

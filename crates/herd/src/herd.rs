@@ -68,12 +68,14 @@ impl Herd {
         self.caller
     }
 
-    /// Says goodbye to every agent. Commands that were not detached end.
+    /// Says goodbye to every agent, and ends the session. Commands that were not detached end. The
+    /// herd may be used on, with another session.
     pub async fn close(&self) {
         let links: Vec<_> = self.links.lock().drain().map(|(_, link)| link).collect();
         for link in links {
             link.close().await;
         }
+        drop(self.session.lock().take());
     }
 
     /// The engine of that name, or the default one.

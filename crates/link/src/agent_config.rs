@@ -4,8 +4,15 @@
 //! (bound and listening, made by the host), [`CONFIG_FD`] holds an [`AgentConfig`] with its length
 //! before it (protobuf's length-delimited form), and [`CONSOLE_FD`], when there is one, is the
 //! console's ring file. [`MEMORY_BELL_FD`] and [`MEMORY_KILLS_FD`] come together, where the kernel
-//! does not itself end a whole box that runs out of memory. None of it travels in arguments or environment, which every process of the
-//! box can read.
+//! does not itself end a whole box that runs out of memory. None of it travels in arguments or
+//! environment, which every process of the box can read.
+//!
+//! In a box with a kernel of its own, of which memory is saved and brought back, an agent can hold
+//! none of the host's descriptors but the standard ones. It is started with [`SANDBOXED`] as its only
+//! argument, finds its configuration on descriptor 0 and the console on 1, and connects to [`GATE`].
+//! What it hears there are single bytes: at a [`CONNECTION`] it connects once more, and that
+//! connection is a link; at [`PARK`] it lets go of every link, as if they were lost, and of the gate,
+//! and connects again when it gets SIGUSR1.
 
 use prost::Message;
 
@@ -23,6 +30,17 @@ pub const MEMORY_BELL_FD: i32 = 7;
 /// The box's `memory.oom_control` of cgroup v1, which counts the processes that the kernel has
 /// killed. The agent ends everything once it has counted one.
 pub const MEMORY_KILLS_FD: i32 = 8;
+
+/// The argument of an agent that gets its links through a gate.
+pub const SANDBOXED: &str = "sandboxed";
+/// Where such a box has the agent's files. Its administrator's only.
+pub const DOOR: &str = "/run/boxherd-agent";
+/// The unix socket in [`DOOR`] to which an agent connects: first for the gate, then for links.
+pub const GATE: &str = "/run/boxherd-agent/gate";
+/// At the gate: somebody wants a link.
+pub const CONNECTION: u8 = b'c';
+/// At the gate: memory is about to be saved.
+pub const PARK: u8 = b'p';
 
 /// The longest configuration an agent accepts, in bytes.
 pub const MAX_CONFIG: usize = 1024 * 1024;
@@ -54,6 +72,23 @@ pub struct AgentConfig {
     #[prost(uint64, tag = "7")]
     pub console_size: u64,
     // Tag 8 was `oom_first`, and stays unused.
+    /// Files that the agent writes before anything else, where nobody else can do it.
+    #[prost(message, repeated, tag = "9")]
+    pub files: Vec<ConfigFile>,
+}
+
+/// A file of [`AgentConfig::files`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ConfigFile {
+    /// Absolute; its folder is made.
+    #[prost(string, tag = "1")]
+    pub path: String,
+    /// All of it.
+    #[prost(string, tag = "2")]
+    pub content: String,
+    /// The file is kept when it is there and does not begin with this.
+    #[prost(string, tag = "3")]
+    pub only_over: String,
 }
 
 /// What happens when `cmd` ends.

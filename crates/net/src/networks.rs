@@ -72,9 +72,23 @@ impl Networks {
             return Err(NetError::NotOnANetwork);
         };
         rules::check(egress.as_deref().unwrap_or_default())?;
-        let network = self.ensure(network)?;
         let wanted = Wanted { id, name, isolated: *isolated, egress: egress.as_ref() };
-        let lease = match self.folder.lease(id)? {
+        let earlier = self.folder.lease(id)?;
+        // As a rule the network is there, and its tables are looked for only once a lease keeps it.
+        if earlier.is_none()
+            && egress.is_none()
+            && let Some(written) = self.folder.network(network)?
+            && exists(&open_route()?, written.anchor())
+        {
+            let lease = self.lease(&written, &wanted)?;
+            if self.is_held(&written)? {
+                return Ok(lease);
+            }
+            // One without leases may move when it is made.
+            self.release(id)?;
+        }
+        let network = self.ensure(network)?;
+        let lease = match earlier {
             Some(lease) if lease.network == network.name => self.renew(lease, &network, &wanted),
             Some(_) => {
                 self.release(id)?;
@@ -82,21 +96,17 @@ impl Networks {
             }
             None => self.lease(&network, &wanted),
         }?;
-        self.hold(&network)?;
+        if !self.is_held(&network)? {
+            make::network(&self.folder, self.tag, &network.name, &self.nft()?)?;
+        }
         Ok(lease)
     }
 
-    /// Makes sure that the network is there now that a lease keeps it: before, `netd` may have taken
-    /// it down as one that nobody uses.
-    fn hold(&self, network: &Network) -> Result<(), NetError> {
-        let there = {
-            let _lock = self.folder.lock()?;
-            is_up(network)?
-        };
-        if there {
-            return Ok(());
-        }
-        make::network(&self.folder, self.tag, &network.name, &self.nft()?).map(drop)
+    /// Whether the network is there now that a lease keeps it: before, `netd` may have taken it down
+    /// as one that nobody uses.
+    fn is_held(&self, network: &Network) -> Result<bool, NetError> {
+        let _lock = self.folder.lock()?;
+        is_up(network)
     }
 
     /// Gives a box its port: a veth pair whose other end is `eth0` in `netns` with the box's address

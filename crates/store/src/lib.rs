@@ -20,6 +20,7 @@ pub mod postgres;
 mod records;
 mod reserve;
 mod row;
+mod shared_memory;
 mod sql_store;
 pub mod sqlite;
 #[cfg(test)]

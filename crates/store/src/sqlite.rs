@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
 
 use crate::database::{Database, Done, NOW, Query, Row, Statement, Transaction, Value};
 use crate::reserve::Reserve;
-use crate::{Durability, SqlStore, StoreError, migrations};
+use crate::{Durability, SqlStore, StoreError, migrations, shared_memory};
 
 /// How long another process's transaction is waited for.
 pub const BUSY: Duration = Duration::from_secs(10);
@@ -59,6 +59,7 @@ impl SqliteStore {
 /// Opens the file and brings it up to date.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let failed = |source| failed("opening the store", source);
+    shared_memory::make(path);
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(PREPARED);

@@ -62,6 +62,18 @@ pub fn hand_on(descriptors: Vec<Option<OwnedFd>>) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor from number `lowest` on, whoever holds it.
+///
+/// For a copy of a process that goes on as something else: what it has on its stack from before must
+/// never be used again, nor dropped.
+pub fn close_from(lowest: c_int) -> io::Result<()> {
+    let lowest = u32::try_from(lowest).map_err(io::Error::other)?;
+    // SAFETY: closes descriptors of this process's own table; by the contract above nobody uses or
+    // closes them afterwards.
+    checked(unsafe { libc::close_range(lowest, c_int::MAX as u32, 0) })?;
+    Ok(())
+}
+
 fn move_above(fd: &OwnedFd, lowest: c_int) -> io::Result<c_int> {
     // SAFETY: duplicates a descriptor of this process's own table.
     checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })

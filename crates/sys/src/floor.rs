@@ -1,18 +1,22 @@
 //! The least that the kernel wants for a box: what `boxherd bench` holds our figures against.
 //!
 //! One `clone` into the namespaces that a box has, an overlay as its root with the filesystems of
-//! the kernel that a box has mounted, `pivot_root`, and `true` in it. There is no control group, no
-//! address, no filter and no agent. The child borrows the parent's memory until it executes, as in
+//! the kernel that a box has mounted, `pivot_root`, and `true` in it; if asked for, a pair of network
+//! devices with an address, and control groups. There is no disk of its own, no filter, nothing that
+//! is hidden, and no agent; and nothing of its root has to reach the disk. The child borrows the parent's memory until it executes, as in
 //! [`crate::spawn`], so that nothing is copied: no real engine can be faster than this on the same
 //! kernel.
 
+mod port;
+
 use std::ffi::{CString, c_int, c_void};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -26,6 +30,21 @@ pub struct Floor {
     steps: Vec<Step>,
     program: CString,
     namespaces: c_int,
+    groups: Vec<PathBuf>,
+    /// What the overlay leaves, with which it cannot be mounted again.
+    mark: PathBuf,
+}
+
+/// What of a box the floor has besides its root.
+#[derive(Debug, Clone, Default)]
+pub struct Extent {
+    /// A network namespace.
+    pub network: bool,
+    /// A pair of network devices in it, with an address and a default route.
+    pub port: bool,
+    /// Control groups of v1, which are made and joined in every run. They have no such folder yet,
+    /// and what is above them there is.
+    pub groups: Vec<PathBuf>,
 }
 
 /// A step failed.
@@ -45,6 +64,7 @@ enum Step {
     Write { path: CString, text: CString },
     Mount { source: CString, target: CString, kind: CString, flags: libc::c_ulong, data: CString },
     Enter(CString),
+    Talk(Vec<u8>),
     PivotHere,
     DropOldRoot,
 }
@@ -52,6 +72,8 @@ enum Step {
 /// What the child works on. It lives in the parent, which waits meanwhile.
 struct Plan<'a> {
     floor: &'a Floor,
+    /// To write `0` to.
+    tasks: &'a [OwnedFd],
     argv: [*const libc::c_char; 2],
     /// How many steps went well.
     done: usize,
@@ -62,8 +84,9 @@ struct Plan<'a> {
 
 impl Floor {
     /// The root is made of folders in `folder`, an empty directory, and mounted there, in mounts
-    /// that nobody else sees. `network`: with a network namespace too.
-    pub fn new(folder: &Path, network: bool) -> io::Result<Self> {
+    /// that nobody else sees.
+    pub fn new(folder: &Path, extent: Extent) -> io::Result<Self> {
+        let Extent { network, port, groups } = extent;
         let text = |text: &str| CString::new(text).map_err(io::Error::from);
         let below = |name: &str| CString::new(folder.join(name).as_os_str().as_bytes());
         let write =
@@ -75,8 +98,10 @@ impl Floor {
         prepare(folder)?;
         let part = |name: &str| folder.join(name).display().to_string();
         let parts = ["lower", "upper", "work"].map(part);
-        let layers =
-            format!("userxattr,lowerdir={},upperdir={},workdir={}", parts[0], parts[1], parts[2]);
+        let layers = format!(
+            "userxattr,volatile,lowerdir={},upperdir={},workdir={}",
+            parts[0], parts[1], parts[2]
+        );
         let hidden = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
         let mut steps = vec![
             write("/proc/self/setgroups", "deny")?,
@@ -95,6 +120,9 @@ impl Floor {
             // The kernel mounts it for the owner of the network namespace only.
             steps.push(mount("sysfs", "root/sys", hidden | libc::MS_RDONLY, "")?);
         }
+        if port {
+            steps.push(Step::Talk(port::messages()));
+        }
         steps.extend([Step::Enter(below("root")?), Step::PivotHere, Step::DropOldRoot]);
         let mut namespaces = libc::CLONE_NEWUSER
             | libc::CLONE_NEWNS
@@ -105,14 +133,18 @@ impl Floor {
         if network {
             namespaces |= libc::CLONE_NEWNET;
         }
-        Ok(Self { steps, program: text("/usr/bin/true")?, namespaces })
+        let mark = folder.join("work/work/incompat");
+        Ok(Self { steps, program: text("/usr/bin/true")?, namespaces, groups, mark })
     }
 
-    /// Runs the program once and waits for its end.
+    /// Runs the program once and waits for its end. [`clear`](Self::clear) comes before the next run.
     pub fn run(&self) -> Result<(), FloorError> {
-        let argv = [self.program.as_ptr(), ptr::null()];
-        let mut plan = Plan { floor: self, argv, done: 0, errno: 0 };
         let failed = |step: &str, source| FloorError { step: step.to_owned(), source };
+        let tasks = self.groups.iter().map(|group| make_group(group));
+        let tasks = tasks.collect::<io::Result<Vec<_>>>();
+        let tasks = tasks.map_err(|source| failed("make a control group", source))?;
+        let argv = [self.program.as_ptr(), ptr::null()];
+        let mut plan = Plan { floor: self, tasks: &tasks, argv, done: 0, errno: 0 };
         let pid = clone_child(&mut plan).map_err(|source| failed("clone", source))?;
         let status = loop {
             match waitpid(Some(pid), WaitOptions::empty()) {
@@ -130,6 +162,31 @@ impl Floor {
             other => Err(failed("true", io::Error::other(format!("it ended with {other:?}")))),
         }
     }
+}
+
+impl Floor {
+    /// Removes what a run has left.
+    pub fn clear(&self) -> io::Result<()> {
+        let groups = self.groups.iter().map(fs::remove_dir);
+        groups.chain([fs::remove_dir_all(&self.mark)]).try_for_each(|removed| match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+    }
+}
+
+/// A group with the limits that a box has, and what joins it.
+fn make_group(group: &Path) -> io::Result<OwnedFd> {
+    fs::create_dir(group)?;
+    let open = |file: &str| File::options().write(true).open(group.join(file));
+    for (file, limit) in [("memory.limit_in_bytes", "8589934592"), ("pids.max", "4096")] {
+        match open(file) {
+            // A file of another controller.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => file?.write_all(limit.as_bytes())?,
+        }
+    }
+    open("tasks").map(OwnedFd::from)
 }
 
 /// Makes what the overlay is made of.
@@ -171,7 +228,14 @@ extern "C" fn child_half(plan: *mut c_void) -> c_int {
     // SAFETY: `plan` is the parent's `Plan`, which nobody else touches while the parent waits.
     let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
     let floor = plan.floor;
-    for step in &floor.steps {
+    for tasks in plan.tasks {
+        // SAFETY: a live descriptor, of which the child has a copy, and one byte.
+        if unsafe { libc::write(tasks.as_raw_fd(), c"0".as_ptr().cast(), 1) } < 0 {
+            plan.errno = errno();
+        }
+    }
+    let steps = if plan.errno == 0 { &floor.steps[..] } else { &[] };
+    for step in steps {
         if step.take() < 0 {
             plan.errno = errno();
             break;
@@ -213,6 +277,7 @@ impl Step {
             }
             // SAFETY: a live string. The child has a file system context of its own.
             Self::Enter(path) => unsafe { libc::chdir(path.as_ptr()) }.into(),
+            Self::Talk(messages) => port::exchange(messages),
             Self::PivotHere => {
                 let here = c".".as_ptr();
                 // SAFETY: two live strings.
@@ -243,9 +308,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_network_with_a_port_is_part_of_it() {
+        if !rustix::process::geteuid().is_root() {
+            return boxherd_testkit::skip("a_network_with_a_port_is_part_of_it", "needs root");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let extent = Extent { network: true, port: true, groups: Vec::new() };
+        let floor = Floor::new(folder.path(), extent).unwrap();
+        for _ in 0..2 {
+            floor.run().unwrap();
+            floor.clear().unwrap();
+        }
+    }
+
+    #[test]
     fn a_step_that_fails_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let floor = Floor::new(folder.path(), false).unwrap();
+        let floor = Floor::new(folder.path(), Extent::default()).unwrap();
         fs::remove_dir_all(folder.path().join("lower")).unwrap();
         // As root it is the mount, for others the maps may be refused before.
         let failed = floor.run().unwrap_err();

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open as open_file};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 /// A terminal from the `/dev/ptmx` of this mount namespace.
@@ -23,7 +23,14 @@ pub fn open(rows: u16, cols: u16) -> io::Result<Pty> {
     let master = openpt(flags)?;
     grantpt(&master)?;
     unlockpt(&master)?;
-    let slave = ioctl_tiocgptpeer(&master, flags)?;
+    let slave = match ioctl_tiocgptpeer(&master, flags) {
+        // gVisor has only the way by name, which needs `/dev/pts` where it was mounted first.
+        Err(rustix::io::Errno::NOTTY) => {
+            let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+            open_file(ptsname(&master, Vec::new())?, flags, Mode::empty())?
+        }
+        slave => slave?,
+    };
     resize(&master, rows, cols)?;
     fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
     Ok(Pty { master, slave })

@@ -97,6 +97,19 @@ struct Plan<'a> {
 
 /// Starts a program and returns once it executes.
 pub fn spawn(spawn: &Spawn<'_>) -> Result<Child, SpawnError> {
+    let (pid, pidfd) = start(spawn, true)?;
+    let missing = || io::Error::other("clone returned no descriptor");
+    let pidfd = pidfd.ok_or_else(missing);
+    Ok(Child { pid, pidfd: pidfd.map_err(|source| SpawnError { step: Step::Clone, source })? })
+}
+
+/// The same for who reaps every child and needs nothing else to know of its end. Not all kernels
+/// that a program may run on have descriptors of processes (gVisor has none).
+pub fn spawn_to_reap(spawn: &Spawn<'_>) -> Result<Pid, SpawnError> {
+    start(spawn, false).map(|(pid, _)| pid)
+}
+
+fn start(spawn: &Spawn<'_>, followed: bool) -> Result<(Pid, Option<OwnedFd>), SpawnError> {
     let pointers = |list: &[CString]| {
         let mut pointers: Vec<_> = list.iter().map(|s| s.as_ptr()).collect();
         pointers.push(ptr::null());
@@ -112,12 +125,12 @@ pub fn spawn(spawn: &Spawn<'_>) -> Result<Child, SpawnError> {
         step: Step::Clone,
         errno: 0,
     };
-    let child = with_signals_blocked(|| clone_child(&mut plan))
+    let child = with_signals_blocked(|| clone_child(&mut plan, followed))
         .map_err(|source| SpawnError { step: Step::Clone, source })?;
     if plan.errno == 0 {
         return Ok(child);
     }
-    reap(&child);
+    reap(child.0);
     Err(SpawnError { step: plan.step, source: io::Error::from_raw_os_error(plan.errno) })
 }
 
@@ -135,12 +148,13 @@ fn with_signals_blocked<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-fn clone_child(plan: &mut Plan<'_>) -> io::Result<Child> {
+fn clone_child(plan: &mut Plan<'_>, followed: bool) -> io::Result<(Pid, Option<OwnedFd>)> {
     let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(STACK);
     let top = stack.as_mut_ptr().wrapping_add(STACK - STACK % 16);
     let top = top.wrapping_sub(top as usize % 16).cast::<c_void>();
     let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let follow = if followed { libc::CLONE_PIDFD } else { 0 };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | follow | libc::SIGCHLD;
     let plan = ptr::from_mut(plan).cast::<c_void>();
     // SAFETY: the stack and the plan outlive the child's use of them, because CLONE_VFORK returns
     // only once the child has executed or ended; all signals are blocked meanwhile.
@@ -148,15 +162,15 @@ fn clone_child(plan: &mut Plan<'_>) -> io::Result<Child> {
     if pid < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel filled in a new descriptor, which nobody else owns.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    // SAFETY: the kernel filled in a new descriptor, if it was to, which nobody else owns.
+    let pidfd = followed.then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("clone returned no process id"))?;
-    Ok(Child { pid, pidfd })
+    Ok((pid, pidfd))
 }
 
-fn reap(child: &Child) {
+fn reap(child: Pid) {
     use rustix::process::{WaitOptions, waitpid};
-    while let Err(rustix::io::Errno::INTR) = waitpid(Some(child.pid), WaitOptions::empty()) {}
+    while let Err(rustix::io::Errno::INTR) = waitpid(Some(child), WaitOptions::empty()) {}
 }
 
 /// Runs in the child, on its own stack, in the parent's memory.
@@ -193,7 +207,8 @@ fn set_up(plan: &Plan<'_>) -> Result<(), c_int> {
     for (source, fd) in sources.iter_mut().zip(&plan.spawn.stdio) {
         // Out of the way of the three targets first.
         // SAFETY: duplicates a descriptor of this process's own table.
-        let copy = unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD, 3) };
+        let copy =
+            unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
         *source = checked(copy)?;
     }
     for (target, source) in sources.into_iter().enumerate() {

@@ -11,12 +11,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
 use std::time::Duration;
 
 use boxherd_link::ExitStatus;
 use boxherd_link::agent_config::{
-    AgentConfig as Config, CONFIG_FD, CONSOLE_FD, EXIT_FD, LISTENER_FD, MAX_CONFIG, MEMORY_BELL_FD,
-    MEMORY_KILLS_FD,
+    AgentConfig as Config, CONFIG_FD, CONSOLE_FD, ConfigFile, EXIT_FD, GATE, LISTENER_FD,
+    MAX_CONFIG, MEMORY_BELL_FD, MEMORY_KILLS_FD, SANDBOXED,
 };
 use boxherd_sys::clone::exit_now;
 use boxherd_sys::init::{signal_all, take_inherited, use_one_arena};
@@ -28,6 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::console::Console;
 use self::memory::Memory;
+use crate::gate::Gate;
 use crate::{Agent, AgentConfig, Children, Defaults};
 
 /// Threads that block on files, at most.
@@ -47,34 +49,67 @@ pub fn run() -> io::Result<u8> {
     use_one_arena();
     // The kernel calls it like its file, which is called like its digest.
     rustix::thread::set_name(c"boxherd-agent")?;
-    let missing = |what: &str| io::Error::other(format!("no {what} was inherited"));
-    let listener = take_inherited(LISTENER_FD).ok_or_else(|| missing("listener"))?;
-    let config = take_inherited(CONFIG_FD).ok_or_else(|| missing("configuration"))?;
-    let console = take_inherited(CONSOLE_FD);
-    let exit = take_inherited(EXIT_FD).map(File::from);
-    let memory = take_inherited(MEMORY_BELL_FD).zip(take_inherited(MEMORY_KILLS_FD));
+    let sandboxed = std::env::args().nth(1).is_some_and(|argument| argument == SANDBOXED);
+    let (config, console, given) = if sandboxed { from_standard()? } else { from_numbers()? };
     let config = read_config(config)?;
+    config.files.iter().try_for_each(write)?;
     let process_one = std::process::id() == 1;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     if !config.hostname.is_empty() {
         rustix::system::sethostname(config.hostname.as_bytes())?;
     }
-    let console = Console::new(console.map(File::from), config.console_size)?;
+    let console = Console::new(console, config.console_size)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(THREADS)
         .thread_keep_alive(KEEP_THREAD)
         .thread_stack_size(STACK)
         .build()?;
-    let given = Given { listener, exit, memory };
     let code = runtime.block_on(serve(given, config, console, process_one));
     // A thread that hangs on a dead file system must not keep the box from ending.
     runtime.shutdown_background();
     code
 }
 
-fn read_config(fd: OwnedFd) -> io::Result<Config> {
-    let mut file = File::from(fd);
+/// Configuration, console and the rest, in the order of their numbers.
+type Inherited = (File, Option<File>, Given);
+
+fn from_numbers() -> io::Result<Inherited> {
+    let missing = |what: &str| io::Error::other(format!("no {what} was inherited"));
+    let listener = take_inherited(LISTENER_FD).ok_or_else(|| missing("listener"))?;
+    let config = take_inherited(CONFIG_FD).ok_or_else(|| missing("configuration"))?;
+    let console = take_inherited(CONSOLE_FD);
+    let exit = take_inherited(EXIT_FD).map(File::from);
+    let memory = take_inherited(MEMORY_BELL_FD).zip(take_inherited(MEMORY_KILLS_FD));
+    let given = Given { door: Door::Listener(listener), exit, memory };
+    Ok((config.into(), console.map(File::from), given))
+}
+
+/// What is inherited where nothing but the standard descriptors can be. The programs of the box get
+/// others in their place.
+fn from_standard() -> io::Result<Inherited> {
+    let config = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    // Under its own number, under which it comes back with the memory.
+    let console = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    let given = Given { door: Door::Gate, exit: None, memory: None };
+    Ok((config.into(), Some(console.into()), given))
+}
+
+/// Puts a file of the configuration where it belongs.
+fn write(file: &ConfigFile) -> io::Result<()> {
+    let path = Path::new(&file.path);
+    let kept = |text: &String| !file.only_over.is_empty() && !text.starts_with(&file.only_over);
+    if std::fs::read_to_string(path).as_ref().is_ok_and(kept) {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    crate::files::replace(path, file.content.as_bytes(), 0o644)
+}
+
+fn read_config(mut file: File) -> io::Result<Config> {
     // A memory file stands where its writer left it; a pipe has no position.
     drop(file.rewind());
     let mut bytes = Vec::new();
@@ -82,9 +117,17 @@ fn read_config(fd: OwnedFd) -> io::Result<Config> {
     Config::decode_length_delimited(&bytes[..]).map_err(io::Error::other)
 }
 
+/// Where links come from.
+enum Door {
+    /// A listening socket.
+    Listener(OwnedFd),
+    /// See [`Gate`].
+    Gate,
+}
+
 /// Descriptors that are used within the runtime.
 struct Given {
-    listener: OwnedFd,
+    door: Door,
     exit: Option<File>,
     /// The bell and the count of kills.
     memory: Option<(OwnedFd, OwnedFd)>,
@@ -96,17 +139,14 @@ async fn serve(
     console: Console,
     process_one: bool,
 ) -> io::Result<u8> {
-    let Given { listener, exit, memory } = given;
+    let Given { door, exit, memory } = given;
     let memory = Memory::watch(memory.filter(|_| process_one))?;
-    let listener = StdListener::from(listener);
-    listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener)?;
     let children = Children::by_reaper();
     let mut ended = signal(SignalKind::child())?;
     let mut told = signal(SignalKind::terminate())?;
     let agent = agent(&config, children.clone(), process_one)?;
     let mut cmd = std::pin::pin!(cmd::supervise(agent.inner.as_ref(), &config, console));
-    let mut links = std::pin::pin!(agent.run(listener));
+    let mut links = std::pin::pin!(links(&agent, door));
     // Kept from turn to turn: a bell that was heard is not heard again.
     let mut out_of_memory = std::pin::pin!(memory.runs_out());
     loop {
@@ -138,6 +178,17 @@ async fn serve(
                 tokio::spawn(async move { agent.stop(SIGNAL_GRACE).await });
             }
         }
+    }
+}
+
+async fn links(agent: &Agent, door: Door) -> io::Result<()> {
+    match door {
+        Door::Listener(listener) => {
+            let listener = StdListener::from(listener);
+            listener.set_nonblocking(true)?;
+            agent.run(UnixListener::from_std(listener)?).await
+        }
+        Door::Gate => Gate::new(Path::new(GATE))?.serve(agent).await,
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) struct ForkArgs {
     /// How many copies; they are called `NEW-1`, `NEW-2`, …
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) count: u16,
-    /// Copy memory too, with gVisor or CRIU
+    /// Copy memory and processes too, of a box with `--isolation gvisor`
     #[arg(long)]
     pub(crate) live: bool,
 }

@@ -41,6 +41,9 @@ pub(super) async fn bench(app: &App, args: BenchArgs) -> Result<(), Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::io("cannot find the program that runs", &error))?;
     let program = vec![program.into(), "--data".into(), app.data().into()];
+    // On the filesystem on which boxes have their disks.
+    let disks = Some(app.data().join("pool")).filter(|pool| pool.is_dir());
+    let scratch = disks.as_deref().unwrap_or(app.data()).join("bench");
     let options = Options {
         only: args.only,
         rounds: args.rounds,
@@ -48,9 +51,8 @@ pub(super) async fn bench(app: &App, args: BenchArgs) -> Result<(), Failure> {
         idle: args.idle,
         file_size: args.file_size.bytes(),
         peers: !args.no_peers,
-        scratch: app.data().join("bench"),
+        scratch: scratch.clone(),
     };
-    let scratch = options.scratch.clone();
     let measured = measure(options, Context { front, program }).await;
     // Empty, or of others who measure at the same time.
     let removed = std::fs::remove_dir(&scratch);

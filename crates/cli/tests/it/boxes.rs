@@ -64,6 +64,12 @@ fn a_box_is_renamed_and_labelled() {
     lab.boxherd(&["rename", "old", "taken"]).refused();
     lab.boxherd(&["rename", "old", "new"]).ok();
     lab.boxherd(&["show", "old"]).refused();
+    let known =
+        lab.sh("new", "hostname; cat /etc/hostname; getent hosts new; getent hosts old").out;
+    assert_eq!(
+        known, "new\nnew\n127.0.1.1       new\n",
+        "a box knows its new name, also without a network"
+    );
     lab.boxherd(&["label", "new", "tier=front", "gone-"]).ok();
     assert_eq!(lab.boxherd(&["ls", "-q", "-l", "tier=front"]).ok(), "new\n");
     assert_eq!(lab.boxherd(&["ls", "-q", "-l", "gone"]).ok(), "");

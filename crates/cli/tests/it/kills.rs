@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::gvisor;
 use crate::lab::Lab;
 
 /// An operation: what it needs, the command, and how its steps begin.
@@ -20,12 +21,17 @@ struct Case {
 
 /// Dies at every step of the herd's and the engine's, in a lab of its own for each.
 fn dies(test: &str, case: &Case) {
+    dies_with(test, case, Lab::open, &[]);
+}
+
+/// The same with a box of another kind.
+fn dies_with(test: &str, case: &Case, open: fn(&str) -> Option<Lab>, flags: &[&str]) {
     let steps = boxherd_herd::STEPS.iter().filter(|step| step.starts_with(case.steps));
     assert!(steps.clone().count() > 0, "no step begins with {}", case.steps);
     let on_the_way = |step: &&&str| case.engine.iter().any(|beginning| step.starts_with(beginning));
     for step in steps.chain(boxherd_engine_local::STEPS.iter().filter(on_the_way)) {
-        let Some(lab) = Lab::open(test) else { return };
-        lab.create("one", &[]);
+        let Some(lab) = open(test) else { return };
+        lab.create("one", flags);
         case.before.iter().for_each(|args| drop(lab.boxherd(args).ok()));
         let killed = lab.command(case.command).env("BOXHERD_KILL_AT", step).output();
         let killed = killed.expect("boxherd runs");
@@ -114,6 +120,28 @@ fn while_a_box_is_suspended() {
     let case =
         Case { before: &[], command: &["suspend", "one"], steps: "change.", engine: &["suspend."] };
     dies("while_a_box_is_suspended", &case);
+}
+
+#[test]
+fn while_a_box_is_hibernated() {
+    let case = Case {
+        before: &[],
+        command: &["hibernate", "one"],
+        steps: "change.",
+        engine: &["hibernate."],
+    };
+    dies_with("while_a_box_is_hibernated", &case, gvisor::open, gvisor::FLAGS);
+}
+
+#[test]
+fn while_a_box_is_forked_live() {
+    let case = Case {
+        before: &[],
+        command: &["fork", "one", "two", "--live"],
+        steps: "fork.",
+        engine: &["live-fork."],
+    };
+    dies_with("while_a_box_is_forked_live", &case, gvisor::open, gvisor::FLAGS);
 }
 
 #[test]

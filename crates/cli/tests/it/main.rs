@@ -11,6 +11,7 @@ mod console;
 mod copies;
 mod doctor;
 mod full_disk;
+mod gvisor;
 mod host_image;
 mod https;
 mod images;

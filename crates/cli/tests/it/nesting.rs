@@ -7,7 +7,7 @@ const OF_ROOT: &[(&str, &str)] = &[
     ("unshare -Ur id -u", "0"),
     ("unshare --net --uts --ipc --cgroup echo fine", "fine"),
     ("mount -t tmpfs none /mnt && echo x > /mnt/file && stat -f -c %T /mnt", "tmpfs"),
-    ("unshare -Urmpf sh -c 'mount -t proc proc /proc && ls /proc | grep -c ^[0-9]'", "3"),
+    ("unshare -Urmpf sh -c 'mount -t proc proc /proc && cat /proc/1/comm'", "sh"),
     ("unshare -Urm sh -c 'mount -t tmpfs none /srv && stat -f -c %T /srv'", "tmpfs"),
     ("unshare -Urm sh -c 'mount --rbind /etc /srv && ls /srv/hostname'", "/srv/hostname"),
 ];
@@ -20,10 +20,7 @@ const OF_USERS: &[(&str, &str)] = &[
 
 /// The same, by the program that others use for it.
 const BUBBLEWRAP: &[(&str, &str)] = &[
-    (
-        "bwrap --ro-bind / / --proc /proc --dev /dev --unshare-all sh -c 'ls /proc | grep -c ^[0-9]'",
-        "4",
-    ),
+    ("bwrap --ro-bind / / --proc /proc --dev /dev --unshare-all sh -c 'echo $$'", "2"),
     ("bwrap --ro-bind / / --tmpfs /srv --unshare-user --uid 1234 --gid 1234 id -u", "1234"),
     ("bwrap --ro-bind / / --unshare-all sh -c 'echo x > /srv/file || echo read-only'", "read-only"),
 ];

@@ -15,7 +15,11 @@ pub(crate) fn restart_host(lab: &Lab) {
         let path = entry.unwrap().path().join("runtime.json");
         let mut runtime: serde_json::Value =
             serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        run("kill", &["-9", &runtime["pid"].to_string()]);
+        let pid = runtime["pid"].to_string();
+        // One that hibernates has no process.
+        if Path::new("/proc").join(&pid).exists() {
+            run("kill", &["-9", &pid]);
+        }
         runtime["boot_id"] = EARLIER.into();
         fs::write(&path, runtime.to_string()).unwrap();
     }

@@ -13,6 +13,8 @@ mod network;
 mod programs;
 mod subids;
 
+pub(crate) use self::programs::find;
+
 use std::path::Path;
 
 use boxherd_engine::{Check, EngineError, Verdict};

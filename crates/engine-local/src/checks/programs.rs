@@ -6,6 +6,7 @@ use std::process::Command;
 use boxherd_engine::Check;
 
 use super::{is_root, missing, works};
+use crate::sandbox;
 
 /// The first CRIU that saves what boxes are made of.
 const CRIU: (u32, u32) = (4, 2);
@@ -15,7 +16,7 @@ pub(super) fn all() -> [Check; 3] {
 }
 
 /// Where a program is. The search path of an ordinary user lacks half of these.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     const FOLDERS: [&str; 6] =
         ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
@@ -36,9 +37,10 @@ fn runsc() -> Check {
     const FIX: &str = "install gVisor's `runsc` (Debian has it as a package of that name in \
                        backports); needed by `--isolation gvisor`, `fork --live` and `hibernate`";
     let Some(program) = find("runsc") else { return missing("runsc", "not installed", FIX) };
-    let version = match say(&program, &["--version"]) {
-        Ok(said) => said.lines().next().unwrap_or_default().to_owned(),
-        Err(error) => return missing("runsc", format!("`runsc --version` failed: {error}"), FIX),
+    let version = sandbox::version(&program).and_then(|said| sandbox::judge(&said).map(|()| said));
+    let version = match version {
+        Ok(version) => version,
+        Err(reason) => return missing("runsc", reason, FIX),
     };
     let rootless: &[&str] = if is_root() { &[] } else { &["--rootless"] };
     let sandbox = ["--network=none", "--ignore-cgroups", "do", "true"];
@@ -55,8 +57,8 @@ fn runsc() -> Check {
 fn criu() -> Check {
     let (major, minor) = CRIU;
     let fix = format!(
-        "install CRIU {major}.{minor} or later; needed by `fork --live` and `hibernate` of boxes \
-         without gVisor"
+        "install CRIU {major}.{minor} or later; nothing needs it yet: the memory of boxes without \
+         gVisor is not saved"
     );
     let Some(program) = find("criu") else { return missing("criu", "not installed", fix) };
     let said = match say(&program, &["--version"]) {

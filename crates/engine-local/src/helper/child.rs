@@ -13,6 +13,7 @@ use std::path::Path;
 use boxherd_sys::clone::{CLONE_NEWCGROUP, default_signals, unshare};
 use boxherd_sys::exec::{exec_fd, hand_on};
 use boxherd_sys::seccomp::Program;
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
@@ -70,7 +71,7 @@ fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infa
 }
 
 /// Joins the groups of v1 hierarchies, then makes them the root of what the box sees of groups.
-fn join_groups(tasks: &[OwnedFd]) -> Result<(), Failure> {
+pub(super) fn join_groups(tasks: &[OwnedFd]) -> Result<(), Failure> {
     for group in tasks {
         rustix::io::write(group, b"0").map_err(Failure::at("join a control group"))?;
     }
@@ -102,14 +103,15 @@ pub(super) fn become_root(ids: HostIds) -> io::Result<()> {
 
 /// Makes the box's root the only one, and mounts what belongs below it.
 fn enter_root(request: &Start, mounts: Mounts, ids: HostIds) -> Result<(), Failure> {
-    let Mounts { layer, lower, binds } = mounts;
+    let Mounts { layer, lower, binds, devices, jail: _ } = mounts;
     stage(&layer, &lower)?;
-    let root = overlay(&layer, &lower)?;
+    let root = overlay(&layer, &lower, request.root.passing)?;
     attach(&root, "/")?;
     fchdir(&root).map_err(Failure::at("enter the box's root"))?;
     // The old root ends on top of the new one, from where it is taken away below. Until then the
     // kernel sees that this process could see all of `/proc` and `/sys`, and lets it mount them.
     pivot_root(".", ".").map_err(Failure::at("change the root"))?;
+    attach(&devices, "/dev")?;
     for (path, tree) in &binds {
         attach(tree, path)?;
     }
@@ -118,7 +120,7 @@ fn enter_root(request: &Start, mounts: Mounts, ids: HostIds) -> Result<(), Failu
     chdir("/").map_err(Failure::at("enter the box's root"))
 }
 
-fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
+pub(super) fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(tree, "", rustix::fs::CWD, path, flags)
         .map_err(Failure::at(format!("mount on `{path}`")))
@@ -135,7 +137,14 @@ const STAGE: &str = "/usr";
 
 /// The root of a box, mounted from inside: outside, an upper folder with an id map would make it
 /// read-only without a word.
-pub(super) fn overlay(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<OwnedFd, Failure> {
+///
+/// The kernel writes the whole filesystem of the upper folder to the disk when an overlay is
+/// unmounted, and whoever waits for the box's end waits for that, unless the box is `passing`.
+pub(super) fn overlay(
+    layer: &OwnedFd,
+    lower: &[OwnedFd],
+    passing: bool,
+) -> Result<OwnedFd, Failure> {
     use std::os::fd::AsRawFd as _;
     let at = || Failure::at("mount the overlay of the root");
     let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -147,6 +156,9 @@ pub(super) fn overlay(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<OwnedFd, Fai
     fsconfig_set_string(&filesystem, "upperdir", within("root")).map_err(at())?;
     fsconfig_set_string(&filesystem, "workdir", within("work")).map_err(at())?;
     fsconfig_set_flag(&filesystem, "userxattr").map_err(at())?;
+    if passing {
+        fsconfig_set_flag(&filesystem, "volatile").map_err(at())?;
+    }
     fsconfig_create(&filesystem).map_err(at())?;
     fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
         .map_err(at())
@@ -231,24 +243,29 @@ const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"]
 fn mask() -> Result<(), Failure> {
     use boxherd_sys::mount::{Attributes, set_attributes};
     use rustix::mount::{OpenTreeFlags, open_tree};
-    let cover = |source: &str, path: &str, read_only: bool| {
-        if !Path::new(path).exists() {
-            return Ok(());
-        }
-        let at = || Failure::at(format!("cover `{path}`"));
+    let clone = |path: &str| {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let tree = open_tree(rustix::fs::CWD, source, flags).map_err(at())?;
-        if read_only {
-            let attributes = Attributes { read_only: true, ..Attributes::default() };
-            set_attributes(tree.as_fd(), attributes)
-                .map_err(Failure::at(format!("restrict `{path}`")))?;
-        }
-        attach(&tree, path)
+        open_tree(rustix::fs::CWD, path, flags)
     };
-    MASKED.iter().try_for_each(|path| cover("/dev/null", path, false))?;
-    // A folder of the shared `/dev` in which nothing can be made.
-    EMPTIED.iter().try_for_each(|path| cover("/dev/.empty", path, true))?;
-    READ_ONLY.iter().try_for_each(|path| cover(path, path, true))
+    // What this kernel does not have needs no cover. It is looked for first: a mount that is let go
+    // of without having been attached costs a grace period of the kernel's.
+    let cover = |source: &str, path: &str| match Path::new(path).exists() {
+        true => attach(&clone(source).map_err(Failure::at(format!("cover `{path}`")))?, path),
+        false => Ok(()),
+    };
+    MASKED.iter().try_for_each(|path| cover("/dev/null", path))?;
+    // A folder of the shared `/dev`, which is read-only, and so is a mount of a part of it.
+    EMPTIED.iter().try_for_each(|path| cover("/dev/.empty", path))?;
+    READ_ONLY.iter().try_for_each(|path| {
+        let tree = match clone(path) {
+            Err(Errno::NOENT) => return Ok(()),
+            tree => tree.map_err(Failure::at(format!("cover `{path}`")))?,
+        };
+        let attributes = Attributes { read_only: true, ..Attributes::default() };
+        set_attributes(tree.as_fd(), attributes)
+            .map_err(Failure::at(format!("restrict `{path}`")))?;
+        attach(&tree, path)
+    })
 }
 
 /// The files that depend on the start. The box may have put anything in their place, so that not
@@ -257,8 +274,13 @@ fn write_files(request: &Start) {
     if request.new_identity {
         forget_keys();
     }
-    drop(fs::create_dir(identity::FOLDER));
+    // A folder that was not there has none of them.
+    let new = fs::create_dir(identity::FOLDER).is_ok();
     for (path, content) in &request.files {
+        if new && Path::new(path).starts_with(identity::FOLDER) {
+            drop(fs::write(path, content));
+            continue;
+        }
         if fs::read_to_string(path).is_ok_and(|present| identity::is_kept(&present, content)) {
             continue;
         }
@@ -278,7 +300,7 @@ fn forget_keys() {
 
 /// What a box's root is left with: enough for accounts, packages, `ping` and debuggers. The rest
 /// opens parts of the kernel that few programs need, with `nesting` among them.
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
+pub(super) const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::FOWNER)
@@ -308,8 +330,9 @@ fn drop_capabilities(ids: HostIds) -> Result<(), Failure> {
             continue;
         }
         match remove_capability_from_bounding_set(capability) {
-            // Newer than this kernel.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Ok(()) => {}
+            // Newer than this kernel, as are all that follow.
+            Err(Errno::INVAL) => break,
             Err(errno) => return Err(Failure::at("drop capabilities")(errno)),
         }
     }

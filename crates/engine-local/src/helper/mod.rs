@@ -7,10 +7,14 @@
 
 mod child;
 mod hands;
+mod jail;
 pub(crate) mod own_ids;
 pub(crate) mod probe;
+mod runsc;
 mod serve;
+mod shortage;
 mod start;
+mod warden;
 pub(crate) mod wire;
 
 use std::io;
@@ -22,6 +26,7 @@ use boxherd_sys::clone::{Forked, SingleThreaded, exit_now};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use self::probe::Probed;
+pub(crate) use self::warden::Order;
 use self::wire::{Failure, Request, StartFds, Started, Work};
 
 /// A connection to helper processes. Cheap to clone.

@@ -177,7 +177,7 @@ fn in_child(
     let mounted = trees.and_then(|[layer, lower]| {
         let lower = [lower];
         stage(&layer, &lower)?;
-        overlay(&layer, &lower)
+        overlay(&layer, &lower, false)
     });
     probed.note(Trial::Overlay, mounted);
     let loopback = boxherd_net::raise_loopback().map_err(|error| Failure {

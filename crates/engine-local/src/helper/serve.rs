@@ -75,6 +75,9 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
         }
         let reply = fds.remove(0);
         let sent = match request {
+            Request::Start(request) if request.sandbox.is_some() => {
+                aside(&kept, &reply, || answer_start(&kept, &reply, &request, fds))
+            }
             Request::Start(request) => answer_start(&kept, &reply, &request, fds),
             Request::Rename(name) => wire::send(&reply, &rename(&kept, &name, fds), &[]),
             Request::Work(work) => answer_work(&kept, &reply, &work),
@@ -128,22 +131,27 @@ fn answer_start(
     }
 }
 
-/// Touches files of an ordinary user's boxes, which may belong to any of their ids. A copy of this
-/// process does it and answers, so that nobody waits meanwhile.
-fn answer_work(kept: &Kept, reply: &OwnedFd, work: &Work) -> io::Result<()> {
-    let forked = kept.own().and_then(|_| kept.alone.fork(0, None).map_err(Failure::at("fork")));
-    match forked {
+/// Has a copy of this process do what takes long, and answer, so that nobody waits meanwhile.
+fn aside(kept: &Kept, reply: &OwnedFd, answer: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    match kept.alone.fork(0, None) {
         Ok(Forked::Parent { .. }) => Ok(()),
-        Ok(Forked::Child) => {
-            let done = match work {
-                Work::Copy { source, target } => storage::copy_tree(source, target),
-                Work::Remove { path } => storage::remove(path),
-            };
-            let sent = wire::send(reply, &done.map_err(|error| Failure::of_storage(&error)), &[]);
-            exit_now(i32::from(sent.is_err()))
-        }
-        Err(failure) => wire::send(reply, &Err::<(), _>(failure), &[]),
+        Ok(Forked::Child) => exit_now(i32::from(answer().is_err())),
+        Err(error) => wire::send(reply, &Err::<(), _>(Failure::at("fork")(error)), &[]),
     }
+}
+
+/// Touches files of an ordinary user's boxes, which may belong to any of their ids.
+fn answer_work(kept: &Kept, reply: &OwnedFd, work: &Work) -> io::Result<()> {
+    if let Err(failure) = kept.own() {
+        return wire::send(reply, &Err::<(), _>(failure), &[]);
+    }
+    aside(kept, reply, || {
+        let done = match work {
+            Work::Copy { source, target } => storage::copy_tree(source, target),
+            Work::Remove { path } => storage::remove(path),
+        };
+        wire::send(reply, &done.map_err(|error| Failure::of_storage(&error)), &[])
+    })
 }
 
 /// Only a process in the box's own UTS namespace can name it, so that a copy of this one goes there.

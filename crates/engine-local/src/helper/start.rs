@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::set_thread_res_uid;
 
 use super::child::{self, Inside};
+use super::jail;
 use super::serve::{HostIds, Kept};
 use super::wire::{Failure, Start, StartFds, Started};
 use crate::record::Runtime;
@@ -59,7 +60,11 @@ pub(super) fn start(kept: &Kept, request: &Start, fds: StartFds) -> Result<Launc
     if let Ok(Forked::Child) = forked {
         drop(ours);
         let filter = &kept.filters[usize::from(request.nesting)];
-        child::run(Inside { request, fds, mounts, filter, ids }, theirs);
+        let inside = Inside { request, fds, mounts, filter, ids };
+        match &request.sandbox {
+            None => child::run(inside, theirs),
+            Some(sandbox) => jail::run(inside, sandbox, theirs),
+        }
         exit_now(1);
     }
     if !ids.own {
@@ -102,7 +107,8 @@ fn attend(
     write_runtime(request, fds, pid).map_err(Failure::at("write `runtime.json`"))?;
     fault::point("helper.recorded");
     // The agent does nothing by itself but run a main program; all else waits for the engine.
-    if !request.runs {
+    let waits = request.runs || request.sandbox.is_some();
+    if !waits {
         tell(&sync, GO)?;
     }
     if let Some(lease) = &request.lease {
@@ -110,7 +116,7 @@ fn attend(
     }
     fault::point("helper.plugged");
     lap(timings, "net", at);
-    if request.runs {
+    if waits {
         tell(&sync, GO)?;
     }
     let at = Instant::now();
@@ -204,6 +210,18 @@ pub(super) struct Mounts {
     pub(super) lower: Vec<OwnedFd>,
     /// Folders and files of the host, by the path at which they appear.
     pub(super) binds: Vec<(String, OwnedFd)>,
+    /// Device files.
+    pub(super) devices: OwnedFd,
+    pub(super) jail: Option<JailMounts>,
+}
+
+/// What is mounted around a sandbox and not in it.
+#[derive(Debug)]
+pub(super) struct JailMounts {
+    pub(super) runsc: OwnedFd,
+    pub(super) agent: OwnedFd,
+    /// Where memory is saved.
+    pub(super) memory: OwnedFd,
 }
 
 impl Mounts {
@@ -212,18 +230,26 @@ impl Mounts {
         let no_dev = Attributes { no_dev: true, ..Attributes::default() };
         set_attributes(layer.as_fd(), no_dev).map_err(Failure::at("restrict the layer's mount"))?;
         let read_only = Attributes { read_only: true, no_dev: true, ..Attributes::default() };
-        let mut this = Self { layer, lower: Vec::new(), binds: Vec::new() };
+        let devices = folder(&fds.devices, ids).map_err(Failure::at("clone the mount of `dev`"))?;
+        let mut this = Self { layer, lower: Vec::new(), binds: Vec::new(), devices, jail: None };
         for path in &request.root.binds {
             this.binds.push((path.clone(), bind(path, read_only)?));
         }
         for path in &request.root.layers {
             this.lower.push(bind(&path.to_string_lossy(), Attributes::default())?);
         }
-        let devices = folder(&fds.devices, ids).map_err(Failure::at("clone the mount of `dev`"))?;
-        let read_only =
+        let no_exec =
             Attributes { read_only: true, no_suid: true, no_exec: true, ..Attributes::default() };
-        set_attributes(devices.as_fd(), read_only).map_err(Failure::at("restrict `/dev`"))?;
-        this.binds.push(("/dev".to_owned(), devices));
+        set_attributes(this.devices.as_fd(), no_exec).map_err(Failure::at("restrict `/dev`"))?;
+        if let Some(sandbox) = &request.sandbox {
+            let agent = detach(&fds.agent, "").map_err(Failure::at("bind the agent"))?;
+            set_attributes(agent.as_fd(), read_only).map_err(Failure::at("restrict the agent"))?;
+            this.jail = Some(JailMounts {
+                runsc: bind(&sandbox.runsc.to_string_lossy(), read_only)?,
+                agent,
+                memory: bind(&sandbox.memory.to_string_lossy(), Attributes::default())?,
+            });
+        }
         if ids.own {
             for path in devices::bound() {
                 let tree = bind(&path, Attributes { no_exec: true, ..Attributes::default() })?;
@@ -237,7 +263,8 @@ impl Mounts {
     fn map_ids(&self, proc: &str) -> Result<(), Failure> {
         let userns =
             File::open(format!("{proc}/ns/user")).map_err(Failure::at("open its namespace"))?;
-        for tree in std::iter::once(&self.layer).chain(&self.lower) {
+        let memory = self.jail.as_ref().map(|jail| &jail.memory);
+        for tree in std::iter::once(&self.layer).chain(&self.lower).chain(memory) {
             let attributes = Attributes { id_map: Some(userns.as_fd()), ..Attributes::default() };
             set_attributes(tree.as_fd(), attributes)
                 .map_err(Failure::at("map ids on the data folder's filesystem"))?;

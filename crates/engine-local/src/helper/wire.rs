@@ -83,11 +83,27 @@ pub(crate) struct Start {
     pub(crate) unified: bool,
     /// Whether the agent is to watch the box's memory.
     pub(crate) memory: bool,
+    /// The kernel of its own that the box has.
+    pub(crate) sandbox: Option<Sandbox>,
+}
+
+/// How a box gets a kernel of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Sandbox {
+    /// gVisor's program.
+    pub(crate) runsc: std::path::PathBuf,
+    /// `boxes/ID/memory`.
+    pub(crate) memory: std::path::PathBuf,
+    /// Whether the box's memory is in there, to go on with.
+    pub(crate) restore: bool,
 }
 
 /// What is mounted as `/`: an overlay.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Root {
+    /// Whether nobody asks for the writable layer after the box is gone, so that nothing of it has
+    /// to reach the disk.
+    pub(crate) passing: bool,
     /// The folders below the writable one, topmost first.
     pub(crate) layers: Vec<std::path::PathBuf>,
     /// Paths of the host bound into it, read-only.
@@ -111,6 +127,8 @@ pub(crate) struct StartFds {
     pub(crate) unified: Option<OwnedFd>,
     pub(crate) tasks: Vec<OwnedFd>,
     pub(crate) memory: Option<MemoryWatch>,
+    /// Where the warden of a sandbox listens for the engine's orders.
+    pub(crate) orders: Option<OwnedFd>,
 }
 
 impl StartFds {
@@ -119,7 +137,8 @@ impl StartFds {
         let fixed = [folder, layer, devices, agent, listener, config, console, exit];
         let groups = self.unified.iter().chain(&self.tasks);
         let memory = self.memory.iter().flat_map(|watch| [&watch.bell, &watch.kills]);
-        fixed.into_iter().chain(groups).chain(memory).map(AsFd::as_fd).collect()
+        let orders = &self.orders;
+        fixed.into_iter().chain(groups).chain(memory).chain(orders).map(AsFd::as_fd).collect()
     }
 
     pub(crate) fn from_vec(start: &Start, fds: Vec<OwnedFd>) -> Option<Self> {
@@ -139,6 +158,7 @@ impl StartFds {
                 true => Some(MemoryWatch { bell: fds.next()?, kills: fds.next()? }),
                 false => None,
             },
+            orders: if start.sandbox.is_some() { Some(fds.next()?) } else { None },
         };
         (this.tasks.len() == start.tasks && fds.next().is_none()).then_some(this)
     }

@@ -25,6 +25,8 @@ const LOCK: &str = "pool.lock";
 const UNFINISHED: &str = "pool.img.new";
 /// Where an image that is not finished is mounted.
 const WORKSHOP: &str = "pool.new";
+/// What of a pool can be in a data folder that holds nothing else yet.
+pub(crate) const POOL_FILES: [&str; 5] = [IMAGE, MOUNT, LOCK, UNFINISHED, WORKSHOP];
 
 /// What an empty btrfs takes, and then some, in bytes.
 const NEEDED: u64 = 16 << 20;

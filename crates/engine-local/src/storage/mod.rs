@@ -27,6 +27,7 @@ pub(crate) use copy::copy_tree;
 pub use error::StorageError;
 pub(crate) use error::refused;
 pub(crate) use hands::{Hands, Own};
+pub(crate) use loop_pool::POOL_FILES;
 pub use loop_pool::prepare_loop_pool;
 pub use pool::{Layer, Pool, PoolKind};
 pub(crate) use remove::remove;

@@ -9,12 +9,13 @@ use boxherd_engine::conformance::{Need, Subject};
 use boxherd_engine::{Engine, EngineError, conformance};
 use boxherd_engine_local::storage::prepare_loop_pool;
 use boxherd_engine_local::{Helper, LocalEngine};
-use boxherd_model::ByteSize;
+use boxherd_model::{ByteSize, Isolation};
 
 #[derive(Debug)]
 struct Local {
     data: tempfile::TempDir,
     helper: Helper,
+    isolation: Isolation,
 }
 
 impl Local {
@@ -32,6 +33,10 @@ impl Subject for Local {
 
     fn isolates(&self) -> bool {
         true
+    }
+
+    fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     fn skipped(&self, case: &str, need: Need) {
@@ -53,11 +58,11 @@ impl Drop for Local {
     }
 }
 
-/// Runs the suite. To be called while there is one thread.
+/// Runs the suite with boxes that are held so. To be called while there is one thread.
 #[allow(dead_code, reason = "each target has one of the two")]
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(isolation: Isolation) -> ExitCode {
     let helper = Helper::fork(2).expect("a helper");
-    conformance::main(|| Ok(Arc::new(Local { data: data()?, helper })))
+    conformance::main(|| Ok(Arc::new(Local { data: data()?, helper, isolation })))
 }
 
 /// What has to do with disks.
@@ -70,7 +75,7 @@ pub(crate) fn run_on_a_pool() -> ExitCode {
     let helper = Helper::fork(2).expect("a helper");
     let of_disks = |case: &str| OF_DISKS.iter().any(|theme| case.starts_with(theme));
     conformance::main_of(of_disks, || {
-        let local = Local { data: data()?, helper };
+        let local = Local { data: data()?, helper, isolation: Isolation::default() };
         prepare_loop_pool(local.data.path(), ByteSize::from_mib(1024)).map_err(|e| chain(&e))?;
         Ok(Arc::new(local))
     })

@@ -7,8 +7,9 @@ mod memory;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use boxherd_engine::Engine;
+use boxherd_engine::{Child, Engine};
 use boxherd_engine_local::{Helper, LocalEngine};
 use boxherd_link::{ExecRequest, Link};
 use boxherd_model::{BoxId, BoxSpec};
@@ -34,6 +35,36 @@ async fn a_box_runs_a_command_and_leaves_nothing(engine: LocalEngine, _data: Pat
     engine.delete(id).await?;
     assert_eq!(engine.inspect(id).await?, None);
     Ok(())
+}
+
+/// Its root does not have to reach the disk, which leaves a mark that the kernel mounts no more; the
+/// mark is not in the way of another start, nor of a copy that stays.
+async fn a_passing_box_starts_again_and_is_copied(engine: LocalEngine, data: PathBuf) -> Outcome {
+    let (id, copy) = (BoxId::new(), BoxId::new());
+    let mut spec = BoxSpec::new("passing".parse()?);
+    spec.ephemeral = true;
+    engine.create(id, &spec).await?;
+    engine.start(id).await?;
+    say(&engine, id, "echo kept > /root/file; sync").await?;
+    let mark = data.join("layers").join(id.to_string()).join("work/work/incompat/volatile");
+    assert!(mark.exists(), "the box is not mounted as one that passes");
+    let kept = BoxSpec::new("kept".parse()?);
+    engine.fork(id, &[Child { id: copy, spec: kept }]).await?;
+    engine.stop(id, Duration::ZERO).await?;
+    for id in [id, copy] {
+        engine.start(id).await?;
+        assert_eq!(say(&engine, id, "cat /root/file").await?, "kept\n");
+        engine.delete(id).await?;
+    }
+    Ok(())
+}
+
+/// What a line writes in a box.
+async fn say(engine: &LocalEngine, id: BoxId, line: &str) -> Outcome<String> {
+    let link = Link::open(engine.connect(id).await?).await?;
+    let done = link.exec(ExecRequest::shell(line)).await?.collect(Default::default(), 4096).await?;
+    assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(String::from_utf8(done.stdout.into())?)
 }
 
 /// What a test that failed half-way has left.
@@ -76,6 +107,7 @@ fn main() -> ExitCode {
     }
     let trials = trials![
         a_box_runs_a_command_and_leaves_nothing,
+        a_passing_box_starts_again_and_is_copied,
         memory::hogs_end_with_their_boxes,
         memory::a_closed_link_and_the_engine_agree,
         memory::a_shortage_around_boxes_ends_the_one_it_hits,

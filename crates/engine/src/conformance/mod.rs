@@ -24,6 +24,7 @@ mod files;
 mod fork;
 mod lifecycle;
 mod limits;
+mod memory;
 mod needs;
 mod ports;
 mod pty;
@@ -109,6 +110,7 @@ pub fn cases() -> Vec<Case> {
         fork::cases,
         snapshots::cases,
         suspend::cases,
+        memory::cases,
         reopen::cases,
         crowd::cases,
     ];

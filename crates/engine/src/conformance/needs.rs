@@ -11,6 +11,10 @@ pub enum Need {
     Has(Capability),
     /// Processes, root filesystem and host name of its own in each box.
     Isolation,
+    /// Boxes that have the host's kernel, and not one of their own that lacks something.
+    HostKernel,
+    /// Boxes whose memory can be saved and brought back.
+    SavedMemory,
 }
 
 impl fmt::Display for Need {
@@ -18,12 +22,14 @@ impl fmt::Display for Need {
         match self {
             Self::Has(capability) => write!(f, "needs `{capability}`"),
             Self::Isolation => f.pad("needs boxes that are isolated"),
+            Self::HostKernel => f.pad("needs boxes with the host's kernel"),
+            Self::SavedMemory => f.pad("needs boxes whose memory is saved"),
         }
     }
 }
 
 use Capability::{CpuLimit, DiskLimit, Fork, MemoryLimit, PidsLimit, Snapshot, Suspend, Uids};
-use Need::{Has, Isolation};
+use Need::{Has, HostKernel, Isolation, SavedMemory};
 
 /// Whole themes, by prefix, and single cases.
 const NEEDS: &[(&str, &[Need])] = &[
@@ -40,6 +46,16 @@ const NEEDS: &[(&str, &[Need])] = &[
     ("limits::processes_", &[Has(PidsLimit)]),
     ("limits::a_fork_bomb_", &[Has(PidsLimit)]),
     ("limits::processor_", &[Has(CpuLimit)]),
+    ("memory::", &[SavedMemory]),
+    // gVisor: the box ends instead, because its kernel is out of threads.
+    ("limits::processes_beyond_the_limit_", &[HostKernel]),
+    // gVisor: no program is told that its terminal has another size.
+    ("pty::a_new_size_reaches_the_command", &[HostKernel]),
+    // gVisor: `/proc/PID/status` has no such lines, files have no holes to be counted, and the
+    // time of a folder that was just unpacked into may change once more.
+    ("exec_table::no_signal_is_", &[HostKernel]),
+    ("files::a_sparse_gigabyte_is_read", &[HostKernel]),
+    ("trees::a_tree_survives_a_round_trip", &[HostKernel]),
     ("limits::a_full_disk_", &[Has(DiskLimit)]),
     ("fork::a_copy_keeps_the_limit_of_its_disk", &[Has(DiskLimit)]),
     ("snapshots::a_restored_disk_keeps_its_limit", &[Has(DiskLimit)]),

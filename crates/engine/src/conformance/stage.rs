@@ -10,7 +10,7 @@ use boxherd_link::{
     Collected, Exec, ExecEvent, ExecRequest, ExitStatus, Link, LinkError, MkdirOptions, ReadRange,
     WriteOptions,
 };
-use boxherd_model::{BoxId, BoxSpec, NetworkSpec};
+use boxherd_model::{BoxId, BoxSpec, Capability, Isolation, NetworkSpec};
 use bytes::Bytes;
 
 use super::{Need, Outcome};
@@ -36,6 +36,11 @@ pub trait Subject: fmt::Debug + Send + Sync {
 
     /// Whether boxes have processes, root filesystem and host name of their own.
     fn isolates(&self) -> bool;
+
+    /// What holds the boxes of the cases.
+    fn isolation(&self) -> Isolation {
+        Isolation::default()
+    }
 
     /// A case was skipped; must not be silent.
     fn skipped(&self, case: &str, need: Need);
@@ -70,6 +75,11 @@ impl Stage {
         match need {
             Need::Has(capability) => self.engine.capabilities().has(capability),
             Need::Isolation => self.subject.isolates(),
+            Need::HostKernel => self.subject.isolation() != Isolation::Gvisor,
+            Need::SavedMemory => {
+                self.subject.isolation() == Isolation::Gvisor
+                    && self.engine.capabilities().has(Capability::Hibernate)
+            }
         }
     }
 
@@ -86,6 +96,7 @@ impl Stage {
         let name = format!("case-{}", &unique[12..]);
         let mut spec = BoxSpec::new(name.parse().expect("hex digits are a name"));
         spec.network = NetworkSpec::None;
+        spec.isolation = self.subject.isolation();
         spec
     }
 
