@@ -13,6 +13,7 @@ mod desk;
 mod exec;
 mod files;
 mod logs;
+mod proxies;
 mod service;
 mod status;
 mod translate;

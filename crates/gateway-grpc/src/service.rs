@@ -10,7 +10,7 @@ use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
-use crate::{Config, accounts, boxes, exec, files, logs};
+use crate::{Config, accounts, boxes, exec, files, logs, proxies};
 
 /// The API.
 #[derive(Debug, Clone)]
@@ -155,6 +155,27 @@ methods! {
         Audited "file.rename" (asked: format!("{}:{}", asked.vm_id, asked.old_path)), files::rename;
     delete_path(DeletePathRequest) -> DeletePathResponse =
         Audited "file.delete" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::delete;
+
+    list_proxies(ListProxiesRequest) -> ListProxiesResponse =
+        Plain "proxy.ls" (asked: asked.vm), proxies::list;
+    create_proxy(CreateProxyRequest) -> CreateProxyResponse =
+        Audited "proxy.create" (asked: asked.name), proxies::create;
+    delete_proxy(DeleteProxyRequest) -> DeleteProxyResponse =
+        Audited "proxy.rm" (asked: asked.name), proxies::delete;
+    set_proxy_port(SetProxyPortRequest) -> SetProxyPortResponse =
+        Audited "proxy.set" (asked: format!("{}: {}", asked.name, asked.port)), proxies::set_port;
+    bind_domain(BindDomainRequest) -> BindDomainResponse =
+        Audited "domain.bind" (asked: asked.domain), proxies::bind_domain;
+    unbind_domain(UnbindDomainRequest) -> UnbindDomainResponse =
+        Audited "domain.unbind" (asked: asked.domain), proxies::unbind_domain;
+    list_domains(ListDomainsRequest) -> ListDomainsResponse =
+        Plain "domain.ls" (_asked: ""), proxies::domains;
+    add_custom_domain(AddCustomDomainRequest) -> AddCustomDomainResponse =
+        Audited "domain.bind" (asked: asked.domain), proxies::add_custom_domain;
+    list_custom_domains(ListCustomDomainsRequest) -> ListCustomDomainsResponse =
+        Plain "domain.ls" (_asked: ""), proxies::custom_domains;
+    remove_custom_domain(RemoveCustomDomainRequest) -> RemoveCustomDomainResponse =
+        Audited "domain.unbind" (asked: asked.domain), proxies::remove_custom_domain;
 
     whoami(WhoamiRequest) -> WhoamiResponse = Plain "whoami" (_asked: ""), accounts::whoami;
     get_config(GetConfigRequest) -> GetConfigResponse =

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::activity::Activity;
 use crate::locks::{self, Held};
+use crate::proxies::Routes;
 use crate::{HerdConfig, HerdError, names};
 
 /// Makes and drives boxes for one [`Caller`]. One is opened per process and data folder; clones share
@@ -26,6 +27,7 @@ pub struct Herd {
     session: Arc<Mutex<Option<(String, Held)>>>,
     pub(crate) links: Arc<Mutex<HashMap<BoxId, Link>>>,
     pub(crate) activity: Activity,
+    pub(crate) routes: Routes,
     pub(crate) caller: Caller,
 }
 
@@ -46,6 +48,7 @@ impl Herd {
             session: Arc::default(),
             links: Arc::default(),
             activity: Activity::default(),
+            routes: Routes::default(),
             caller: Caller::Host,
         };
         herd.recover().await?;

@@ -33,6 +33,7 @@ Examples:
 pub(super) const SERVE: &str = "\
 Examples:
   boxherd serve
+  boxherd serve --proxy-listen 127.0.0.1:8080   # http://BOX.localhost:8080
   boxherd serve --listen 0.0.0.0:9443 --tls-cert chain.pem --tls-key key.pem
   BOXHERD_BOOTSTRAP_KEY=... boxherd serve --listen 127.0.0.1:9443 --listen unix:/run/boxherd.sock";
 
