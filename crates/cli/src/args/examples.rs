@@ -37,6 +37,12 @@ Examples:
   boxherd serve --listen 0.0.0.0:9443 --tls-cert chain.pem --tls-key key.pem
   BOXHERD_BOOTSTRAP_KEY=... boxherd serve --listen 127.0.0.1:9443 --listen unix:/run/boxherd.sock";
 
+pub(super) const PROXY: &str = "\
+Examples:
+  boxherd proxy set web --port auto
+  boxherd proxy create web api 3000         # api.web.localhost
+  boxherd proxy set web api --private";
+
 pub(super) const KEY: &str = "\
 Examples:
   boxherd key create laptop --user alice --expires 720h

@@ -41,7 +41,7 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     tell(app, "listening", scheme, &bound)?;
     tell(app, "boxes are reached", scheme, &web_bound)?;
     let zone = args.zone.to_ascii_lowercase();
-    let web = web_bound.iter().find_map(|bound| port(bound)).map(|port| Web { scheme, port });
+    let web = web_bound.iter().find_map(port).map(|port| Web { scheme, port });
     let proxy = proxy::Config { zone: zone.clone(), scheme };
     let proxy = proxy::router((*herd).clone(), proxy);
     let config = Config { zone, web, host: "127.0.0.1".to_owned() };
