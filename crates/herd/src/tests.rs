@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod callers;
+mod proxies;
 
 struct Lab {
     folder: tempfile::TempDir,
