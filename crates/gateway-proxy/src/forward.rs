@@ -1,7 +1,6 @@
 //! One request: whose it is, to the box, and the answer back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -14,12 +13,10 @@ use hyper::body::{Body as _, Incoming};
 use crate::answer::answer;
 use crate::body::Answer;
 use crate::headers::{self, Seen};
+use crate::patience::Patience;
 use crate::pool::{Connection, connect};
 use crate::refusal::Refusal;
 use crate::{Proxy, upgrade};
-
-/// How long a program may take to begin its answer.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Passes a request on, and its answer back.
 pub(crate) async fn forward(
@@ -40,6 +37,9 @@ pub(crate) async fn forward(
 
 impl Proxy {
     async fn forward(&self, mut request: Request<Body>) -> Result<Response<Body>, Refusal> {
+        if request.method() == Method::CONNECT {
+            return Err(Refusal::Malformed("this proxy makes no tunnels"));
+        }
         let called = called(&request)?;
         let text = called.to_str().map_err(|_| Refusal::NoSuchName)?;
         let host = Host::parse(text, &self.config.zone).ok_or(Refusal::NoSuchName)?;
@@ -54,9 +54,10 @@ impl Proxy {
         let wanted = prepare(&mut request, seen);
         let outside = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
         let (link, awake) = self.herd.visit(route.of).await?;
-        let sent = self.send(&route, &link, request);
-        let sent = tokio::time::timeout(PATIENCE, sent).await;
-        let (mut response, connection) = sent.map_err(|_| Refusal::Silent(PATIENCE))??;
+        let patience = Patience::new();
+        let request = request.map(|body| patience.watch(body));
+        let sent = patience.with(self.send(&route, &link, request)).await;
+        let (mut response, connection) = sent?;
         match (outside, response.status()) {
             (Some(outside), StatusCode::SWITCHING_PROTOCOLS) => {
                 let inside = hyper::upgrade::on(&mut response);

@@ -16,9 +16,10 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// What proxies say of clients. From outside it may be anything.
-const FORWARDED: [HeaderName; 5] =
-    [header::FORWARDED, FOR, PROTO, HOST, HeaderName::from_static("x-real-ip")];
+/// What else proxies say of clients. From outside it may be anything.
+const FORWARDED: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static("x-real-ip")];
+/// The same, by how its names begin.
+const PREFIX: &str = "x-forwarded-";
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -49,6 +50,10 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Drops what means one connection only.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    // A length beside it is not believed (RFC 9112 §6.3).
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> =
             connection_options(headers).filter_map(|option| option.parse().ok()).collect();
@@ -69,7 +74,8 @@ pub(crate) fn put_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// Says who asks, and nothing else of it.
 pub(crate) fn tell(headers: &mut HeaderMap, seen: Seen<'_>) {
-    for name in &FORWARDED {
+    let said: Vec<_> = headers.keys().filter(|name| is_forwarded(name.as_str())).cloned().collect();
+    for name in said.iter().chain(&FORWARDED) {
         headers.remove(name);
     }
     let address = address(seen.source);
@@ -79,6 +85,12 @@ pub(crate) fn tell(headers: &mut HeaderMap, seen: Seen<'_>) {
     headers.insert(PROTO, HeaderValue::from_static(seen.scheme));
     headers.insert(HOST, seen.host.clone());
     headers.insert(header::HOST, seen.host.clone());
+}
+
+/// Also with `_` for `-`, which is the same to CGI and what came of it.
+fn is_forwarded(name: &str) -> bool {
+    let same = |(theirs, ours): (u8, u8)| theirs == ours || (theirs == b'_' && ours == b'-');
+    name.len() >= PREFIX.len() && name.bytes().zip(PREFIX.bytes()).all(same)
 }
 
 /// The address without the port. `X-Forwarded-For` has IPv6 addresses without brackets.
@@ -116,6 +128,7 @@ mod tests {
             ("x-own", "1"),
             ("keep-alive", "timeout=5"),
             ("te", "trailers"),
+            ("content-length", "5"),
             ("transfer-encoding", "chunked"),
             ("accept", "*/*"),
         ]);
@@ -128,6 +141,8 @@ mod tests {
         let mut some = headers(&[
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-host", "evil"),
+            ("x-forwarded-port", "1"),
+            ("x_forwarded_for", "6.6.6.6"),
             ("forwarded", "for=6.6.6.6"),
             ("x-real-ip", "6.6.6.6"),
         ]);

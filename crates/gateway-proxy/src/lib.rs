@@ -13,6 +13,7 @@ mod auto;
 mod body;
 mod forward;
 mod headers;
+mod patience;
 mod pool;
 mod refusal;
 mod routes;
