@@ -16,7 +16,7 @@ use crate::headers::{self, Seen};
 use crate::patience::Patience;
 use crate::pool::{Connection, connect};
 use crate::refusal::Refusal;
-use crate::{Proxy, upgrade};
+use crate::{Proxy, upgrade, visits};
 
 /// Passes a request on, and its answer back.
 pub(crate) async fn forward(
@@ -53,11 +53,18 @@ impl Proxy {
         };
         let wanted = prepare(&mut request, seen);
         let outside = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
-        let (link, awake) = self.herd.visit(route.of).await?;
+        let awake = self.herd.in_use(route.of);
+        let link = self.visits.link(&self.herd, route.of).await?;
         let patience = Patience::new();
         let request = request.map(|body| patience.watch(body));
-        let sent = patience.with(self.send(&route, &link, request)).await;
-        let (mut response, connection) = sent?;
+        let sent = async {
+            tokio::select! {
+                biased;
+                sent = self.send(&route, &link, request) => sent,
+                never = visits::keep_looking(&self.herd, route.of) => match never {},
+            }
+        };
+        let (mut response, connection) = patience.with(sent).await?;
         match (outside, response.status()) {
             (Some(outside), StatusCode::SWITCHING_PROTOCOLS) => {
                 let inside = hyper::upgrade::on(&mut response);

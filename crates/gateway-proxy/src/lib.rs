@@ -18,6 +18,7 @@ mod pool;
 mod refusal;
 mod routes;
 mod upgrade;
+mod visits;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use boxherd_herd::Herd;
 use crate::auto::Ports;
 use crate::pool::Pool;
 use crate::routes::Routes;
+use crate::visits::Visits;
 
 /// What the proxy is told.
 #[derive(Debug, Clone)]
@@ -44,12 +46,20 @@ struct Proxy {
     config: Config,
     routes: Routes,
     ports: Ports,
+    visits: Visits,
     pool: Arc<Pool>,
 }
 
 /// The proxy as a router that takes every request. Must be called within a tokio runtime.
 pub fn router(herd: Herd, config: Config) -> Router {
     let pool = Pool::start();
-    let proxy = Proxy { herd, config, routes: Routes::default(), ports: Ports::default(), pool };
+    let proxy = Proxy {
+        herd,
+        config,
+        routes: Routes::default(),
+        ports: Ports::default(),
+        visits: Visits::default(),
+        pool,
+    };
     Router::new().fallback(forward::forward).with_state(Arc::new(proxy))
 }

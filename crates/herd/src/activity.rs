@@ -71,7 +71,9 @@ impl Herd {
         Ok((id, self.in_use(id)))
     }
 
-    pub(crate) fn in_use(&self, id: BoxId) -> InUse {
+    /// The same for a box that was found already.
+    #[must_use]
+    pub fn in_use(&self, id: BoxId) -> InUse {
         self.activity.change(id, self.now(), 1);
         InUse { herd: self.clone(), id }
     }

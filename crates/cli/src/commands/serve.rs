@@ -24,9 +24,10 @@ const GRPC: &str = "/boxd.api.v1.BoxdApi/{*method}";
 pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     let mut signals =
         Signals::take().map_err(|error| Failure::io("cannot take signals", &error))?;
-    let tls = certificate(app, &args)?;
-    refuse_plaintext(&args, tls.is_some())?;
+    refuse_plaintext(&args)?;
+    // First: the certificate is kept in the data folder, which must be one of boxes by then.
     let herd = app.shared_herd().await?;
+    let tls = certificate(app, &args)?;
     let bound = bind_all(&args.listen, tls.as_ref()).await?;
     let web_bound = bind_all(&args.proxy_listen, tls.as_ref()).await?;
     let given = env::text(BOOTSTRAP_KEY).map(Secret::new);
@@ -115,7 +116,8 @@ fn certificate(app: &App, args: &ServeArgs) -> Result<Option<Arc<Tls>>, Failure>
 }
 
 /// Keys and tokens are not sent in the clear over a network by mistake.
-fn refuse_plaintext(args: &ServeArgs, tls: bool) -> Result<(), Failure> {
+fn refuse_plaintext(args: &ServeArgs) -> Result<(), Failure> {
+    let tls = args.tls_dev || args.tls_cert.is_some();
     let open = args.listen.iter().chain(&args.proxy_listen).find(|place| !place.is_local());
     match open {
         Some(Place::Tcp(address)) if !tls && !args.plaintext => {

@@ -154,3 +154,27 @@ fn connections_to_boxes_are_used_again() {
     let again = client.ask("GET /whoami", "web.localhost", "").text();
     assert_eq!(first, again, "the program saw two connections");
 }
+
+#[test]
+fn over_tls_every_name_has_a_certificate_that_the_authority_vouches_for() {
+    let Some(web) = Web::open_with("over_tls_every_name_has_a_certificate", &["--tls-dev"]) else {
+        return;
+    };
+    web.host_box("web", &["8000"]);
+    web.lab.boxherd(&["proxy", "create", "web", "api", "8000"]).ok();
+    for (name, version) in [("web.localhost", "2"), ("api.web.localhost", "1.1")] {
+        let asked = Command::new("curl")
+            .args(["-sS", "--max-time", "60", "-w", "\n%{http_version}", "--cacert"])
+            .arg(web.lab.data().join("tls/ca.pem"))
+            .arg(if version == "2" { "--http2" } else { "--http1.1" })
+            .args(["--resolve", &format!("{name}:{}:127.0.0.1", web.port)])
+            .arg(format!("https://{name}:{}/told", web.port))
+            .output()
+            .expect("curl runs");
+        let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+        let (told, spoken) = said.rsplit_once('\n').expect(&String::from_utf8_lossy(&asked.stderr));
+        assert_eq!(spoken, version);
+        let told: serde_json::Value = serde_json::from_str(told).expect("JSON");
+        assert_eq!(told["headers"]["x-forwarded-proto"], "https");
+    }
+}

@@ -38,12 +38,18 @@ impl Drop for Server {
 impl Web {
     /// `None` when the test cannot run here, which was said aloud.
     pub(crate) fn open(test: &str) -> Option<Self> {
+        Self::open_with(test, &[])
+    }
+
+    /// The same, with more flags of `serve`.
+    pub(crate) fn open_with(test: &str, flags: &[&str]) -> Option<Self> {
         if !programs_or_skip(test, &["python3", "curl"]) {
             return None;
         }
         let lab = Lab::open(test)?;
         let mut child = lab
             .command(&["serve", "--listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0"])
+            .args(flags)
             .env("BOXHERD_BOOTSTRAP_KEY", KEY)
             .stdout(Stdio::piped())
             .spawn()
@@ -55,8 +61,8 @@ impl Web {
             let place = line.strip_prefix(what).expect(&line);
             place.rsplit_once(':').expect("a port").1.parse().expect("a number")
         };
-        let api = port("listening on http://");
-        let web = port("boxes are reached on http://");
+        let api = port("listening on ");
+        let web = port("boxes are reached on ");
         // Read on, so that the server never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
         Some(Self { server, lab, api, port: web })

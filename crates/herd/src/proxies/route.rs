@@ -9,7 +9,7 @@ use boxherd_store::{BoxRecord, ThingKind, ThingRecord};
 
 use super::labels::is_label;
 use super::{Body, Host, Port, body};
-use crate::{Herd, HerdError, InUse};
+use crate::{Herd, HerdError};
 
 /// Where a name leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,16 +60,13 @@ impl Herd {
         self.routes.0.load(Ordering::Acquire)
     }
 
-    /// A link to a box, which is woken when it is suspended and kept from being suspended until the
-    /// guard is dropped.
-    pub async fn visit(&self, id: BoxId) -> Result<(Link, InUse), HerdError> {
+    /// A link to a box, which is woken when it is suspended.
+    pub async fn visit(&self, id: BoxId) -> Result<Link, HerdError> {
         let record = self.store.box_by_id(id).await?;
         let record = record.filter(|record| self.caller.sees(record.owner));
         let none = || HerdError::NoSuch { what: "box", name: id.to_string() };
-        let record = record.ok_or_else(none)?;
-        let awake = self.in_use(id);
-        let (_, link) = self.link_of(record).await?;
-        Ok((link, awake))
+        let (_, link) = self.link_of(record.ok_or_else(none)?).await?;
+        Ok(link)
     }
 
     async fn bound(&self, domain: &str) -> Result<Option<BoxRecord>, HerdError> {

@@ -156,17 +156,19 @@ async fn a_domain_leads_to_one_box_over_all_users() {
 }
 
 #[tokio::test]
-async fn a_visit_wakes_a_box_and_keeps_it_awake() {
+async fn a_visit_wakes_a_box_and_a_stopped_one_has_none() {
     let lab = Lab::new();
     let herd = lab.herd().await;
     let made = herd.create(spec("web").into()).await.unwrap();
     herd.suspend(&at("web")).await.unwrap();
-    let (_link, awake) = herd.visit(made.id).await.unwrap();
+    herd.visit(made.id).await.unwrap();
     assert_eq!(herd.show(&at("web")).await.unwrap().state, BoxState::Running);
+    let version = herd.routes_version();
+    herd.stop(&at("web"), Duration::ZERO).await.unwrap();
+    assert_ne!(herd.routes_version(), version, "whoever keeps visits is told");
+    assert_eq!(herd.visit(made.id).await.unwrap_err().code(), "not-running");
+    let awake = herd.in_use(made.id);
     assert_eq!(herd.activity.of(made.id, herd.now()).open, 1);
     drop(awake);
-    assert_eq!(herd.activity.of(made.id, herd.now()).open, 0);
-    herd.stop(&at("web"), Duration::ZERO).await.unwrap();
-    assert_eq!(herd.visit(made.id).await.unwrap_err().code(), "not-running");
     assert_eq!(herd.activity.of(made.id, herd.now()).open, 0);
 }
