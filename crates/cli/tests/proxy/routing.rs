@@ -172,7 +172,8 @@ fn over_tls_every_name_has_a_certificate_that_the_authority_vouches_for() {
             .output()
             .expect("curl runs");
         let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-        let (told, spoken) = said.rsplit_once('\n').expect(&String::from_utf8_lossy(&asked.stderr));
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        let (told, spoken) = said.rsplit_once('\n').expect("two lines");
         assert_eq!(spoken, version);
         let told: serde_json::Value = serde_json::from_str(told).expect("JSON");
         assert_eq!(told["headers"]["x-forwarded-proto"], "https");
