@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("engine-local", &["agent-blob", "engine", "image", "link", "model", "net", "sys"]),
     ("gateway-grpc", &["boxd-api", "engine", "herd", "link", "model"]),
     ("gateway-http", &["herd", "model"]),
+    ("gateway-proxy", &["herd", "link", "model"]),
     ("bench", &["engine", "herd", "link", "model", "sys"]),
     (
         "cli",
@@ -33,6 +34,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "engine-local",
             "gateway-grpc",
             "gateway-http",
+            "gateway-proxy",
             "herd",
             "link",
             "model",

@@ -6,6 +6,7 @@ use boxherd_boxd_api as api;
 use boxherd_herd::{Fork, HerdError, Selector};
 
 use crate::desk::Desk;
+use crate::proxies;
 use crate::translate::{self, invalid};
 
 /// How long a box that is stopped may take to end by itself.
@@ -21,9 +22,12 @@ pub(crate) async fn create(
         "" => desk.herd.suggest_name(),
         name => translate::name("name", name)?,
     };
+    let proxies = proxies::wanted(asked.config.as_ref())?;
     let made = desk.herd.create(translate::spec(name, &asked)?.into()).await?;
     desk.about(made.id);
-    Ok(translate::created(&made, desk.config))
+    proxies::make(desk, &made.address(), proxies).await?;
+    let label = desk.herd.label_of(made.id).await?;
+    Ok(translate::created(&made, &label, desk.config))
 }
 
 pub(crate) async fn get(desk: &Desk<'_>, asked: api::GetVmRequest) -> Answer<api::GetVmResponse> {
@@ -152,7 +156,8 @@ pub(crate) async fn fork(
         let labels = translate::labels(&asked.labels)?;
         desk.herd.label(&copy.address(), labels, Vec::new()).await?;
     }
-    Ok(translate::forked(copy, source.id.to_string(), desk.config))
+    let label = desk.herd.label_of(copy.id).await?;
+    Ok(translate::forked(copy, &label, source.id.to_string(), desk.config))
 }
 
 pub(crate) async fn rename(

@@ -14,6 +14,7 @@ mod desk;
 mod exec;
 mod files;
 mod logs;
+mod proxies;
 mod service;
 mod shape;
 mod snapshots;

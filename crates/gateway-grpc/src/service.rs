@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
-    Config, accounts, boxes, checkpoints, exec, files, logs, shape, snapshots, templates, timers,
-    variables,
+    Config, accounts, boxes, checkpoints, exec, files, logs, proxies, shape, snapshots, templates,
+    timers, variables,
 };
 
 /// The API.
@@ -222,6 +222,27 @@ methods! {
         Audited "var.rm" (asked: asked.name), variables::remove;
     set_secret_scope(SetSecretScopeRequest) -> VarReply =
         Audited "var.move" (asked: asked.name), variables::rescope;
+
+    list_proxies(ListProxiesRequest) -> ListProxiesResponse =
+        Plain "proxy.ls" (asked: asked.vm), proxies::list;
+    create_proxy(CreateProxyRequest) -> CreateProxyResponse =
+        Audited "proxy.create" (asked: asked.name), proxies::create;
+    delete_proxy(DeleteProxyRequest) -> DeleteProxyResponse =
+        Audited "proxy.rm" (asked: asked.name), proxies::delete;
+    set_proxy_port(SetProxyPortRequest) -> SetProxyPortResponse =
+        Audited "proxy.set" (asked: format!("{}: {}", asked.name, asked.port)), proxies::set_port;
+    bind_domain(BindDomainRequest) -> BindDomainResponse =
+        Audited "domain.bind" (asked: asked.domain), proxies::bind_domain;
+    unbind_domain(UnbindDomainRequest) -> UnbindDomainResponse =
+        Audited "domain.unbind" (asked: asked.domain), proxies::unbind_domain;
+    list_domains(ListDomainsRequest) -> ListDomainsResponse =
+        Plain "domain.ls" (_asked: ""), proxies::domains;
+    add_custom_domain(AddCustomDomainRequest) -> AddCustomDomainResponse =
+        Audited "domain.bind" (asked: asked.domain), proxies::add_custom_domain;
+    list_custom_domains(ListCustomDomainsRequest) -> ListCustomDomainsResponse =
+        Plain "domain.ls" (_asked: ""), proxies::custom_domains;
+    remove_custom_domain(RemoveCustomDomainRequest) -> RemoveCustomDomainResponse =
+        Audited "domain.unbind" (asked: asked.domain), proxies::remove_custom_domain;
 
     whoami(WhoamiRequest) -> WhoamiResponse = Plain "whoami" (_asked: ""), accounts::whoami;
     get_config(GetConfigRequest) -> GetConfigResponse =

@@ -57,13 +57,7 @@ fn refuse_what_is_not_offered(asked: &api::CreateVmRequest) -> Result<(), HerdEr
 /// The same for a `VmConfig`.
 pub(crate) fn refuse_parts(config: Option<&api::VmConfig>) -> Result<(), HerdError> {
     let has = |part: fn(&api::VmConfig) -> bool| config.is_some_and(part);
-    let proxies = |config: &api::VmConfig| {
-        config.network.as_ref().is_some_and(|network| !network.proxies.is_empty())
-    };
-    refuse(&[
-        ("config.volumes", has(|config| !config.volumes.is_empty())),
-        ("config.network.proxies", has(proxies)),
-    ])
+    refuse(&[("config.volumes", has(|config| !config.volumes.is_empty()))])
 }
 
 fn refuse(wanted: &[(&'static str, bool)]) -> Result<(), HerdError> {
@@ -178,7 +172,8 @@ pub(crate) fn vm(
         memory_bytes: bytes(spec.limits.memory),
         created_at: seconds(status.created),
         boot_time_ms: i64::try_from(boot_millis(status)).unwrap_or(i64::MAX),
-        access_domain: format!("{}.{}", spec.name, config.zone),
+        // Clients put the name of the box before it.
+        access_domain: config.web.as_ref().map_or_else(String::new, |_| config.zone.clone()),
         isolated,
         egress_allow: egress,
         networks: network.into_iter().collect(),
@@ -190,12 +185,12 @@ pub(crate) fn vm(
 }
 
 /// What `CreateVm` answers.
-pub(crate) fn created(status: &BoxStatus, config: &Config) -> api::CreateVmResponse {
+pub(crate) fn created(status: &BoxStatus, label: &str, config: &Config) -> api::CreateVmResponse {
     api::CreateVmResponse {
         vm_id: status.id.to_string(),
         name: status.spec.name.to_string(),
         public_ip: address(status, config),
-        url: config.url(status.spec.name.as_str()),
+        url: config.url(label),
         image: status.spec.image.to_string(),
         status: state(status.state).to_owned(),
         boot_time_ms: boot_millis(status),
@@ -204,8 +199,13 @@ pub(crate) fn created(status: &BoxStatus, config: &Config) -> api::CreateVmRespo
 }
 
 /// What `ForkVm` answers.
-pub(crate) fn forked(status: &BoxStatus, from: String, config: &Config) -> api::ForkVmResponse {
-    let created = created(status, config);
+pub(crate) fn forked(
+    status: &BoxStatus,
+    label: &str,
+    from: String,
+    config: &Config,
+) -> api::ForkVmResponse {
+    let created = created(status, label, config);
     api::ForkVmResponse {
         vm_id: created.vm_id,
         name: created.name,

@@ -68,7 +68,13 @@ impl Herd {
     /// Says that a box is being used until the guard is dropped, and which box that is.
     pub async fn keep_awake(&self, address: &Address) -> Result<(BoxId, InUse), HerdError> {
         let id = self.find(address).await?.id;
+        Ok((id, self.in_use(id)))
+    }
+
+    /// The same for a box that was found already.
+    #[must_use]
+    pub fn in_use(&self, id: BoxId) -> InUse {
         self.activity.change(id, self.now(), 1);
-        Ok((id, InUse { herd: self.clone(), id }))
+        InUse { herd: self.clone(), id }
     }
 }

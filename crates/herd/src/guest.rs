@@ -88,7 +88,10 @@ impl Herd {
         usage.map_err(|source| engine_error("measure", &record, source))
     }
 
-    async fn link_of(&self, mut record: BoxRecord) -> Result<(BoxRecord, Link), HerdError> {
+    pub(crate) async fn link_of(
+        &self,
+        mut record: BoxRecord,
+    ) -> Result<(BoxRecord, Link), HerdError> {
         if decide(&record, Request::Use).is_err() {
             // It may have been started by others since it was last seen.
             self.look(&mut record).await?;

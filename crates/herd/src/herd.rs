@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::activity::Activity;
 use crate::admission::Admission;
 use crate::locks::{self, Held};
+use crate::proxies::Routes;
 use crate::{HerdConfig, HerdError, names};
 
 /// Makes and drives boxes for one [`Caller`]. One is opened per process and data folder; clones share
@@ -28,6 +29,7 @@ pub struct Herd {
     pub(crate) links: Arc<Mutex<HashMap<BoxId, Link>>>,
     pub(crate) activity: Activity,
     pub(crate) admission: Admission,
+    pub(crate) routes: Routes,
     pub(crate) caller: Caller,
 }
 
@@ -49,6 +51,7 @@ impl Herd {
             links: Arc::default(),
             activity: Activity::default(),
             admission: Admission::default(),
+            routes: Routes::default(),
             caller: Caller::Host,
         };
         herd.recover().await?;

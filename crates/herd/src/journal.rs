@@ -90,6 +90,13 @@ impl Herd {
         self.store.begin(&operation, made).await?;
         let begun = Begun { operation };
         begun.reached("begun");
+        for record in made {
+            if let Err(error) = self.settle_label(record, &record.spec.name).await {
+                let removed: Vec<_> = made.iter().map(|record| record.id).collect();
+                self.end(begun, Outcome::Failed, &[], &removed).await?;
+                return Err(error);
+            }
+        }
         Ok(begun)
     }
 
@@ -120,6 +127,7 @@ impl Herd {
         durability: Durability,
     ) -> Result<(), HerdError> {
         begun.operation.outcome = Some(outcome);
+        self.routes.changed();
         self.store.finish(&begun.operation, changed, removed, durability).await?;
         begun.reached("done");
         Ok(())

@@ -14,6 +14,8 @@ impl Herd {
         let _held = self.lock(&record).await?;
         let mut record = self.find(address).await?;
         decide(&record, Request::Rename)?;
+        // Before it has the name, so that it never answers where another does.
+        self.settle_label(&record, &name).await?;
         let begun = self.begin(OperationKind::Rename, vec![record.id], None, &[]).await?;
         record.last_operation = Some(begun.id());
         let old = std::mem::replace(&mut record.spec.name, name);
@@ -21,18 +23,23 @@ impl Herd {
         // the operation in the journal, and whoever recovers it tells the engine.
         if let Err(taken) = self.store.update(std::slice::from_ref(&record)).await {
             record.spec.name = old;
+            self.forget_labels(&record).await?;
             self.end(begun, Outcome::Failed, &[record], &[]).await?;
             return Err(taken.into());
         }
+        // Another may have come to the name in this moment.
+        self.settle_label(&record, &record.spec.name).await?;
         let told = self.engine_of(&record)?.rename(record.id, &record.spec.name).await;
         begun.reached("made");
         match told {
             Ok(()) => {
+                self.forget_labels(&record).await?;
                 self.end(begun, Outcome::Done, std::slice::from_ref(&record), &[]).await?;
                 Ok(status(record))
             }
             Err(source) => {
                 record.spec.name = old;
+                self.forget_labels(&record).await?;
                 let error = engine_error("rename", &record, source);
                 self.end(begun, Outcome::Failed, &[record], &[]).await?;
                 Err(error)

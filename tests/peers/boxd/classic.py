@@ -288,3 +288,59 @@ def test_boxes_are_made_of_templates(compute):
         compute.template.delete(made.id)
     with pytest.raises(boxd.NotFoundError):
         compute.template.delete(made.id)
+
+
+def test_proxies_lead_to_ports(compute):
+    box = compute.box.create("peer-proxied")
+    try:
+        (default,) = box.proxies()
+        assert (default.name, default.domain, default.port, default.is_default) == (
+            "",
+            "peer-proxied.localhost",
+            8000,
+            True,
+        )
+        made = box.create_proxy("api", 3000)
+        assert (made.domain, made.port) == ("api.peer-proxied.localhost", 3000)
+        assert made.vm_name == "peer-proxied"
+        assert box.create_proxy("any").port == 0
+        with pytest.raises(boxd.InvalidArgumentError):
+            box.create_proxy("api", 4000)
+        with pytest.raises(boxd.InvalidArgumentError):
+            box.create_proxy("a.b", 4000)
+        box.set_proxy_port(9000)
+        box.set_proxy_port(3001, name="api")
+        ports = {proxy.name: proxy.port for proxy in box.proxies()}
+        assert ports == {"": 9000, "api": 3001, "any": 0}
+        assert [proxy.name for proxy in box.proxies() if proxy.is_default] == [""]
+        box.delete_proxy("api")
+        with pytest.raises(boxd.NotFoundError):
+            box.delete_proxy("api")
+        with pytest.raises(boxd.NotFoundError):
+            box.set_proxy_port(1, name="api")
+    finally:
+        box.destroy()
+
+
+def test_proxies_are_made_with_a_box(compute):
+    network = boxd.NetworkConfig(proxies=[boxd.ProxyEntry("api", 3000), boxd.ProxyEntry("any")])
+    box = compute.box.create("", config=BoxConfig(network=network))
+    try:
+        ports = {proxy.name: proxy.port for proxy in box.proxies()}
+        assert ports == {"": 8000, "api": 3000, "any": 0}
+    finally:
+        box.destroy()
+
+
+def test_domains_are_bound_listed_and_unbound(compute, box):
+    compute.domain.bind("peer.example.com", box)
+    try:
+        bound = [(domain.domain, domain.vm_id) for domain in compute.domain.list()]
+        assert bound == [("peer.example.com", box.id)]
+    finally:
+        compute.domain.unbind("peer.example.com")
+    assert compute.domain.list() == []
+    with pytest.raises(boxd.NotFoundError):
+        compute.domain.unbind("peer.example.com")
+    with pytest.raises(boxd.InvalidArgumentError):
+        compute.domain.bind("not a domain", box)

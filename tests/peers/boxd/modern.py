@@ -286,3 +286,36 @@ def test_machines_are_made_from_snapshots(client):
     finally:
         if made:
             client.machines.delete(made.id)
+
+
+def test_proxies(client):
+    machine = client.machines.create("peer-proxies", proxies=[boxd.ProxyEntry(name="api", port=3000)])
+    try:
+        proxies = client.machines.proxies
+        default, api = proxies.list("peer-proxies")
+        assert (default.name, default.domain, default.port) == (None, "peer-proxies.localhost", 8000)
+        assert (api.domain, api.port, api.port_mode) == ("api.peer-proxies.localhost", 3000, "locked")
+        assert api.machine_id == machine.id
+        assert proxies.create(machine.id, "web", 5000).port == 5000
+        proxies.set_port(machine.id, "auto")
+        proxies.set_port(machine.id, 5001, name="web")
+        shown = {proxy.name: (proxy.port_mode, proxy.port) for proxy in proxies.list(machine.id)}
+        assert shown["web"] == ("locked", 5001)
+        assert shown[None][0] == "auto"
+        proxies.delete(machine.id, "web")
+        with pytest.raises(boxd.NotFoundError):
+            proxies.delete(machine.id, "web")
+        with pytest.raises(boxd.ConflictError):
+            proxies.create(machine.id, "api", 1)
+    finally:
+        client.machines.delete(machine.id)
+
+
+def test_custom_domains(client, machine):
+    made = client.domains.create("modern.example.com", machine.id)
+    try:
+        assert (made.status, made.machine_id, made.machine_name) == ("active", machine.id, machine.name)
+        assert [domain.domain for domain in client.domains.list()] == ["modern.example.com"]
+    finally:
+        client.domains.delete("modern.example.com")
+    assert client.domains.list() == []

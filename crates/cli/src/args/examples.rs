@@ -33,8 +33,15 @@ Examples:
 pub(super) const SERVE: &str = "\
 Examples:
   boxherd serve
+  boxherd serve --proxy-listen 127.0.0.1:8080   # http://BOX.localhost:8080
   boxherd serve --listen 0.0.0.0:9443 --tls-cert chain.pem --tls-key key.pem
   BOXHERD_BOOTSTRAP_KEY=... boxherd serve --listen 127.0.0.1:9443 --listen unix:/run/boxherd.sock";
+
+pub(super) const PROXY: &str = "\
+Examples:
+  boxherd proxy set web --port auto
+  boxherd proxy create web api 3000         # api.web.localhost
+  boxherd proxy set web api --private";
 
 pub(super) const KEY: &str = "\
 Examples:

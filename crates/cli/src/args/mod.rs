@@ -4,6 +4,7 @@ mod boxes;
 mod examples;
 mod exec;
 mod images;
+mod proxy;
 mod server;
 mod spec;
 mod values;
@@ -11,6 +12,7 @@ mod values;
 pub(crate) use boxes::*;
 pub(crate) use exec::*;
 pub(crate) use images::*;
+pub(crate) use proxy::*;
 pub(crate) use server::*;
 pub(crate) use spec::BoxFlags;
 pub(crate) use values::{CopyEnd, EnvVar, Forward, LabelChange};
@@ -109,6 +111,8 @@ pub(crate) enum Command {
     Cp(CpArgs),
     Logs(LogsArgs),
     Port(PortArgs),
+    #[command(subcommand)]
+    Proxy(ProxyCommand),
     #[command(subcommand)]
     Image(ImageCommand),
     Doctor(DoctorArgs),

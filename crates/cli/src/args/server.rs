@@ -21,6 +21,9 @@ pub(crate) struct ServeArgs {
     /// Where to listen: `ADDRESS:PORT` or `unix:PATH`; may be repeated
     #[arg(long, value_name = "PLACE", default_value = "127.0.0.1:9443")]
     pub(crate) listen: Vec<Place>,
+    /// Where to let browsers into boxes, by `BOX.DOMAIN` and `PROXY.BOX.DOMAIN`; may be repeated
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) proxy_listen: Vec<Place>,
     /// A PEM file with a certificate and those that lead to its authority; needs `--tls-key`
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

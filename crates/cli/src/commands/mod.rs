@@ -14,6 +14,7 @@ mod logs;
 mod ls;
 mod netd;
 mod port;
+mod proxy;
 mod rename;
 mod rm;
 mod run;
@@ -65,6 +66,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         Command::Cp(args) => cp::cp(app, args).await.map(done),
         Command::Logs(args) => logs::logs(app, args).await.map(done),
         Command::Port(args) => port::port(app, args).await.map(done),
+        Command::Proxy(command) => proxy::proxy(app, command).await.map(done),
         Command::Image(command) => image::image(app, command).await.map(done),
         Command::Completion(args) => completion::completion(app, &args).map(done),
         // Has an event loop of its own, and is started before ours.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use boxherd_gateway_grpc::Config;
+use boxherd_gateway_grpc::{Config, Web};
 use boxherd_gateway_http::listen::{self, Bound, Place};
 use boxherd_gateway_http::{Tls, tls};
+use boxherd_gateway_proxy as proxy;
 use boxherd_herd::Secret;
+use futures_util::FutureExt as _;
 
 use crate::app::App;
 use crate::args::ServeArgs;
@@ -22,13 +24,12 @@ const GRPC: &str = "/boxd.api.v1.BoxdApi/{*method}";
 pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     let mut signals =
         Signals::take().map_err(|error| Failure::io("cannot take signals", &error))?;
-    let tls = certificate(app, &args)?;
-    refuse_plaintext(&args, tls.is_some())?;
+    refuse_plaintext(&args)?;
+    // First: the certificate is kept in the data folder, which must be one of boxes by then.
     let herd = app.shared_herd().await?;
-    let mut bound = Vec::new();
-    for place in &args.listen {
-        bound.push(bind(place, tls.clone()).await?);
-    }
+    let tls = certificate(app, &args)?;
+    let bound = bind_all(&args.listen, tls.as_ref()).await?;
+    let web_bound = bind_all(&args.proxy_listen, tls.as_ref()).await?;
     let given = env::text(BOOTSTRAP_KEY).map(Secret::new);
     let given_one = given.is_some();
     if let Some(made) = herd.bootstrap(given).await?
@@ -38,24 +39,56 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
         app.printer.text(&format!("API key of `admin`, shown this once: {key}\n"))?;
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
-    for bound in &bound {
+    tell(app, "listening", scheme, &bound)?;
+    tell(app, "boxes are reached", scheme, &web_bound)?;
+    let zone = args.zone.to_ascii_lowercase();
+    let web = web_bound.iter().find_map(port).map(|port| Web { scheme, port });
+    let proxy = proxy::Config { zone: zone.clone(), scheme };
+    let proxy = proxy::router((*herd).clone(), proxy);
+    let config = Config { zone, web, host: "127.0.0.1".to_owned() };
+    let grpc = boxherd_gateway_grpc::service((*herd).clone(), config);
+    let router = boxherd_gateway_http::router((*herd).clone()).route_service(GRPC, grpc);
+    let ended = async move {
+        signals.ending().await;
+    }
+    .shared();
+    let api = listen::serve(bound, router, ended.clone());
+    let web = async {
+        // Without a listener there is nothing to wait for.
+        match web_bound.is_empty() {
+            true => {}
+            false => listen::serve(web_bound, proxy, ended).await,
+        }
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(api, web) } => Ok(()),
+        () = herd.look_after_boxes() => Ok(()),
+    }
+}
+
+async fn bind_all(places: &[Place], tls: Option<&Arc<Tls>>) -> Result<Vec<Bound>, Failure> {
+    let mut bound = Vec::new();
+    for place in places {
+        bound.push(bind(place, tls.cloned()).await?);
+    }
+    Ok(bound)
+}
+
+fn tell(app: &App, what: &str, scheme: &str, bound: &[Bound]) -> Result<(), Failure> {
+    for bound in bound {
         let place = bound.place().map_err(|error| Failure::io("cannot listen", &error))?;
         let place = match place.starts_with("unix:") {
             true => place,
             false => format!("{scheme}://{place}"),
         };
-        app.printer.text(&format!("listening on {place}\n"))?;
+        app.printer.text(&format!("{what} on {place}\n"))?;
     }
-    let config = Config { zone: args.zone, web: None, host: "127.0.0.1".to_owned() };
-    let grpc = boxherd_gateway_grpc::service((*herd).clone(), config);
-    let router = boxherd_gateway_http::router((*herd).clone()).route_service(GRPC, grpc);
-    let ended = async move {
-        signals.ending().await;
-    };
-    tokio::select! {
-        () = listen::serve(bound, router, ended) => Ok(()),
-        () = herd.look_after_boxes() => Ok(()),
-    }
+    Ok(())
+}
+
+/// The port of a listener that has one.
+fn port(bound: &Bound) -> Option<u16> {
+    bound.place().ok()?.rsplit_once(':')?.1.parse().ok()
 }
 
 async fn bind(place: &Place, tls: Option<Arc<Tls>>) -> Result<Bound, Failure> {
@@ -83,8 +116,9 @@ fn certificate(app: &App, args: &ServeArgs) -> Result<Option<Arc<Tls>>, Failure>
 }
 
 /// Keys and tokens are not sent in the clear over a network by mistake.
-fn refuse_plaintext(args: &ServeArgs, tls: bool) -> Result<(), Failure> {
-    let open = args.listen.iter().find(|place| !place.is_local());
+fn refuse_plaintext(args: &ServeArgs) -> Result<(), Failure> {
+    let tls = args.tls_dev || args.tls_cert.is_some();
+    let open = args.listen.iter().chain(&args.proxy_listen).find(|place| !place.is_local());
     match open {
         Some(Place::Tcp(address)) if !tls && !args.plaintext => {
             let message = format!("`{address}` can be reached by other machines, and without TLS");
