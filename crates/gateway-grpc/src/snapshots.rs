@@ -105,5 +105,6 @@ pub(crate) async fn create_box(
     if !labels.is_empty() {
         desk.herd.label(&made.address(), labels, Vec::new()).await?;
     }
-    Ok(translate::created(&made, desk.config))
+    let label = desk.herd.label_of(made.id).await?;
+    Ok(translate::created(&made, &label, desk.config))
 }

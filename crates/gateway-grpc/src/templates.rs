@@ -5,7 +5,7 @@ use boxherd_herd::HerdError;
 use boxherd_model::{BoxSpec, ByteSize};
 
 use crate::desk::Desk;
-use crate::translate;
+use crate::{proxies, translate};
 
 type Answer<T> = Result<T, HerdError>;
 
@@ -19,6 +19,7 @@ pub(crate) async fn make(
     let mut spec = BoxSpec::new(translate::name("name", &asked.name)?);
     spec.image = translate::image(&asked.image_ref)?;
     translate::refuse_parts(asked.config.as_ref())?;
+    translate::refuse_proxies(asked.config.as_ref())?;
     translate::configure(&mut spec, asked.config.as_ref())?;
     let made = desk.herd.make_template(spec).await?;
     Ok(api::CreateTemplateResponse {
@@ -63,9 +64,12 @@ pub(crate) async fn create_box(
     let mut spec = template.spec_of(name);
     translate::refuse_parts(asked.config.as_ref())?;
     translate::configure(&mut spec, asked.config.as_ref())?;
+    let proxies = proxies::wanted(asked.config.as_ref())?;
     let status = desk.herd.create(spec.into()).await?;
     desk.about(status.id);
-    let made = translate::created(&status, desk.config);
+    proxies::make(desk, &status.address(), proxies).await?;
+    let label = desk.herd.label_of(status.id).await?;
+    let made = translate::created(&status, &label, desk.config);
     Ok(api::CreateVmFromTemplateResponse {
         vm_id: made.vm_id,
         name: made.name,

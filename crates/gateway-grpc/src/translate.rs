@@ -60,6 +60,13 @@ pub(crate) fn refuse_parts(config: Option<&api::VmConfig>) -> Result<(), HerdErr
     refuse(&[("config.volumes", has(|config| !config.volumes.is_empty()))])
 }
 
+/// The same for what keeps no ways into its boxes.
+pub(crate) fn refuse_proxies(config: Option<&api::VmConfig>) -> Result<(), HerdError> {
+    let network = config.and_then(|config| config.network.as_ref());
+    let asked = network.is_some_and(|network| !network.proxies.is_empty());
+    refuse(&[("config.network.proxies", asked)])
+}
+
 fn refuse(wanted: &[(&'static str, bool)]) -> Result<(), HerdError> {
     match wanted.iter().find(|(_, asked)| *asked) {
         Some((field, _)) => Err(invalid(field, "this server does not offer it")),
