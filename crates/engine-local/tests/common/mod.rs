@@ -47,8 +47,9 @@ impl Subject for Local {
 impl Drop for Local {
     fn drop(&mut self) {
         // Every case has deleted its boxes.
-        self.open().and_then(|engine| engine.dismantle()).expect("no box is left");
+        let dismantled = self.open().and_then(|engine| engine.dismantle());
         boxherd_testkit::unmount_pool(self.data.path());
+        dismantled.expect("no box is left");
         let left = boxherd_testkit::Leftovers::of_data(self.data.path());
         // A helper may still free what was large.
         let left = left.find_after(Duration::from_secs(20));
