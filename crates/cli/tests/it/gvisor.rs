@@ -26,7 +26,7 @@ const COUNT: &str = "echo 'i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count
      until test -s /dev/shm/count; do sleep 0.01; done";
 
 fn count(lab: &Lab, name: &str) -> u64 {
-    let line = "until test -s /dev/shm/count; do sleep 0.01; done; cat /dev/shm/count";
+    let line = "until n=$(cat /dev/shm/count); test -n \"$n\"; do sleep 0.01; done; echo $n";
     lab.sh(name, line).ok().trim().parse().expect("a number")
 }
 

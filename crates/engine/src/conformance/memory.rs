@@ -44,10 +44,10 @@ async fn counting(stage: &Stage) -> Result<(Guest, String), Any> {
 }
 
 async fn count(guest: &Guest) -> Result<u64, Any> {
-    Ok(guest
-        .sh("until test -s /dev/shm/count; do sleep 0.01; done; cat /dev/shm/count")
-        .await?
-        .parse()?)
+    // The file is empty for a moment each time it is written.
+    const READ: &str =
+        "until n=$(cat /dev/shm/count); test -n \"$n\"; do sleep 0.01; done; echo $n";
+    Ok(guest.sh(READ).await?.parse()?)
 }
 
 /// Waits until it has counted so far.
