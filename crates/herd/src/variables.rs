@@ -138,6 +138,10 @@ impl Herd {
         &self,
         record: &BoxRecord,
     ) -> Result<BTreeMap<String, String>, HerdError> {
+        // The host has none.
+        if record.owner.is_none() {
+            return Ok(BTreeMap::new());
+        }
         let things = self.store.things_owned(ThingKind::Variable, record.owner).await?;
         let (for_all, for_it): (Vec<_>, Vec<_>) = things
             .into_iter()

@@ -42,8 +42,17 @@ impl Herd {
     }
 
     pub(super) async fn web_label(&self, record: &BoxRecord) -> Result<String, HerdError> {
-        let own = self.own_label(record).await?;
-        Ok(own.unwrap_or_else(|| record.spec.name.to_string()))
+        if let Some(own) = self.own_label(record).await? {
+            return Ok(own);
+        }
+        let name = record.spec.name.to_string();
+        if record.owner.is_some() {
+            return Ok(name);
+        }
+        // Nothing was looked up when it was made.
+        let first = self.labelled(&name).await?;
+        let is_first = first.is_some_and(|first| first.id == record.id);
+        Ok(if is_first { name } else { record.id.to_string() })
     }
 
     async fn own_label(&self, record: &BoxRecord) -> Result<Option<String>, HerdError> {

@@ -172,3 +172,17 @@ async fn a_visit_wakes_a_box_and_a_stopped_one_has_none() {
     drop(awake);
     assert_eq!(herd.activity.of(made.id, herd.now()).open, 0);
 }
+
+#[tokio::test]
+async fn a_box_of_the_host_takes_no_name_of_a_users() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let [alice, _] = users(&herd).await;
+    let hers = alice.create(spec("web").into()).await.unwrap();
+    let hosts = herd.create(spec("web").into()).await.unwrap();
+    assert_eq!(leads_to(&herd, "web").await, Some(hers.id));
+    assert_eq!(alice.label_of(hers.id).await.unwrap(), "web");
+    assert_eq!(herd.label_of(hosts.id).await.unwrap(), hosts.id.to_string());
+    alice.delete(&at("web")).await.unwrap();
+    assert_eq!(herd.label_of(hosts.id).await.unwrap(), "web");
+}
