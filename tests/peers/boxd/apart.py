@@ -29,6 +29,7 @@ SENSE = {
     "name": "some-name",
     "new_name": "stolen",
     "command": "true",
+    "domain": "app.example.com",
     "protocol": "tcp",
     "enabled": True,
     "port": "80",
