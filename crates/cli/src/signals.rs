@@ -62,10 +62,9 @@ pub(crate) async fn uninterrupted<T, E: Into<Failure>>(
     left: &str,
 ) -> Result<T, Failure> {
     let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
-    let ended = async { while !ends(signals.next().await) {} };
     tokio::select! {
         done = work => done.map_err(Into::into),
-        () = ended => Err(Failure::new("interrupted", "interrupted").hint(left)),
+        _ = signals.ending() => Err(Failure::new("interrupted", "interrupted").hint(left)),
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod exchange;
 mod health;
 pub mod listen;
+mod preface;
 pub mod tls;
 
 pub use rustls::ServerConfig as Tls;

@@ -25,6 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use crate::preface::Hurried;
+
 /// How long a client may take to say its first word, for its TLS handshake, and for the head of a
 /// request.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -259,7 +261,8 @@ impl Connection {
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = builder
+            .serve_connection_with_upgrades(TokioIo::new(Hurried::new(stream, PATIENCE)), service);
         watcher.watch(connection.into_owned()).await
     }
 }
