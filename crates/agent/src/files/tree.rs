@@ -19,7 +19,7 @@ use tar::{Archive, Builder, EntryType, Header, HeaderMode};
 use tokio::sync::mpsc;
 
 use super::ops::make_parents;
-use super::write::{BULK_WINDOW, Batch, on_thread};
+use super::write::{BULK_WINDOW, Chunk, on_thread};
 use crate::{Inner, done};
 
 /// How much of an archive is handed over at once, in bytes.
@@ -54,20 +54,15 @@ pub(crate) async fn tar_in(inner: Arc<Inner>, stream: Stream, request: proto::Ta
 /// Whether the archive came whole, or nobody reads it any more.
 async fn feed(stream: &Stream, sender: mpsc::Sender<io::Result<Bytes>>) -> bool {
     loop {
-        let Some(batch) = Batch::receive(stream).await else {
+        let Some(Chunk { bytes, cost, fin }) = Chunk::receive(stream).await else {
             // The archive must not look as if it had ended well; the unpacker may be gone already.
             drop(sender.send(Err(io::ErrorKind::UnexpectedEof.into())).await);
             return false;
         };
-        for chunk in batch.chunks {
-            if sender.send(Ok(chunk)).await.is_err() {
-                return true;
-            }
-        }
-        if batch.fin {
+        if sender.send(Ok(bytes)).await.is_err() || fin {
             return true;
         }
-        stream.release(batch.cost);
+        stream.release(cost);
     }
 }
 

@@ -8,8 +8,8 @@ use std::os::unix::fs::{
     FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
 };
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use boxherd_link::conn::{Inbound, Stream};
@@ -17,6 +17,7 @@ use boxherd_link::proto;
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use tokio::sync::mpsc;
 
 use super::ops::make_parents;
 use crate::{Inner, done, io_failure};
@@ -30,26 +31,104 @@ pub(crate) async fn write(inner: Arc<Inner>, stream: Stream, request: proto::Wri
     let path = inner.place(&request.path);
     stream.grant(BULK_WINDOW);
     let opened = on_thread(move || Target::open(path, &request)).await;
-    let mut target = match opened {
+    let target = match opened {
         Ok(target) => target,
         Err(error) => return stream.end(io_failure(&error)),
     };
+    let stream = Arc::new(stream);
     let mut taken = 0;
+    if let Some(result) = fill(&stream, target, &mut taken).await {
+        stream.end(done(result));
+    }
+    tidy(taken);
+}
+
+/// Writes what comes, and says how it went; `None` when the stream ends before its content.
+///
+/// A thread writes for as long as something waits, and more is received meanwhile. A client that
+/// sends nothing holds none.
+async fn fill(stream: &Arc<Stream>, target: Target, taken: &mut u64) -> Option<io::Result<()>> {
+    // The window bounds what waits here.
+    let (sender, chunks) = mpsc::unbounded_channel();
+    let mut writer = Writer { target, chunks, stream: Arc::clone(stream) };
+    let mut whole = false;
     loop {
-        let Some(batch) = Batch::receive(&stream).await else { return tidy(taken) };
-        let (chunks, fin) = (batch.chunks, batch.fin);
-        taken += u64::from(batch.cost);
-        // Before it is written, so that more arrives meanwhile: at most twice the window waits.
-        stream.release(batch.cost);
-        let written = on_thread(move || {
-            target.write(&chunks)?;
-            if fin { target.commit().map(|()| None) } else { Ok(Some(target)) }
-        });
-        match written.await {
-            Ok(Some(open)) => target = open,
-            result => {
-                stream.end(done(result.map(drop)));
-                return tidy(taken);
+        if writer.chunks.is_empty() {
+            let chunk = Chunk::receive(stream).await?;
+            *taken += u64::from(chunk.cost);
+            whole |= chunk.fin;
+            // The writer, and so the other end, is here.
+            sender.send(chunk).ok()?;
+        }
+        let mut written = pin!(on_thread(move || writer.write()));
+        let result = loop {
+            tokio::select! {
+                result = &mut written => break result,
+                chunk = Chunk::receive(stream), if !whole => {
+                    let chunk = chunk?;
+                    *taken += u64::from(chunk.cost);
+                    whole |= chunk.fin;
+                    // A writer that has failed takes no more, and says why.
+                    if sender.send(chunk).is_err() {
+                        break written.await;
+                    }
+                }
+            }
+        };
+        match result {
+            Ok(Some(unfinished)) => writer = unfinished,
+            Ok(None) => return Some(Ok(())),
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// A file that is being written, and what waits for it.
+struct Writer {
+    target: Target,
+    chunks: mpsc::UnboundedReceiver<Chunk>,
+    stream: Arc<Stream>,
+}
+
+impl Writer {
+    /// Writes everything that waits; `None` when the file is whole and in its place.
+    fn write(mut self) -> io::Result<Option<Self>> {
+        let mut batch = Vec::new();
+        loop {
+            while let Ok(chunk) = self.chunks.try_recv() {
+                batch.push(chunk);
+            }
+            if batch.is_empty() {
+                return Ok(Some(self));
+            }
+            // At once, which wakes the other side seldom and for much; and before it is written, so
+            // that more arrives meanwhile.
+            self.stream.release(batch.iter().map(|chunk| chunk.cost).sum());
+            for chunk in batch.drain(..) {
+                self.target.write(&chunk.bytes)?;
+                if chunk.fin {
+                    return self.target.commit().map(|()| None);
+                }
+            }
+        }
+    }
+}
+
+/// A part of a content.
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    pub(super) cost: u32,
+    pub(super) fin: bool,
+}
+
+impl Chunk {
+    /// Waits for one; `None` when the stream ends before its content.
+    pub(super) async fn receive(stream: &Stream) -> Option<Self> {
+        loop {
+            match stream.recv().await.ok()? {
+                Inbound::Data { bytes, fin, cost, .. } => return Some(Self { bytes, cost, fin }),
+                Inbound::Message(_) => {}
+                Inbound::End | Inbound::Reset => return None,
             }
         }
     }
@@ -77,42 +156,7 @@ pub(super) async fn on_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(run).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// Everything that has arrived on a stream, so that a thread is woken for much and not for little.
-pub(super) struct Batch {
-    pub(super) chunks: Vec<Bytes>,
-    pub(super) cost: u32,
-    pub(super) fin: bool,
-}
-
-impl Batch {
-    /// Waits for at least one chunk; `None` when the stream ends before its content.
-    pub(super) async fn receive(stream: &Stream) -> Option<Self> {
-        let mut batch = Self { chunks: Vec::new(), cost: 0, fin: false };
-        let mut next = stream.recv().await.ok()?;
-        loop {
-            match next {
-                Inbound::Data { bytes, fin, cost, .. } => {
-                    batch.chunks.push(bytes);
-                    batch.cost += cost;
-                    batch.fin = fin;
-                }
-                Inbound::Message(_) => {}
-                Inbound::End | Inbound::Reset => return None,
-            }
-            if batch.fin {
-                return Some(batch);
-            }
-            let more = std::future::poll_fn(|cx| Poll::Ready(stream.poll_recv(cx))).await;
-            next = match more {
-                Poll::Ready(inbound) => inbound.ok()?,
-                Poll::Pending if batch.chunks.is_empty() => stream.recv().await.ok()?,
-                Poll::Pending => return Some(batch),
-            };
-        }
-    }
-}
-
-/// A file that is being written.
+/// A file with less than its content.
 struct Target {
     file: File,
     offset: u64,
@@ -203,15 +247,13 @@ impl Target {
         Ok(Self { file, offset: 0, sync: request.sync, rename: Some((temporary, path)) })
     }
 
-    fn write(&mut self, chunks: &[Bytes]) -> io::Result<()> {
-        for chunk in chunks {
-            match self.file.write_all_at(chunk, self.offset) {
-                // A terminal, say.
-                Err(error) if error.raw_os_error() == Some(SPIPE) => self.file.write_all(chunk)?,
-                result => result?,
-            }
-            self.offset += chunk.len() as u64;
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.file.write_all_at(bytes, self.offset) {
+            // A terminal, say.
+            Err(error) if error.raw_os_error() == Some(SPIPE) => self.file.write_all(bytes)?,
+            result => result?,
         }
+        self.offset += bytes.len() as u64;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! DNS, asked by boxes and answered by a real `netd`.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::thread;
@@ -18,6 +18,8 @@ use crate::support::{
 
 /// How long `netd` may take to do something that it does at once when the machine is idle.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After how long a resolver asks again.
+const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Host {
     /// Makes the outside the host's name server, and starts `netd` the way the engine does.
@@ -120,14 +122,24 @@ fn question(name: &str, kind: RecordType) -> Message {
 }
 
 impl Guest {
-    /// Asks the gateway by UDP and waits for the answer.
+    /// Asks the gateway by UDP and waits for the answer. Asks again as every resolver does: a
+    /// datagram may be lost where more come than are read.
     fn look_up(&self, name: &str, kind: RecordType) -> Message {
         let question = question(name, kind);
         let socket = self.dns_socket();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.send(&question.to_vec().unwrap()).unwrap();
+        socket.set_read_timeout(Some(RESOLVER_TIMEOUT)).unwrap();
+        let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).unwrap();
+        let length = loop {
+            socket.send(&question.to_vec().unwrap()).unwrap();
+            match socket.recv(&mut buffer) {
+                Ok(length) => break length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert!(Instant::now() < deadline, "no answer about {name}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
         let answer = Message::from_vec(&buffer[..length]).unwrap();
         assert_eq!(answer.metadata.id, question.metadata.id);
         assert_eq!(answer.metadata.message_type, MessageType::Response);
