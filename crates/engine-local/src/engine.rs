@@ -262,6 +262,13 @@ impl Engine for LocalEngine {
         Ok(())
     }
 
+    async fn settle(&self) -> Result<(), EngineError> {
+        if self.core.pool.is_settled() {
+            return Ok(());
+        }
+        self.blocking(|core| core.pool.settle().map_err(storage)).await
+    }
+
     async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
         let spec = spec.clone();
         self.alone(id, move |core| core.reshape(id, &spec)).await

@@ -17,6 +17,9 @@ use crate::start::dial;
 /// An agent hangs up on who does not greet it; a stream that waits is good for this long.
 const FRESH: Duration = Duration::from_secs(3);
 
+/// How much may be on its way to an agent, in bytes.
+const SEND_BUFFER: usize = 1024 * 1024;
+
 /// The streams by which starts saw that agents answer. The first link of a box takes over its
 /// stream, on which the agent has greeted already.
 #[derive(Debug, Default)]
@@ -46,6 +49,9 @@ impl Core {
             None => Ok(dial(&self.folder(id)).map_err(|error| self.no_stream(id, error))?),
         };
         let stream = stream.and_then(tokio::net::UnixStream::from_std).map_err(failed)?;
+        // With less, whoever sends a large file waits for the agent at every few frames. A host that
+        // allows no more than it gave is slower and nothing else.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER);
         // Only a box with a warden has this socket.
         match self.folder(id).orders().exists() {
             true => Ok(Box::new(Handed::by(stream))),

@@ -142,6 +142,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
         Err(EngineError::refused("change the box", reason))
     }
 
+    /// Waits for what goes on in the background after calls have returned, as the disk of a deleted
+    /// box is freed. Called before a process ends; what is left undone then, a later one finds.
+    async fn settle(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// What the box wrote to its console from byte `from` on, at most 256 KiB of it. Works on a
     /// stopped box.
     async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError>;

@@ -71,14 +71,19 @@ impl Herd {
         self.caller
     }
 
-    /// Says goodbye to every agent, and ends the session. Commands that were not detached end. The
-    /// herd may be used on, with another session.
+    /// Says goodbye to every agent, ends the session, and waits for what the engines still do in the
+    /// background. Commands that were not detached end. The herd may be used on, with another session.
     pub async fn close(&self) {
         let links: Vec<_> = self.links.lock().drain().map(|(_, link)| link).collect();
         for link in links {
             link.close().await;
         }
         drop(self.session.lock().take());
+        for engine in self.engines.iter() {
+            if let Err(error) = engine.settle().await {
+                tracing::warn!(%error, engine = %engine.name(), "something is left to be cleaned up");
+            }
+        }
     }
 
     /// The engine of that name, or the default one.

@@ -90,7 +90,7 @@ impl Pool {
         let trash = Trash::new(root.join(TRASH), Arc::clone(&hands));
         let pool = Self { inner: Arc::new(Inner { root, kind, layers, quota, trash, hands }) };
         if pool.inner.trash.holds_something() {
-            pool.inner.trash.empty_in_background();
+            pool.inner.trash.empty_for_others();
         }
         Ok(pool)
     }
@@ -209,6 +209,11 @@ impl Pool {
     #[must_use]
     pub fn usage(&self, id: BoxId) -> Option<u64> {
         self.inner.quota.as_ref().ok()?.usage(&self.layer_path(id), id)
+    }
+
+    /// Whether nothing that this process deleted is being freed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.inner.trash.is_settled()
     }
 
     /// Waits until what this process deleted is gone.

@@ -62,6 +62,24 @@ impl Trash {
         }
     }
 
+    /// Has a thread remove what other processes have left, for which nobody waits.
+    pub(super) fn empty_for_others(&self) {
+        let (path, hands) = (self.path.clone(), Arc::clone(&self.hands));
+        let sweep = move || {
+            if let Err(error) = empty(&path, &*hands) {
+                tracing::warn!(%error, "the trash is not empty: the next sweep tries again");
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("trash".into()).spawn(sweep) {
+            tracing::warn!(%error, "no thread to empty the trash: the next sweep does");
+        }
+    }
+
+    /// Whether there is nothing to wait for.
+    pub(super) fn is_settled(&self) -> bool {
+        self.broom.lock().as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for the thread.
     pub(super) fn settle(&self) -> Result<(), StorageError> {
         let broom = self.broom.lock().take();
