@@ -178,15 +178,8 @@ impl Engine for LocalEngine {
 
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
         let netd = self.netd.clone();
-        let (running, renewal) = self
-            .alone(id, move |core| {
-                let started = core.start(id)?;
-                if let Some(command) = netd {
-                    core.wake_netd(id, &command);
-                }
-                Ok(started)
-            })
-            .await?;
+        let started = self.alone(id, move |core| core.start(id, netd.as_deref()));
+        let (running, renewal) = started.await?;
         self.renew(id, renewal).await?;
         Ok(running)
     }

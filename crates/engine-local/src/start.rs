@@ -39,11 +39,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Core {
     /// What the box has to be told comes along, if it goes on from saved memory.
-    pub(crate) fn start(&self, id: BoxId) -> Result<(Running, Option<Renewal>), EngineError> {
+    pub(crate) fn start(
+        &self,
+        id: BoxId,
+        netd: Option<&NetdCommand>,
+    ) -> Result<(Running, Option<Renewal>), EngineError> {
         let record = self.record(id)?;
         let folder = self.folder(id);
         if self.pidfd(&folder).map_err(at("look for the box's processes"))?.is_some() {
             let lease = self.networks.find(id).map_err(network)?;
+            if let (Some(lease), Some(command)) = (&lease, netd) {
+                self.wake_netd(lease, command);
+            }
             let addresses = lease.as_ref().map(Lease::addresses).unwrap_or_default();
             return Ok((Running { addresses, ..Running::default() }, None));
         }
@@ -56,7 +63,8 @@ impl Core {
         let joins = self.groups(id, &record)?;
         fault::point("start.groups");
         running.timings.push("prepare", begun.elapsed());
-        let launch = || self.launch(id, &record, lease.as_ref(), joins, &mut running.timings);
+        let lease = lease.as_ref();
+        let launch = || self.launch(id, &record, (lease, netd), joins, &mut running.timings);
         let restored = self.pool.with_room(id, record.spec.limits.disk, launch)?;
         let renewal = restored.then(|| self.renewal(id, &record)).transpose()?;
         Ok((running, renewal))
@@ -85,13 +93,9 @@ impl Core {
     }
 
     /// Sees to it that somebody answers the box's DNS questions. A box without names still runs.
-    pub(crate) fn wake_netd(&self, id: BoxId, command: &NetdCommand) {
-        let woken = self.networks.find(id).and_then(|lease| match lease {
-            Some(lease) => self.networks.wake_netd(&lease, command),
-            None => Ok(()),
-        });
-        if let Err(error) = woken {
-            tracing::warn!(%error, %id, "names do not resolve in the box");
+    fn wake_netd(&self, lease: &Lease, command: &NetdCommand) {
+        if let Err(error) = self.networks.wake_netd(lease, command) {
+            tracing::warn!(%error, id = %lease.id(), "names do not resolve in the box");
         }
     }
 
@@ -137,7 +141,7 @@ impl Core {
         &self,
         id: BoxId,
         record: &BoxRecord,
-        lease: Option<&Lease>,
+        (lease, netd): (Option<&Lease>, Option<&NetdCommand>),
         joins: Joins,
         timings: &mut Timings,
     ) -> Result<bool, EngineError> {
@@ -170,7 +174,11 @@ impl Core {
             sandbox,
         };
         timings.push("files", begun.elapsed());
-        let (started, pidfd) = self.helper.start(request, &fds).map_err(helper)?;
+        let starting = self.helper.start(request, &fds).map_err(helper)?;
+        if let (Some(lease), Some(command)) = (lease, netd) {
+            self.wake_netd(lease, command);
+        }
+        let (started, pidfd) = starting.wait().map_err(helper)?;
         // Only the box holds its ends now, so that its end is seen.
         drop(fds);
         fault::point("start.cloned");

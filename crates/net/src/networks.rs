@@ -142,9 +142,9 @@ impl Networks {
         send(&inside, |batch| route::ask_link(batch, eth0))
     }
 
-    /// Starts `netd`, which answers the box's DNS questions, unless it runs. Off the hot path: call
-    /// it after the box was started, from a process that may spawn others. Questions that the box
-    /// asks in between are answered once `netd` is there, but for those asked before this call.
+    /// Starts `netd`, which answers the box's DNS questions, unless it runs. Call it while a helper
+    /// starts the box, from a process that may spawn others. What the box asks before `netd` is there
+    /// is answered then, but for what it asked before this call.
     pub fn wake_netd(&self, lease: &Lease, command: &NetdCommand) -> Result<(), NetError> {
         self.start_netd(lease.gateway(), command)
     }

@@ -69,15 +69,13 @@ impl Helper {
         Ok(Self { socket: Arc::new(ours) })
     }
 
-    /// Starts a box; blocks until its agent executes. The descriptor follows its first process.
+    /// Begins to start a box.
     pub(crate) fn start(
         &self,
         start: wire::Start,
         fds: &StartFds,
-    ) -> Result<(Started, OwnedFd), HelperError> {
-        let (started, pidfd) = self.ask(&Request::Start(Box::new(start)), &fds.to_vec())?;
-        let missing = || HelperError::Gone(io::Error::other("no descriptor came with the answer"));
-        Ok((started, pidfd.into_iter().next().ok_or_else(missing)?))
+    ) -> Result<Starting, HelperError> {
+        self.tell(&Request::Start(Box::new(start)), &fds.to_vec()).map(Starting)
     }
 
     /// Changes the host name of a running box.
@@ -102,17 +100,39 @@ impl Helper {
         request: &Request,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(T, Vec<OwnedFd>), HelperError> {
+        hear(&self.tell(request, fds)?)
+    }
+
+    /// Where the answer comes.
+    fn tell(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<OwnedFd, HelperError> {
         let pair =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        // The end of the helper, which has the other one then, ends the wait.
         let (ours, theirs) = pair.map_err(|errno| HelperError::Gone(errno.into()))?;
         let mut all = vec![theirs.as_fd()];
         all.extend_from_slice(fds);
         wire::send(&*self.socket, request, &all).map_err(HelperError::Gone)?;
-        // So that the end of the helper ends the wait.
-        drop(theirs);
-        let gone = || HelperError::Gone(io::ErrorKind::UnexpectedEof.into());
-        let received = wire::receive(&ours).map_err(HelperError::Gone)?.ok_or_else(gone)?;
-        let (answer, fds): (Result<T, Failure>, _) = received;
-        Ok((answer.map_err(HelperError::Failed)?, fds))
+        Ok(ours)
+    }
+}
+
+fn hear<T: serde::de::DeserializeOwned>(reply: &OwnedFd) -> Result<(T, Vec<OwnedFd>), HelperError> {
+    let gone = || HelperError::Gone(io::ErrorKind::UnexpectedEof.into());
+    let received = wire::receive(reply).map_err(HelperError::Gone)?.ok_or_else(gone)?;
+    let (answer, fds): (Result<T, Failure>, _) = received;
+    Ok((answer.map_err(HelperError::Failed)?, fds))
+}
+
+/// A box that a helper is starting, which takes it about a millisecond.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Starting(OwnedFd);
+
+impl Starting {
+    /// Blocks until the box's agent executes. The descriptor follows its first process.
+    pub(crate) fn wait(self) -> Result<(Started, OwnedFd), HelperError> {
+        let (started, pidfd) = hear(&self.0)?;
+        let missing = || HelperError::Gone(io::Error::other("no descriptor came with the answer"));
+        Ok((started, pidfd.into_iter().next().ok_or_else(missing)?))
     }
 }
