@@ -124,7 +124,8 @@ impl App {
             let store = store.map_err(|error| {
                 Failure::of(&error, error.code(), error.hint().map(str::to_owned))
             })?;
-            let config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
+            let mut config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
+            config.audit = Some(self.data.join("audit.jsonl"));
             Ok(Arc::new(Herd::open(Arc::new(store), vec![local], config).await?))
         };
         self.herd.get_or_try_init(open).await
