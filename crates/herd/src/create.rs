@@ -73,6 +73,7 @@ impl Herd {
         match made.await {
             Ok(()) => {
                 self.end(begun, Outcome::Done, std::slice::from_ref(&record), &[]).await?;
+                self.metrics.created(&record.details.timings);
                 Ok(status(record))
             }
             Err(source) => {

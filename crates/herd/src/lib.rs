@@ -26,6 +26,7 @@ mod herd;
 mod journal;
 pub mod locks;
 mod lookup;
+mod metrics;
 mod names;
 mod networks;
 mod proxies;

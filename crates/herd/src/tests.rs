@@ -15,6 +15,7 @@ use super::*;
 
 mod belongings;
 mod callers;
+mod metrics;
 mod proxies;
 mod quotas;
 mod reshape;

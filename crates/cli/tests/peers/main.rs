@@ -109,7 +109,10 @@ fn run(test: &str, version: &str, files: &[&str]) {
         return;
     }
     let Some(python) = sdk(test, version) else { return };
-    let server = Server::start();
+    run_with(&python, &Server::start(), files);
+}
+
+fn run_with(python: &Path, server: &Server, files: &[&str]) {
     let other = boxherd(&server.data()).args(["key", "create", "--user", "other"]).output();
     let other = String::from_utf8(other.expect("runs").stdout).expect("a key is text");
     let output = Command::new(python)
@@ -153,4 +156,14 @@ fn boxd_0_1_9() {
 #[test]
 fn boxd_0_2_19() {
     run("boxd_0_2_19", "0.2.19", &["modern.py", "apart.py"]);
+}
+
+/// It kills servers of its own, on the data folder of one that only looks.
+#[test]
+fn killed_servers() {
+    if !root_or_skip("killed_servers") {
+        return;
+    }
+    let Some(python) = sdk("killed_servers", "0.2.19") else { return };
+    run_with(&python, &Server::start(), &["soak.py"]);
 }

@@ -62,7 +62,8 @@ impl Herd {
             detail: detail.chars().take(LONGEST).collect(),
             outcome: outcome.to_owned(),
         };
-        tracing::info!(target: "audit", ?entry);
+        tracing::debug!(target: "audit", ?entry);
+        self.metrics.asked(action, outcome);
         if let Some(path) = &self.config.audit
             && let Err(error) = append(path, &entry)
         {
