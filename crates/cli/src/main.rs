@@ -20,6 +20,7 @@ mod progress;
 mod render;
 mod session;
 mod signals;
+mod store;
 mod streams;
 mod terminal;
 mod usage;

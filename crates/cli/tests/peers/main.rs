@@ -1,5 +1,7 @@
 //! Clients of other people against `boxherd serve`: the real boxd SDKs from PyPI, unchanged.
 
+mod crowd;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
