@@ -13,6 +13,7 @@ mod checkpoints;
 mod desk;
 mod exec;
 mod files;
+mod forwards;
 mod logs;
 mod proxies;
 mod service;

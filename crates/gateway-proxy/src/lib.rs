@@ -12,6 +12,7 @@ mod answer;
 mod auto;
 mod body;
 mod forward;
+mod forwards;
 mod headers;
 mod patience;
 mod pool;
@@ -19,6 +20,8 @@ mod refusal;
 mod routes;
 mod upgrade;
 mod visits;
+
+pub use forwards::serve_forwards;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::activity::Activity;
 use crate::admission::Admission;
+use crate::forwards::Forwards;
 use crate::locks::{self, Held};
 use crate::metrics::Metrics;
 use crate::proxies::Routes;
@@ -31,6 +32,7 @@ pub struct Herd {
     pub(crate) activity: Activity,
     pub(crate) admission: Admission,
     pub(crate) routes: Routes,
+    pub(crate) forwards: Arc<Forwards>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) caller: Caller,
 }
@@ -54,6 +56,7 @@ impl Herd {
             activity: Activity::default(),
             admission: Admission::default(),
             routes: Routes::default(),
+            forwards: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             caller: Caller::Host,
         };

@@ -130,6 +130,7 @@ impl Herd {
         begun.operation.outcome = Some(outcome);
         self.routes.changed();
         self.store.finish(&begun.operation, changed, removed, durability).await?;
+        self.forwards.changed();
         begun.reached("done");
         Ok(())
     }

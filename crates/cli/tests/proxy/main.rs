@@ -3,6 +3,7 @@
 //! Clients are written out byte by byte, so that nothing between the test and the proxy is helpful.
 
 mod client;
+mod forwards;
 mod refusals;
 mod routing;
 mod server;
