@@ -75,6 +75,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     Create(Box<CreateArgs>),
     Ls(LsArgs),
+    Top(TopArgs),
     Show(NameArgs),
     Rm(RmArgs),
     /// Start boxes that are stopped, with the disk they had

@@ -134,7 +134,7 @@ fn ports_of_the_host_lead_to_boxes() {
     let asked = api::UnexposePortRequest { vm: id.clone(), vm_port: 1, ..Default::default() };
     admin.call::<api::UnexposePortResponse>("UnexposePort", &asked).expect("it is there");
     assert_eq!(admin.call::<api::UnexposePortResponse>("UnexposePort", &asked), Err(NOT_FOUND));
-    let asked = api::DestroyVmRequest { vm_id: id, ..Default::default() };
+    let asked = api::DestroyVmRequest { vm_id: id };
     admin.call::<api::DestroyVmResponse>("DestroyVm", &asked).expect("it is there");
     until("the port is closed", || TcpStream::connect(place(&forward)).is_err().then_some(()));
 }
@@ -146,6 +146,6 @@ fn a_server_without_ports_says_how_to_have_some() {
     let made = api::CreateVmRequest { name: "echo".to_owned(), ..Default::default() };
     let made: api::CreateVmResponse = admin.call("CreateVm", &made).expect("a box");
     assert_eq!(expose(&admin, 80, "tcp").expect_err("no ports"), FAILED_PRECONDITION);
-    let asked = api::DestroyVmRequest { vm_id: made.vm_id, ..Default::default() };
+    let asked = api::DestroyVmRequest { vm_id: made.vm_id };
     admin.call::<api::DestroyVmResponse>("DestroyVm", &asked).expect("it is there");
 }
