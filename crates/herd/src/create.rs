@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use boxherd_engine::{Engine, EngineError};
+use boxherd_engine::{Engine, EngineError, Running};
 use boxherd_model::policy::Event;
 use boxherd_model::{
     BoxId, BoxSpec, BoxState, BoxStatus, Caller, EngineName, Holdings, NetworkSpec, Timestamp,
@@ -64,10 +64,8 @@ impl Herd {
         record.details.timings.push("journal", began.elapsed());
         record.last_operation = Some(begun.id());
         let made = async {
-            self.make(engine, &mut record).await?;
+            self.launch(engine, &mut record).await?;
             begun.reached("made");
-            self.boot(engine, &mut record).await?;
-            begun.reached("started");
             Ok(())
         };
         match made.await {
@@ -105,15 +103,17 @@ impl Herd {
         })
     }
 
-    async fn make(
+    async fn launch(
         &self,
         engine: &Arc<dyn Engine>,
         record: &mut BoxRecord,
     ) -> Result<(), EngineError> {
-        let made = engine.create(record.id, &record.spec).await?;
+        apply(record, Event::Starting);
+        let (made, running) = engine.launch(record.id, &record.spec).await?;
         record.details.image_digest = made.image_digest;
         record.details.notes = made.notes;
         record.details.timings.0.extend(made.timings.0);
+        started(record, running);
         Ok(())
     }
 
@@ -124,13 +124,7 @@ impl Herd {
         record: &mut BoxRecord,
     ) -> Result<(), EngineError> {
         apply(record, Event::Starting);
-        let running = engine.start(record.id).await?;
-        apply(record, Event::Started);
-        record.details.addresses = running.addresses;
-        record.details.notes.extend(running.notes);
-        record.details.notes.sort();
-        record.details.notes.dedup();
-        record.details.timings.0.extend(running.timings.0);
+        started(record, engine.start(record.id).await?);
         Ok(())
     }
 
@@ -181,4 +175,14 @@ pub(crate) fn check_needs(engine: &Arc<dyn Engine>, spec: &BoxSpec) -> Result<()
         }),
         None => Ok(()),
     }
+}
+
+/// Writes into the record what the engine said of a box that runs.
+fn started(record: &mut BoxRecord, running: Running) {
+    apply(record, Event::Started);
+    record.details.addresses = running.addresses;
+    record.details.notes.extend(running.notes);
+    record.details.notes.sort();
+    record.details.notes.dedup();
+    record.details.timings.0.extend(running.timings.0);
 }

@@ -12,7 +12,6 @@ use crate::{Herd, HerdError};
 pub const STEPS: &[&str] = &[
     "create.begun",
     "create.made",
-    "create.started",
     "create.done",
     "fork.begun",
     "fork.made",
