@@ -1,7 +1,8 @@
-"""The server is killed again and again while clients of the SDK 0.2.19 use it.
+"""Servers are killed and held again and again while clients of the SDK 0.2.19 use them.
 
 Nothing that was answered is lost or done twice; what was not answered is there whole or not at all.
-Run by `crates/cli/tests/peers`; `BOXHERD_SOAK` says for how many seconds.
+Run by `crates/cli/tests/peers`; `BOXHERD_SOAK` says for how many seconds, `BOXHERD_SERVERS` how many
+servers share the data folder and the store.
 """
 
 import os
@@ -16,6 +17,7 @@ from boxd import Boxd
 
 BIN, DATA = os.environ["BOXHERD_BIN"], os.environ["BOXHERD_DATA"]
 SECONDS = float(os.environ.get("BOXHERD_SOAK", "20"))
+SERVERS = int(os.environ.get("BOXHERD_SERVERS", "1"))
 CLIENTS = 3
 PATIENCE = 60.0
 
@@ -38,6 +40,12 @@ class Server:
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def hold(self, seconds):
+        """Has it stand still, as a machine does that is out of memory or moved to another host."""
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
 
     def end(self):
         self.process.send_signal(signal.SIGTERM)
@@ -129,16 +137,19 @@ class Worker(threading.Thread):
 
 
 def test_soak():
-    server = Server()
+    servers = [Server() for _ in range(SERVERS)]
     over = threading.Event()
-    workers = [Worker(server, number, over) for number in range(CLIENTS)]
+    workers = [Worker(servers[number % SERVERS], number, over) for number in range(CLIENTS)]
     for worker in workers:
         worker.start()
     dice, kills, end = random.Random(4711), 0, time.monotonic() + SECONDS
     while time.monotonic() < end and not any(worker.failure for worker in workers):
         # How long a server lives is what is random here, and nothing waits for it.
-        server.process.poll()
         time.sleep(dice.uniform(0.5, 3.0))
+        server = dice.choice(servers)
+        if SERVERS > 1 and dice.random() < 0.3:
+            server.hold(dice.uniform(0.2, 2.0))
+            continue
         server.kill()
         kills += 1
         server.start()
@@ -168,4 +179,5 @@ def test_soak():
     told = sum(worker.told for worker in workers)
     print(f"{kills} kills, {told} calls answered")
     assert told > kills
-    server.end()
+    for server in servers:
+        server.end()
