@@ -18,6 +18,7 @@ pub(crate) async fn create(
     desk: &Desk<'_>,
     asked: api::CreateVmRequest,
 ) -> Answer<api::CreateVmResponse> {
+    desk.own_org(&asked.org).await?;
     let name = match asked.name.as_str() {
         "" => desk.herd.suggest_name(),
         name => translate::name("name", name)?,

@@ -251,6 +251,7 @@ methods! {
         Audited "domain.unbind" (asked: asked.domain), proxies::remove_custom_domain;
 
     whoami(WhoamiRequest) -> WhoamiResponse = Plain "whoami" (_asked: ""), accounts::whoami;
+    list_orgs(ListOrgsRequest) -> ListOrgsResponse = Plain "org.ls" (_asked: ""), accounts::orgs;
     get_config(GetConfigRequest) -> GetConfigResponse =
         Plain "config" (_asked: ""), accounts::config;
     create_token(CreateTokenRequest) -> CreateTokenResponse =
