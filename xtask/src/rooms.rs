@@ -25,7 +25,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gateway-grpc", &["boxd-api", "engine", "herd", "link", "model"]),
     ("gateway-http", &["herd", "model"]),
     ("gateway-proxy", &["herd", "link", "model"]),
-    ("bench", &["engine", "herd", "link", "model", "sys"]),
+    ("bench", &["client", "engine", "herd", "link", "model", "sys"]),
     (
         "cli",
         &[

@@ -20,6 +20,7 @@ mod peers;
 mod programs;
 mod report;
 mod run;
+mod server;
 mod stats;
 mod table;
 

@@ -67,6 +67,8 @@ pub enum Unit {
     Mebibytes,
     /// 10^6 bytes per second; more is better.
     MegabytesPerSecond,
+    /// How often in a second; more is better.
+    PerSecond,
 }
 
 impl Unit {
@@ -77,6 +79,7 @@ impl Unit {
             Self::Millis => "ms",
             Self::Mebibytes => "MiB",
             Self::MegabytesPerSecond => "MB/s",
+            Self::PerSecond => "1/s",
         }
     }
 }
@@ -129,7 +132,7 @@ impl Contest {
 fn ratio(unit: Unit, ours: f64, other: f64) -> Option<f64> {
     let (better, worse) = match unit {
         Unit::Millis | Unit::Mebibytes => (ours, other),
-        Unit::MegabytesPerSecond => (other, ours),
+        Unit::MegabytesPerSecond | Unit::PerSecond => (other, ours),
     };
     (better > 0.0).then(|| worse / better)
 }

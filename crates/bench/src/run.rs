@@ -6,7 +6,7 @@ use crate::context::{Bench, Context, Options};
 use crate::machine::{Machine, load};
 use crate::peers::Peers;
 use crate::report::{Contest, Report};
-use crate::{boxes, files, forks, memory};
+use crate::{boxes, files, forks, memory, server};
 
 /// The run was broken off by whoever asked for it.
 #[derive(Debug, thiserror::Error)]
@@ -14,8 +14,19 @@ use crate::{boxes, files, forks, memory};
 pub struct BrokenOff;
 
 /// The names that `only` takes; contests that are measured together share one.
-pub const NAMES: [&str; 10] =
-    ["create", "run", "exec", "exec-program", "suspend", "fork", "files", "burst", "churn", "idle"];
+pub const NAMES: [&str; 11] = [
+    "create",
+    "run",
+    "exec",
+    "exec-program",
+    "suspend",
+    "fork",
+    "files",
+    "burst",
+    "churn",
+    "serve",
+    "idle",
+];
 
 /// Measures until it is done, or until `broken_off` is. Every box that it made is gone when it
 /// returns, and every container of a peer; should one of them resist, that is the error. Must run on
@@ -58,7 +69,7 @@ pub async fn run(
 async fn contests(bench: &mut Bench, peers: Option<&Peers>) -> anyhow::Result<Vec<Contest>> {
     let mut contests = Vec::new();
     if bench.program.is_none() {
-        bench.skipped.push("run, exec-program: no program was given".to_owned());
+        bench.skipped.push("run, exec-program, serve: no program was given".to_owned());
     }
     for name in NAMES {
         if !bench.options.only.is_empty() && !bench.options.only.iter().any(|only| only == name) {
@@ -75,6 +86,7 @@ async fn contests(bench: &mut Bench, peers: Option<&Peers>) -> anyhow::Result<Ve
             "files" => files::files(bench).await?.into(),
             "burst" => vec![boxes::burst(bench).await?],
             "churn" => vec![boxes::churn(bench).await?],
+            "serve" => server::server(bench).await?,
             _ => vec![memory::idle(bench).await?],
         };
         found.iter_mut().for_each(|contest| contest.load = busy);

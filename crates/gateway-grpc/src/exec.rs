@@ -5,7 +5,7 @@
 //! ends its process group. The exit code comes in a frame of its own, after all output.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use boxherd_boxd_api::ExecChunk;
 use boxherd_herd::{ExecSlot, Herd, HerdError, InUse};
@@ -24,6 +24,8 @@ use crate::translate::invalid;
 const SIZE: PtySize = PtySize { rows: 24, cols: 80 };
 /// What a terminal takes for the end of input (VEOF).
 const END_OF_INPUT: &[u8] = b"\x04";
+/// How long a client may take to end its side of a call after its command.
+const LINGER: Duration = Duration::from_secs(5);
 /// What programs are told about the terminal.
 const TERM: (&str, &str) = ("TERM", "xterm-256color");
 
@@ -33,15 +35,30 @@ struct Running {
     name: String,
     herd: Herd,
     since: Instant,
-    _input: Aborted,
+    input: Input,
     _awake: InUse,
     _slot: ExecSlot,
 }
 
-/// A task that ends when this is dropped.
-struct Aborted(JoinHandle<()>);
+/// The task that passes input on. It ends when this is dropped.
+struct Input(JoinHandle<()>);
 
-impl Drop for Aborted {
+impl Input {
+    /// Lets the client end its side of a call whose command has ended. A call that is answered before
+    /// is reset, and a client that speaks on then does wrong; it is hung up on when it has done so a
+    /// thousand times.
+    fn linger(&mut self) {
+        let task = std::mem::replace(&mut self.0, tokio::spawn(std::future::ready(())));
+        tokio::spawn(async move {
+            let stop = task.abort_handle();
+            if tokio::time::timeout(LINGER, task).await.is_err() {
+                stop.abort();
+            }
+        });
+    }
+}
+
+impl Drop for Input {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -71,9 +88,9 @@ pub(crate) async fn exec(
     let control = exec.control();
     let input = tokio::spawn(feed(frames, first, stdin, control));
     let name = address.to_string();
-    let input = Aborted(input);
+    let input = Input(input);
     let (herd, since) = (desk.herd.clone(), Instant::now());
-    let running = Running { exec, name, herd, since, _input: input, _awake: awake, _slot: slot };
+    let running = Running { exec, name, herd, since, input, _awake: awake, _slot: slot };
     Ok(unfold(Some(running), output))
 }
 
@@ -81,7 +98,7 @@ fn request(first: &ExecChunk) -> ExecRequest {
     let pty = first.tty.then(|| size(first));
     let env = pty.iter().map(|_| (TERM.0.to_owned(), TERM.1.to_owned())).collect();
     // A call that is gone is a client that is gone: nothing can go on where it was.
-    let detach_ttl = std::time::Duration::ZERO;
+    let detach_ttl = Duration::ZERO;
     ExecRequest { stdin: true, pty, env, detach_ttl, ..ExecRequest::shell(first.command.clone()) }
 }
 
@@ -129,6 +146,7 @@ async fn feed(
     if let Err(error) = fed.await {
         tracing::debug!(%error, "input of a command ended early");
     }
+    while let Ok(Some(_)) = frames.message().await {}
 }
 
 /// The next frame of a command, until the one that says how it ended.
@@ -139,6 +157,7 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
         Ok(ExecEvent::Stderr(data)) => ExecChunk { data, is_stderr: true, ..ExecChunk::default() },
         Ok(ExecEvent::Exit(exit)) => {
             running.herd.exec_ended(running.since.elapsed());
+            running.input.linger();
             let exit_code = exit.shell_code();
             return Some((Ok(ExecChunk { exit_code, ..ExecChunk::default() }), None));
         }

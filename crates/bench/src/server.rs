@@ -1,0 +1,201 @@
+//! `boxherd serve`, as its clients have it: over gRPC on loopback, with the client on the same
+//! processors.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use boxherd_client::{Client, Event, NewBox};
+use futures_util::future::try_join_all;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+
+use crate::contest::millis_since;
+use crate::context::Bench;
+use crate::programs::Program;
+use crate::report::{Contest, Unit};
+
+/// The limit of a box's disk, where the engine holds one.
+const DISK: u64 = 10 << 30;
+/// Commands at once, and how many in all, of the contest about throughput.
+const AT_ONCE: u32 = 32;
+const COMMANDS: u32 = 3000;
+const KIB: f64 = 1024.0;
+
+/// A server on the data folder of the run, and a client. Dropped, the server ends.
+struct Server {
+    // First to go: a server that ends waits for its clients.
+    client: Client,
+    served: Served,
+    disk: Option<u64>,
+}
+
+/// The process, and the key that it knows us by.
+struct Served {
+    child: Child,
+    program: Program,
+    key: Key,
+}
+
+#[derive(Debug, Deserialize)]
+struct Key {
+    id: String,
+    api_key: String,
+}
+
+impl Server {
+    async fn start(program: &Program) -> anyhow::Result<Self> {
+        let made = output(&program.with(["key", "create", "bench", "-o", "json"]))?;
+        let key: Key = serde_json::from_slice(&made).context("a key that cannot be read")?;
+        let serve = program.with(["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command(&serve)?.stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("no output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = lines.next().context("the server has ended")??;
+        let url = line.strip_prefix("listening on ").with_context(|| line.clone())?.to_owned();
+        // Read on, so that the server never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        let client = Client::builder().endpoint(url).api_key(&key.api_key).connect().await?;
+        let served = Served { child, program: program.clone(), key };
+        let mut this = Self { client, served, disk: Some(DISK) };
+        if let Err(error) = this.make("first").await {
+            // No pool was prepared.
+            this.disk = None;
+            this.make("first").await.context(error)?;
+        }
+        this.remove("first").await?;
+        Ok(this)
+    }
+
+    /// Makes a box; its name is in the run's own way, so that it is found if it stays.
+    async fn make(&self, name: &str) -> anyhow::Result<()> {
+        let new = NewBox { disk: self.disk, ..NewBox::named(name_of(name)) };
+        self.client.boxes().create(new).await?;
+        Ok(())
+    }
+
+    async fn remove(&self, name: &str) -> anyhow::Result<()> {
+        Ok(self.client.boxes().destroy(&name_of(name)).await?)
+    }
+
+    async fn run(&self, name: &str, argv: &[&str]) -> anyhow::Result<()> {
+        let run = boxherd_client::Command::argv(argv.iter().copied());
+        let done = self.client.boxes().exec(&name_of(name), run).await?.output().await?;
+        anyhow::ensure!(done.code == 0, "{argv:?} ended with {}", done.code);
+        Ok(())
+    }
+
+    /// Made, and a command in it has said something.
+    async fn answers(&self, name: &str) -> anyhow::Result<()> {
+        self.make(name).await?;
+        let echo = boxherd_client::Command::argv(["echo", "hello"]);
+        let mut running = self.client.boxes().exec(&name_of(name), echo).await?;
+        match running.next().await? {
+            Event::Stdout(_) => {}
+            other => bail!("output was expected, and there was {other:?}"),
+        }
+        running.output().await?;
+        Ok(())
+    }
+
+    /// What the server has of memory, in MiB.
+    fn memory(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.served.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.context("no size")?.trim().trim_end_matches(" kB").parse::<f64>()?;
+        Ok(kib / KIB)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended, and then there is nothing to end.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        drop(self.child.wait());
+        drop(output(&self.program.with(["key", "rm", &self.key.id])));
+    }
+}
+
+fn name_of(name: &str) -> String {
+    format!("bench-{}-serve-{name}", std::process::id())
+}
+
+fn command(program: &Program) -> anyhow::Result<Command> {
+    let [name, arguments @ ..] = &program.0[..] else { bail!("no program was given") };
+    let mut command = Command::new(name);
+    command.args(arguments).stdin(Stdio::null());
+    Ok(command)
+}
+
+fn output(program: &Program) -> anyhow::Result<Vec<u8>> {
+    let done = command(program)?.output()?;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    anyhow::ensure!(done.status.success(), "{:?} failed: {said}", program.0);
+    Ok(done.stdout)
+}
+
+/// Everything about the server, in one go. Nothing without a program to start.
+pub(crate) async fn server(bench: &mut Bench) -> anyhow::Result<Vec<Contest>> {
+    let Some(program) = &bench.program else { return Ok(Vec::new()) };
+    let server = Server::start(program).await?;
+    let idle = vec![server.memory()?];
+    let mut creates = Vec::new();
+    for round in 0..=bench.options.rounds {
+        let start = Instant::now();
+        server.answers("create").await?;
+        // The first warms up.
+        creates.extend((round > 0).then(|| millis_since(start)));
+        server.remove("create").await?;
+    }
+    server.make("exec").await?;
+    let mut execs = Vec::new();
+    for round in 0..=bench.options.rounds * 5 {
+        let start = Instant::now();
+        server.run("exec", &["true"]).await?;
+        execs.extend((round > 0).then(|| millis_since(start)));
+    }
+    let mut rates = Vec::new();
+    for _ in 0..3 {
+        let start = Instant::now();
+        let each = async |_| {
+            for _ in 0..COMMANDS / AT_ONCE {
+                server.run("exec", &["true"]).await?;
+            }
+            anyhow::Ok(())
+        };
+        try_join_all((0..AT_ONCE).map(each)).await?;
+        let commands = f64::from(COMMANDS / AT_ONCE * AT_ONCE);
+        rates.push(commands / start.elapsed().as_secs_f64());
+    }
+    server.remove("exec").await?;
+    let mut bursts = Vec::new();
+    for _ in 0..3 {
+        let names: Vec<_> = (0..bench.options.boxes).map(|number| format!("b{number}")).collect();
+        let start = Instant::now();
+        try_join_all(names.iter().map(|name| server.make(name))).await?;
+        bursts.push(millis_since(start));
+        try_join_all(names.iter().map(|name| server.remove(name))).await?;
+    }
+    let ours = |samples| vec![("boxherd serve".to_owned(), samples)];
+    let burst = format!("{} boxes asked for at once, all are made", bench.options.boxes);
+    let rate = format!("`true` in a running box, {AT_ONCE} at once");
+    Ok(vec![
+        Contest::new(
+            "serve-create",
+            "box made, first output of a command, over gRPC",
+            Unit::Millis,
+            ours(creates),
+        )
+        .target(6.0)
+        .target_p99(20.0),
+        Contest::new("serve-exec", "`true` in a running box, over gRPC", Unit::Millis, ours(execs))
+            .target(1.2),
+        Contest::new("serve-execs", &rate, Unit::PerSecond, ours(rates)).target(1500.0),
+        Contest::new("serve-burst", &burst, Unit::Millis, ours(bursts)).target(350.0),
+        Contest::new("serve-idle", "a server that has just begun", Unit::Mebibytes, ours(idle))
+            .target(30.0),
+    ])
+}
