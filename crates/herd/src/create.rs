@@ -11,7 +11,7 @@ use boxherd_model::{
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
 use crate::herd::{apply, status};
-use crate::{Herd, HerdError};
+use crate::{Herd, HerdError, Volume};
 
 /// How long an idempotency key is remembered, in milliseconds: a day.
 const KEY_LIFE: i64 = 24 * 3600 * 1000;
@@ -25,11 +25,13 @@ pub struct Create {
     pub engine: Option<EngineName>,
     /// Two requests with the same key within a day make one box.
     pub key: Option<String>,
+    /// Disks that are mounted before anything of it runs.
+    pub volumes: Vec<Volume>,
 }
 
 impl From<BoxSpec> for Create {
     fn from(spec: BoxSpec) -> Self {
-        Self { spec, engine: None, key: None }
+        Self { spec, engine: None, key: None, volumes: Vec::new() }
     }
 }
 
@@ -42,6 +44,7 @@ impl Herd {
         let quota = self.quota().await?;
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
         check_needs(engine, &create.spec)?;
+        let mounts = self.mounts(engine, &create.volumes).await?;
         let key = create.key.map(|key| self.own_key(&key));
         if let Some(earlier) = self.made_before(key.as_deref()).await? {
             return Ok(earlier);
@@ -66,6 +69,11 @@ impl Herd {
         let made = async {
             self.make(engine, &mut record).await?;
             begun.reached("made");
+            if let Some(disks) = engine.disks() {
+                for mount in &mounts {
+                    disks.attach(record.id, mount).await?;
+                }
+            }
             self.boot(engine, &mut record).await?;
             begun.reached("started");
             Ok(())
