@@ -55,16 +55,19 @@ impl DiskFolder {
     pub(super) fn take(&self, claim: &Claim) -> io::Result<Option<Claim>> {
         let draft = self.0.join(format!("claim.{}", BoxId::new()));
         fs::write(&draft, serde_json::to_vec(claim)?)?;
-        let taken = fs::hard_link(&draft, self.file());
-        fs::remove_file(&draft)?;
-        match taken {
-            Ok(()) => Ok(None),
-            // One that was released in between is taken the next time somebody asks.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.claim()?.map_or(Err(error), |claim| Ok(Some(claim)))
+        let taken = loop {
+            match fs::hard_link(&draft, self.file()) {
+                Ok(()) => break Ok(None),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => break Err(error),
+                Err(_) => match self.claim() {
+                    // Given back in between.
+                    Ok(None) => {}
+                    held => break held,
+                },
             }
-            Err(error) => Err(error),
-        }
+        };
+        fs::remove_file(&draft)?;
+        taken
     }
 
     /// Gives the disk back.

@@ -30,6 +30,8 @@ theme! { "disks":
     isolated_nothing_is_mounted_over_other_mounts,
     isolated_nothing_is_mounted_where_a_file_is,
     isolated_a_suspended_box_takes_a_disk,
+    isolated_a_disk_is_detached_wherever_it_was_moved,
+    isolated_a_box_that_took_the_place_of_its_disk_starts_without_it,
     nested_a_read_only_disk_is_not_made_writable,
     nested_a_disk_that_is_mounted_elsewhere_is_not_detached,
 }
@@ -415,4 +417,33 @@ async fn nested_a_disk_that_is_mounted_elsewhere_is_not_detached(stage: &Stage) 
     guest.ends(&pid).await?;
     shelf.engine.detach(guest.id, disk).await?;
     Ok(shelf.engine.attach(other.id, &at(&other, disk, "data")).await?)
+}
+
+async fn isolated_a_disk_is_detached_wherever_it_was_moved(stage: &Stage) -> Outcome {
+    let shelf = Shelf::of(stage)?;
+    let disk = shelf.make(stage).await?;
+    let guest = stage.running().await?;
+    shelf.engine.attach(guest.id, &at(&guest, disk, "here/data")).await?;
+    // What is behind the old way is not what was mounted, and stays.
+    guest.sh("mv here there; ln -s /proc here; echo x > 'there/data/file'").await?;
+    shelf.engine.detach(guest.id, disk).await?;
+    assert_eq!(guest.sh("ls there/data; test -e here/self && echo there").await?, "there");
+    Ok(())
+}
+
+async fn isolated_a_box_that_took_the_place_of_its_disk_starts_without_it(
+    stage: &Stage,
+) -> Outcome {
+    let shelf = Shelf::of(stage)?;
+    let disk = shelf.make(stage).await?;
+    let guest = stage.running().await?;
+    shelf.engine.attach(guest.id, &at(&guest, disk, "here/data")).await?;
+    guest.sh("mv here there; touch here").await?;
+    guest.stop().await?;
+    assert_eq!(code(guest.start().await), "refused");
+    assert!(matches!(guest.state().await?, Some(crate::TruthState::Stopped(_))));
+    shelf.engine.detach(guest.id, disk).await?;
+    guest.start().await?;
+    assert_eq!(guest.sh("ls there").await?, "data");
+    Ok(())
 }
