@@ -7,13 +7,13 @@ use boxherd_engine::{Check, Engine, Verdict};
 use boxherd_engine_local::{Helper, LocalEngine, NetdCommand};
 use boxherd_herd::{Create, Herd, HerdConfig, HerdError};
 use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName, ImageInfo, ImageRef};
-use boxherd_store::SqliteStore;
 use tokio::sync::OnceCell;
 
 use crate::args::Global;
 use crate::env;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::store;
 
 /// What a command works with.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct App {
     /// The door to the terminal.
     pub(crate) printer: Printer,
     data: PathBuf,
+    /// Where boxes are written down, if not in the data folder.
+    store: Option<String>,
     helper: Option<Helper>,
     /// Whether the engine will have work for a thread of its own.
     works: bool,
@@ -41,7 +43,9 @@ impl App {
         })?;
         let data = std::path::absolute(&data)
             .map_err(|error| Failure::io(format!("`{}`", data.display()), &error))?;
-        Ok(Self { printer, data, helper, works, local: OnceCell::new(), herd: OnceCell::new() })
+        let store = global.store.clone();
+        let (local, herd) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { printer, data, store, helper, works, local, herd })
     }
 
     /// Where boxes are kept.
@@ -113,19 +117,22 @@ impl App {
 
     async fn opened(&self) -> Result<&Arc<Herd>, Failure> {
         let open = async || {
-            let path = self.data.join("herd.db");
             // The engine makes the data folder. Where that is done, both open at the same time.
-            if !path.exists() {
+            if !self.data.join(store::DATABASE).exists() {
                 self.local().await?;
             }
-            let store = async { SqliteStore::open(&path) };
-            let (local, store) = tokio::join!(self.local(), store);
-            let local = Arc::clone(local?);
-            let store = store.map_err(|error| {
-                Failure::of(&error, error.code(), error.hint().map(str::to_owned))
-            })?;
-            let config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
-            Ok(Arc::new(Herd::open(Arc::new(store), vec![local], config).await?))
+            let (local, store) = match &self.store {
+                None => tokio::join!(self.local(), async { store::open_own(&self.data) }),
+                Some(url) => {
+                    let local = self.local().await?;
+                    let installation = local.installation();
+                    (Ok(local), store::open_on_postgres(url, &self.data, installation).await)
+                }
+            };
+            let (local, store) = (Arc::clone(local?), store?);
+            let mut config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
+            config.audit = Some(self.data.join("audit.jsonl"));
+            Ok(Arc::new(Herd::open(store, vec![local], config).await?))
         };
         self.herd.get_or_try_init(open).await
     }

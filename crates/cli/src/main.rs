@@ -20,10 +20,12 @@ mod progress;
 mod render;
 mod session;
 mod signals;
+mod store;
 mod streams;
 mod terminal;
 mod usage;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -111,5 +113,7 @@ fn trace(verbose: u8, serves: bool) {
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(colours);
+    log.with_writer(std::io::stderr).init();
 }

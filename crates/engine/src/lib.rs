@@ -84,6 +84,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// changes nothing when it runs already.
     async fn start(&self, id: BoxId) -> Result<Running, EngineError>;
 
+    /// [`create`](Self::create) and then [`start`](Self::start), for an engine that does both at once
+    /// with less ado. When it fails the box may be there, made or half-made, until it is deleted.
+    async fn launch(&self, id: BoxId, spec: &BoxSpec) -> Result<(Made, Running), EngineError> {
+        let made = self.create(id, spec).await?;
+        Ok((made, self.start(id).await?))
+    }
+
     /// Ends every process of a box and keeps its disk: asks the agent, and after `grace` kills.
     /// Works on a suspended box too. Succeeds when there is no process.
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError>;

@@ -25,6 +25,18 @@ pub(crate) async fn whoami(
     })
 }
 
+/// Every user is an org, and there are no others.
+pub(crate) async fn orgs(
+    desk: &Desk<'_>,
+    _asked: api::ListOrgsRequest,
+) -> Answer<api::ListOrgsResponse> {
+    let user = desk.herd.whoami().await?.user;
+    let id = user.id.to_string();
+    let name = user.name.to_string();
+    let own = api::OrgSummary { id: id.clone(), slug: name.clone(), name, is_admin: true };
+    Ok(api::ListOrgsResponse { orgs: vec![own], active_org_id: id.clone(), default_org_id: id })
+}
+
 pub(crate) async fn config(
     desk: &Desk<'_>,
     _asked: api::GetConfigRequest,

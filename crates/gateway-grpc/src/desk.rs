@@ -76,6 +76,19 @@ impl Desk<'_> {
         text.parse().map_err(|_| none())
     }
 
+    /// Refuses what is asked for in another org than the caller's own, which is the only one there is
+    /// and is called as the user.
+    pub(crate) async fn own_org(&self, org: &str) -> Result<(), HerdError> {
+        if org.is_empty() {
+            return Ok(());
+        }
+        let own = self.herd.whoami().await?.user;
+        match org == own.name.as_str() || org == own.id.to_string() {
+            true => Ok(()),
+            false => Err(HerdError::NoSuch { what: "org", name: org.chars().take(80).collect() }),
+        }
+    }
+
     /// The box that this call turned out to be about, for the audit log.
     pub(crate) fn about(&self, id: BoxId) {
         *self.target.lock() = Some(id);

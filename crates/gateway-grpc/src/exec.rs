@@ -5,9 +5,10 @@
 //! ends its process group. The exit code comes in a frame of its own, after all output.
 
 use std::fmt;
+use std::time::Instant;
 
 use boxherd_boxd_api::ExecChunk;
-use boxherd_herd::{ExecSlot, HerdError, InUse};
+use boxherd_herd::{ExecSlot, Herd, HerdError, InUse};
 use boxherd_link::{Exec, ExecControl, ExecEvent, ExecRequest, ExecStdin, LinkError, PtySize};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -30,6 +31,8 @@ const TERM: (&str, &str) = ("TERM", "xterm-256color");
 struct Running {
     exec: Exec,
     name: String,
+    herd: Herd,
+    since: Instant,
     _input: Aborted,
     _awake: InUse,
     _slot: ExecSlot,
@@ -68,7 +71,9 @@ pub(crate) async fn exec(
     let control = exec.control();
     let input = tokio::spawn(feed(frames, first, stdin, control));
     let name = address.to_string();
-    let running = Running { exec, name, _input: Aborted(input), _awake: awake, _slot: slot };
+    let input = Aborted(input);
+    let (herd, since) = (desk.herd.clone(), Instant::now());
+    let running = Running { exec, name, herd, since, _input: input, _awake: awake, _slot: slot };
     Ok(unfold(Some(running), output))
 }
 
@@ -133,6 +138,7 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
         Ok(ExecEvent::Stdout(data)) => ExecChunk { data, ..ExecChunk::default() },
         Ok(ExecEvent::Stderr(data)) => ExecChunk { data, is_stderr: true, ..ExecChunk::default() },
         Ok(ExecEvent::Exit(exit)) => {
+            running.herd.exec_ended(running.since.elapsed());
             let exit_code = exit.shell_code();
             return Some((Ok(ExecChunk { exit_code, ..ExecChunk::default() }), None));
         }

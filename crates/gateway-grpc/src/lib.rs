@@ -14,6 +14,7 @@ mod desk;
 mod disks;
 mod exec;
 mod files;
+mod forwards;
 mod logs;
 mod proxies;
 mod service;

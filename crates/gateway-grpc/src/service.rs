@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
-    Config, accounts, boxes, checkpoints, disks, exec, files, logs, proxies, shape, snapshots,
-    templates, timers, variables,
+    Config, accounts, boxes, checkpoints, disks, exec, files, forwards, logs, proxies, shape,
+    snapshots, templates, timers, variables,
 };
 
 /// The API.
@@ -244,6 +244,12 @@ methods! {
         Audited "proxy.rm" (asked: asked.name), proxies::delete;
     set_proxy_port(SetProxyPortRequest) -> SetProxyPortResponse =
         Audited "proxy.set" (asked: format!("{}: {}", asked.name, asked.port)), proxies::set_port;
+    expose_port(ExposePortRequest) -> ExposePortResponse =
+        Audited "forward.create" (asked: format!("{}: {}", asked.vm, asked.vm_port)), forwards::expose;
+    unexpose_port(UnexposePortRequest) -> UnexposePortResponse =
+        Audited "forward.rm" (asked: format!("{}: {}", asked.vm, asked.vm_port)), forwards::unexpose;
+    list_exposed_ports(ListExposedPortsRequest) -> ListExposedPortsResponse =
+        Plain "forward.ls" (asked: asked.vm), forwards::list;
     bind_domain(BindDomainRequest) -> BindDomainResponse =
         Audited "domain.bind" (asked: asked.domain), proxies::bind_domain;
     unbind_domain(UnbindDomainRequest) -> UnbindDomainResponse =
@@ -258,6 +264,7 @@ methods! {
         Audited "domain.unbind" (asked: asked.domain), proxies::remove_custom_domain;
 
     whoami(WhoamiRequest) -> WhoamiResponse = Plain "whoami" (_asked: ""), accounts::whoami;
+    list_orgs(ListOrgsRequest) -> ListOrgsResponse = Plain "org.ls" (_asked: ""), accounts::orgs;
     get_config(GetConfigRequest) -> GetConfigResponse =
         Plain "config" (_asked: ""), accounts::config;
     create_token(CreateTokenRequest) -> CreateTokenResponse =

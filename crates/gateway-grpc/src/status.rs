@@ -42,6 +42,7 @@ fn code(error: &HerdError) -> Code {
         HerdError::Denied(_) => Code::PermissionDenied,
         HerdError::Quota { .. } => Code::ResourceExhausted,
         HerdError::Ambiguous { .. }
+        | HerdError::NotOffered { .. }
         | HerdError::Refused { .. }
         | HerdError::NotBegun { .. }
         | HerdError::Program { .. } => Code::FailedPrecondition,

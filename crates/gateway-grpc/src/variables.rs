@@ -38,19 +38,12 @@ fn shown(of: Option<BoxId>) -> String {
     of.map_or_else(|| PRIVATE.to_owned(), |id| format!("{BOX}{id}"))
 }
 
-fn own(org: &str) -> Answer<()> {
-    match org {
-        "" => Ok(()),
-        _ => Err(invalid("org", "this server does not offer it")),
-    }
-}
-
 fn said(done: &str, name: &str) -> api::VarReply {
     api::VarReply { message: format!("{name} {done}") }
 }
 
 pub(crate) async fn set(desk: &Desk<'_>, asked: api::SetVarRequest) -> Answer<api::VarReply> {
-    own(&asked.org)?;
+    desk.own_org(&asked.org).await?;
     if !asked.domains.is_empty() {
         return Err(invalid("domains", "this server does not offer it"));
     }
@@ -67,7 +60,7 @@ pub(crate) async fn list(
     desk: &Desk<'_>,
     asked: api::ListVarsRequest,
 ) -> Answer<api::VarListReply> {
-    own(&asked.org)?;
+    desk.own_org(&asked.org).await?;
     let kinds: &[(bool, &str)] = match asked.kind.as_str() {
         "" => &[(false, "env"), (true, "secret")],
         kind if is_secret(kind)? => &[(true, "secret")],
@@ -89,7 +82,7 @@ pub(crate) async fn list(
 }
 
 pub(crate) async fn remove(desk: &Desk<'_>, asked: api::RemoveVarRequest) -> Answer<api::VarReply> {
-    own(&asked.org)?;
+    desk.own_org(&asked.org).await?;
     let scope = scope(desk, "scope", &asked.scope)?;
     desk.herd.remove_variable(&asked.name, is_secret(&asked.kind)?, &scope).await?;
     Ok(said("is removed", &asked.name))
@@ -99,7 +92,7 @@ pub(crate) async fn rescope(
     desk: &Desk<'_>,
     asked: api::SetSecretScopeRequest,
 ) -> Answer<api::VarReply> {
-    own(&asked.org)?;
+    desk.own_org(&asked.org).await?;
     let (from, to) = (scope(desk, "from", &asked.from)?, scope(desk, "to", &asked.to)?);
     desk.herd.move_variable(&asked.name, &from, &to).await?;
     Ok(said("has another scope", &asked.name))

@@ -1,12 +1,8 @@
 //! `/healthz` and `/metrics`.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use boxherd_model::BoxState;
 
 use crate::Context;
 
@@ -27,26 +23,16 @@ pub(crate) async fn healthz(State(context): State<Context>) -> Response {
     }
 }
 
-/// Boxes by state, in the text format of Prometheus.
+/// What the herd counts and times.
 pub(crate) async fn metrics(State(context): State<Context>) -> Response {
-    let listing = match context.herd.list().await {
-        Ok(listing) => listing,
+    match context.herd.metrics().await {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "no metrics");
-            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
-    };
-    let mut counts: BTreeMap<&str, usize> =
-        BoxState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
-    for status in &listing.boxes {
-        *counts.entry(status.state.as_str()).or_default() += 1;
     }
-    let mut text =
-        String::from("# HELP boxherd_boxes Boxes by state.\n# TYPE boxherd_boxes gauge\n");
-    for (state, count) in counts {
-        // Writing to a text cannot fail.
-        let _ = writeln!(text, "boxherd_boxes{{state=\"{state}\"}} {count}");
-    }
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (kind, text).into_response()
 }

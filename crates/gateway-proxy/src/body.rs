@@ -19,13 +19,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Without a connection, one that is shared.
     pub(crate) fn new(
         body: Incoming,
-        connection: Connection,
+        connection: Option<Connection>,
         pool: Arc<Pool>,
         awake: InUse,
     ) -> Self {
-        let mut answer = Self { body, connection: Some(connection), pool, _awake: awake };
+        let mut answer = Self { body, connection, pool, _awake: awake };
         answer.free_if_through();
         answer
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use boxherd_herd::{Host, InUse, Port, Route, Source};
+use boxherd_herd::{Audited, Host, InUse, Port, Route, Source};
 use boxherd_link::{Link, LinkError};
 use boxherd_model::{Address, Target};
 use hyper::body::{Body as _, Incoming};
@@ -16,7 +16,7 @@ use crate::headers::{self, Seen};
 use crate::patience::Patience;
 use crate::pool::{Connection, connect};
 use crate::refusal::Refusal;
-use crate::{Proxy, upgrade, visits};
+use crate::{Proxy, grpc, upgrade, visits};
 
 /// Passes a request on, and its answer back.
 pub(crate) async fn forward(
@@ -51,6 +51,7 @@ impl Proxy {
             scheme: self.config.scheme,
             host: &called,
         };
+        let call = grpc::is_call(&request);
         let wanted = prepare(&mut request, seen);
         let outside = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
         let awake = self.herd.in_use(route.of);
@@ -60,7 +61,7 @@ impl Proxy {
         let sent = async {
             tokio::select! {
                 biased;
-                sent = self.send(&route, &link, request) => sent,
+                sent = self.send_either(call, &route, &link, request) => sent,
                 never = visits::keep_looking(&self.herd, route.of) => match never {},
             }
         };
@@ -84,11 +85,41 @@ impl Proxy {
             return Ok(());
         }
         let token = headers::take_token(request.headers_mut()).ok_or(Refusal::NoToken)?;
-        let herd = self.herd.authenticate(&token).await.map_err(|_| Refusal::NoToken)?;
-        // What is another's is not there.
-        let address = Address { engine: None, target: Target::Id(route.of) };
-        herd.keep_awake(&address).await?;
-        Ok(())
+        let (admitted, herd) = match self.herd.authenticate(&token).await {
+            Err(_) => (Err(Refusal::NoToken), self.herd.clone()),
+            Ok(herd) => {
+                // What is another's is not there.
+                let address = Address { engine: None, target: Target::Id(route.of) };
+                (herd.keep_awake(&address).await.map(drop).map_err(Refusal::from), herd)
+            }
+        };
+        if admitted.is_err() {
+            let source = request.extensions().get::<Source>().map(ToString::to_string);
+            let audited = Audited {
+                source: source.unwrap_or_default(),
+                action: "proxy.visit",
+                target: Some(route.of),
+                detail: String::new(),
+            };
+            herd.audit(audited, "denied").await;
+        }
+        admitted
+    }
+
+    /// Calls of gRPC have connections of their own kind, which all share.
+    async fn send_either(
+        &self,
+        call: bool,
+        route: &Route,
+        link: &Link,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Option<Connection>), Refusal> {
+        if call {
+            let port = self.ports.find(route.of, route.port, link).await?;
+            return Ok((self.calls.send(link, (route.of, port), request).await?, None));
+        }
+        let (response, connection) = self.send(route, link, request).await?;
+        Ok((response, Some(connection)))
     }
 
     /// Sends over a connection that waits, or else over a new one.
@@ -130,7 +161,7 @@ impl Proxy {
     fn answered(
         &self,
         response: Response<Incoming>,
-        connection: Connection,
+        connection: Option<Connection>,
         awake: InUse,
     ) -> Response<Body> {
         let (mut head, body) = response.into_parts();

@@ -12,6 +12,8 @@ mod answer;
 mod auto;
 mod body;
 mod forward;
+mod forwards;
+mod grpc;
 mod headers;
 mod patience;
 mod pool;
@@ -20,12 +22,15 @@ mod routes;
 mod upgrade;
 mod visits;
 
+pub use forwards::serve_forwards;
+
 use std::sync::Arc;
 
 use axum::Router;
 use boxherd_herd::Herd;
 
 use crate::auto::Ports;
+use crate::grpc::Calls;
 use crate::pool::Pool;
 use crate::routes::Routes;
 use crate::visits::Visits;
@@ -48,6 +53,7 @@ struct Proxy {
     ports: Ports,
     visits: Visits,
     pool: Arc<Pool>,
+    calls: Calls,
 }
 
 /// The proxy as a router that takes every request. Must be called within a tokio runtime.
@@ -60,6 +66,7 @@ pub fn router(herd: Herd, config: Config) -> Router {
         ports: Ports::default(),
         visits: Visits::default(),
         pool,
+        calls: Calls::default(),
     };
     Router::new().fallback(forward::forward).with_state(Arc::new(proxy))
 }

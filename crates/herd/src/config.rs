@@ -12,6 +12,8 @@ use boxherd_model::Timestamp;
 pub struct HerdConfig {
     /// The folder of the locks; shared by every process on one store. It is made when missing.
     pub locks: PathBuf,
+    /// A file that the audit log is written to besides the store, a JSON document a line.
+    pub audit: Option<PathBuf>,
     /// Changes when the host is restarted.
     pub boot_id: String,
     /// The one clock.
@@ -26,6 +28,7 @@ impl HerdConfig {
     pub fn new(locks: PathBuf, boot_id: String) -> Self {
         Self {
             locks,
+            audit: None,
             boot_id,
             clock: Arc::new(|| SystemTime::now().into()),
             patience: Duration::from_secs(30),
@@ -37,6 +40,7 @@ impl fmt::Debug for HerdConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HerdConfig")
             .field("locks", &self.locks)
+            .field("audit", &self.audit)
             .field("boot_id", &self.boot_id)
             .field("patience", &self.patience)
             .finish_non_exhaustive()

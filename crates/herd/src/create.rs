@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use boxherd_engine::{Engine, EngineError};
+use boxherd_engine::{Engine, EngineError, Running};
 use boxherd_model::policy::Event;
 use boxherd_model::{
-    BoxId, BoxSpec, BoxState, BoxStatus, Caller, EngineName, Holdings, NetworkSpec, Timestamp,
+    BoxId, BoxSpec, BoxState, BoxStatus, Caller, DiskMount, EngineName, Holdings, NetworkSpec,
+    Timestamp,
 };
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
@@ -67,20 +68,14 @@ impl Herd {
         record.details.timings.push("journal", began.elapsed());
         record.last_operation = Some(begun.id());
         let made = async {
-            self.make(engine, &mut record).await?;
+            self.launch(engine, &mut record, &mounts).await?;
             begun.reached("made");
-            if let Some(disks) = engine.disks() {
-                for mount in &mounts {
-                    disks.attach(record.id, mount).await?;
-                }
-            }
-            self.boot(engine, &mut record).await?;
-            begun.reached("started");
             Ok(())
         };
         match made.await {
             Ok(()) => {
                 self.end(begun, Outcome::Done, std::slice::from_ref(&record), &[]).await?;
+                self.metrics.created(&record.details.timings);
                 Ok(status(record))
             }
             Err(source) => {
@@ -112,15 +107,25 @@ impl Herd {
         })
     }
 
-    async fn make(
+    async fn launch(
         &self,
         engine: &Arc<dyn Engine>,
         record: &mut BoxRecord,
+        mounts: &[DiskMount],
     ) -> Result<(), EngineError> {
-        let made = engine.create(record.id, &record.spec).await?;
+        apply(record, Event::Starting);
+        let (made, running) = match mounts {
+            [] => engine.launch(record.id, &record.spec).await?,
+            mounts => {
+                let made = engine.create(record.id, &record.spec).await?;
+                attach(engine, record.id, mounts).await?;
+                (made, engine.start(record.id).await?)
+            }
+        };
         record.details.image_digest = made.image_digest;
         record.details.notes = made.notes;
         record.details.timings.0.extend(made.timings.0);
+        started(record, running);
         Ok(())
     }
 
@@ -131,13 +136,7 @@ impl Herd {
         record: &mut BoxRecord,
     ) -> Result<(), EngineError> {
         apply(record, Event::Starting);
-        let running = engine.start(record.id).await?;
-        apply(record, Event::Started);
-        record.details.addresses = running.addresses;
-        record.details.notes.extend(running.notes);
-        record.details.notes.sort();
-        record.details.notes.dedup();
-        record.details.timings.0.extend(running.timings.0);
+        started(record, engine.start(record.id).await?);
         Ok(())
     }
 
@@ -178,6 +177,18 @@ impl Herd {
     }
 }
 
+async fn attach(
+    engine: &Arc<dyn Engine>,
+    id: BoxId,
+    mounts: &[DiskMount],
+) -> Result<(), EngineError> {
+    let Some(disks) = engine.disks() else { return Ok(()) };
+    for mount in mounts {
+        disks.attach(id, mount).await?;
+    }
+    Ok(())
+}
+
 /// Refuses a spec that the engine cannot honour, before anything is made.
 pub(crate) fn check_needs(engine: &Arc<dyn Engine>, spec: &BoxSpec) -> Result<(), HerdError> {
     let missing = spec.needs().into_iter().find(|(_, need)| !engine.capabilities().has(*need));
@@ -188,4 +199,14 @@ pub(crate) fn check_needs(engine: &Arc<dyn Engine>, spec: &BoxSpec) -> Result<()
         }),
         None => Ok(()),
     }
+}
+
+/// Writes into the record what the engine said of a box that runs.
+fn started(record: &mut BoxRecord, running: Running) {
+    apply(record, Event::Started);
+    record.details.addresses = running.addresses;
+    record.details.notes.extend(running.notes);
+    record.details.notes.sort();
+    record.details.notes.dedup();
+    record.details.timings.0.extend(running.timings.0);
 }

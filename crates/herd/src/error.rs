@@ -76,6 +76,14 @@ pub enum HerdError {
         /// How much is allowed.
         limit: String,
     },
+    /// The server was started without it.
+    #[error("this server offers no {what}")]
+    NotOffered {
+        /// What it would be.
+        what: &'static str,
+        /// How to have it.
+        hint: &'static str,
+    },
     /// The system has no randomness.
     #[error("no random numbers can be had")]
     Randomness(#[source] std::io::Error),
@@ -173,6 +181,7 @@ impl HerdError {
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Denied(_) => "denied",
             Self::Quota { .. } => "quota",
+            Self::NotOffered { .. } => "not-offered",
             Self::Randomness(_) | Self::Signature(_) => "internal",
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Busy { .. } => "busy",
@@ -203,6 +212,7 @@ impl HerdError {
             Self::NoSuchEngine(_) => "leave it out for the engine of this machine, `local`",
             Self::Unauthenticated(_) => "`boxherd key create` on the server makes an API key",
             Self::Denied(_) => "ask an administrator",
+            Self::NotOffered { hint, .. } => hint,
             Self::Quota { .. } => "remove what is not needed, or ask an administrator for more",
             Self::Lock { .. }
             | Self::NotBegun { .. }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use boxherd_engine::{ConsoleChunk, Engine, EngineError, Usage};
 use boxherd_link::{Exec, ExecRequest, ExitStatus, Link, LinkError};
@@ -41,7 +42,15 @@ impl Herd {
             let source = engine.unsupported("user", Capability::Uids);
             return Err(engine_error("run a command in", &record, source));
         }
-        link.exec(request).await.map_err(|source| not_begun(&record, source))
+        let asked = Instant::now();
+        let begun = link.exec(request).await.map_err(|source| not_begun(&record, source))?;
+        self.metrics.executed("start", asked.elapsed());
+        Ok(begun)
+    }
+
+    /// A command that was run has ended.
+    pub fn exec_ended(&self, took: Duration) {
+        self.metrics.executed("run", took);
     }
 
     /// Copies a file, or a tree with all that is in it, within a box: owners, permissions and times
@@ -110,18 +119,15 @@ impl Herd {
         let link = Link::open(stream).await;
         let link =
             link.map_err(|source| HerdError::Link { name: record.spec.name.to_string(), source })?;
-        self.links.lock().insert(record.id, link.clone());
+        let lost = self.links.lock().insert(record.id, link.clone());
+        self.metrics.linked(lost.is_some());
         Ok((record, link))
     }
 
     fn kept_link(&self, record: &BoxRecord) -> Option<Link> {
-        let mut links = self.links.lock();
+        let links = self.links.lock();
         let link = links.get(&record.id)?;
-        if link.closed().now_or_never().is_none() {
-            return Some(link.clone());
-        }
-        links.remove(&record.id);
-        None
+        link.closed().now_or_never().is_none().then(|| link.clone())
     }
 
     /// A box that was last seen running and does not answer: what is true of it says why.

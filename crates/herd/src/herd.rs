@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use crate::activity::Activity;
 use crate::admission::Admission;
+use crate::forwards::Forwards;
 use crate::locks::{self, Held};
+use crate::metrics::Metrics;
 use crate::proxies::Routes;
 use crate::{HerdConfig, HerdError, names};
 
@@ -30,6 +32,8 @@ pub struct Herd {
     pub(crate) activity: Activity,
     pub(crate) admission: Admission,
     pub(crate) routes: Routes,
+    pub(crate) forwards: Arc<Forwards>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) caller: Caller,
 }
 
@@ -52,6 +56,8 @@ impl Herd {
             activity: Activity::default(),
             admission: Admission::default(),
             routes: Routes::default(),
+            forwards: Arc::default(),
+            metrics: Arc::new(Metrics::new()),
             caller: Caller::Host,
         };
         herd.recover().await?;

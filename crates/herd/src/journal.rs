@@ -12,7 +12,6 @@ use crate::{Herd, HerdError};
 pub const STEPS: &[&str] = &[
     "create.begun",
     "create.made",
-    "create.started",
     "create.done",
     "fork.begun",
     "fork.made",
@@ -130,6 +129,7 @@ impl Herd {
         begun.operation.outcome = Some(outcome);
         self.routes.changed();
         self.store.finish(&begun.operation, changed, removed, durability).await?;
+        self.forwards.changed();
         begun.reached("done");
         Ok(())
     }

@@ -52,6 +52,7 @@ impl Herd {
             }
         }
         self.tidy().await;
+        self.metrics.repaired(&repairs);
         Ok(repairs)
     }
 

@@ -16,6 +16,7 @@ use super::*;
 mod belongings;
 mod callers;
 mod disks;
+mod metrics;
 mod proxies;
 mod quotas;
 mod reshape;

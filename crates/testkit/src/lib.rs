@@ -4,10 +4,14 @@
 
 mod leftovers;
 mod pool;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod user;
 
 pub use leftovers::Leftovers;
 pub use pool::{unmount, unmount_pool};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresServer;
 pub use user::{Ids, USER, again_as_user, as_user, user_or_skip};
 
 use std::fs::OpenOptions;

@@ -27,6 +27,15 @@ def test_account(client):
     assert client.account.config().zone == "localhost"
 
 
+def test_the_only_org_is_the_callers_own(client):
+    (own,) = client.orgs.list()
+    assert own.is_default and own.is_admin and own.slug == "admin"
+    made = client.machines.create(org=own.slug)
+    client.machines.delete(made.id)
+    with pytest.raises(boxd.NotFoundError):
+        client.machines.create(org="another")
+
+
 def test_a_machine_is_made_found_and_deleted(client):
     made = client.machines.create("peer-modern", labels={"tier": "front"})
     try:

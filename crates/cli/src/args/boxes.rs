@@ -37,6 +37,19 @@ pub(crate) struct LsArgs {
     pub(crate) labels: Vec<LabelSelector>,
 }
 
+/// Show what boxes use: processors, memory, disk, processes
+///
+/// On a terminal, again and again until Ctrl-C; else once, after one interval.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Show it once
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// How long to measure
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = values::duration)]
+    pub(crate) interval: Duration,
+}
+
 pub(crate) use values::LabelSelector;
 
 /// Show everything about a box

@@ -40,6 +40,10 @@ pub(crate) struct Global {
     /// Where boxes are kept; `/var/lib/boxherd` for root, else `~/.local/share/boxherd`
     #[arg(long, global = true, value_name = "DIR", env = "BOXHERD_DATA", hide_env_values = true)]
     pub(crate) data: Option<PathBuf>,
+    /// A Postgres database to write boxes down in, `postgres://USER:PASSWORD@HOST/DATABASE`, and not
+    /// in the data folder. With a password in it, use the variable: others see what commands are given
+    #[arg(long, global = true, value_name = "URL", env = "BOXHERD_STORE", hide_env_values = true)]
+    pub(crate) store: Option<String>,
     /// How results are printed; with `json`, errors too
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
@@ -73,6 +77,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     Create(Box<CreateArgs>),
     Ls(LsArgs),
+    Top(TopArgs),
     Show(NameArgs),
     Rm(RmArgs),
     /// Start boxes that are stopped, with the disk they had

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use boxherd_gateway_http::listen::Place;
+use boxherd_herd::ForwardRange;
 use boxherd_model::{ByteSize, KeyId, UserName};
 use clap::{Args, Subcommand};
 
@@ -24,6 +25,9 @@ pub(crate) struct ServeArgs {
     /// Where to let browsers into boxes, by `BOX.DOMAIN` and `PROXY.BOX.DOMAIN`; may be repeated
     #[arg(long, value_name = "PLACE")]
     pub(crate) proxy_listen: Vec<Place>,
+    /// Where boxes can be given ports of this host, for what is not HTTP: `ADDRESS:FROM-TO`
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) forward_listen: Option<ForwardRange>,
     /// A PEM file with a certificate and those that lead to its authority; needs `--tls-key`
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

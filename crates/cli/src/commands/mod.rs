@@ -24,6 +24,7 @@ mod shell;
 mod show;
 mod snapshot;
 mod state;
+mod top;
 mod user;
 
 use std::future::Future;
@@ -52,6 +53,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         Command::User(command) => user::user(app, command).await.map(done),
         Command::Create(args) => create::create(app, *args).await.map(done),
         Command::Ls(args) => ls::ls(app, args).await.map(done),
+        Command::Top(args) => top::top(app, args).await.map(done),
         Command::Show(args) => show::show(app, args).await.map(done),
         Command::Rm(args) => rm::rm(app, args).await.map(done),
         Command::Start(args) => state::start(app, args).await.map(done),

@@ -60,7 +60,18 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
             false => listen::serve(web_bound, proxy, ended).await,
         }
     };
+    let forwards = async {
+        match args.forward_listen {
+            Some(range) => {
+                let address = range.address;
+                herd.offer_ports(range);
+                proxy::serve_forwards((*herd).clone(), address).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
+        () = forwards => Ok(()),
         ((), ()) = async { tokio::join!(api, web) } => Ok(()),
         () = herd.look_after_boxes() => Ok(()),
     }

@@ -81,3 +81,21 @@ fn a_box_whose_maker_was_killed_is_collected_by_the_next_command() {
     maker.wait().expect("it ends");
     assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
 }
+
+#[test]
+fn top_shows_who_is_busy_first() {
+    let Some(lab) = Lab::open("commands::top_shows_who_is_busy_first") else { return };
+    lab.create("idle", &[]);
+    lab.create("busy", &["--", "sh", "-c", "while :; do :; done"]);
+    let top = ["top", "--interval", "300ms", "-o", "json"];
+    // The processor is shared with whoever else runs.
+    let rows = crate::wait::until("the busy box is", || {
+        let rows: Vec<serde_json::Value> =
+            serde_json::from_str(&lab.boxherd(&top).ok()).expect("JSON");
+        (rows[0]["cpu_percent"].as_f64()? > 5.0).then_some(rows)
+    });
+    assert_eq!((&rows[0]["name"], &rows[1]["name"]), (&"busy".into(), &"idle".into()));
+    assert!(rows[1]["memory_bytes"].as_u64() > Some(0), "{rows:?}");
+    let table = lab.boxherd(&["top", "--once", "--interval", "10ms"]).ok();
+    assert!(table.starts_with("NAME  ENGINE  STATE"), "{table}");
+}

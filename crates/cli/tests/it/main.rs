@@ -22,6 +22,7 @@ mod lab;
 mod nesting;
 mod networks;
 mod pools;
+mod postgres;
 mod readme;
 mod reboot;
 mod records;

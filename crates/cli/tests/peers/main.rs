@@ -1,10 +1,12 @@
 //! Clients of other people against `boxherd serve`: the real boxd SDKs from PyPI, unchanged.
 
+mod crowd;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use boxherd_testkit::{Leftovers, root_or_skip, skip};
+use boxherd_testkit::{Leftovers, PostgresServer, root_or_skip, skip};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The key that the server is given; it protects nothing.
@@ -15,12 +17,19 @@ struct Server {
     child: Child,
     url: String,
     folder: tempfile::TempDir,
+    /// Where boxes are written down, if not in the data folder.
+    store: Option<String>,
 }
 
 impl Server {
     fn start() -> Self {
+        Self::start_on(None)
+    }
+
+    fn start_on(store: Option<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut child = boxherd(&folder.path().join("data"))
+            .envs(store.iter().map(|store| ("BOXHERD_STORE", store)))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .env("BOXHERD_BOOTSTRAP_KEY", KEY)
             .stdout(Stdio::piped())
@@ -32,11 +41,18 @@ impl Server {
         let url = line.strip_prefix("listening on ").expect(&line).to_owned();
         // Read on, so that the server never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url, folder }
+        Self { child, url, folder, store }
     }
 
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The program on the same boxes.
+    fn boxherd(&self) -> Command {
+        let mut command = boxherd(&self.data());
+        command.envs(self.store.iter().map(|store| ("BOXHERD_STORE", store)));
+        command
     }
 }
 
@@ -45,12 +61,12 @@ impl Drop for Server {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
         kill_process(pid, Signal::TERM).expect("it runs");
         let ended = self.child.wait().expect("it is ours");
-        let listed = boxherd(&self.data()).args(["ls", "-o", "name"]).output().expect("runs");
+        let listed = self.boxherd().args(["ls", "-o", "name"]).output().expect("runs");
         let boxes = String::from_utf8_lossy(&listed.stdout).into_owned();
         let names: Vec<_> = boxes.lines().collect();
         let left = Leftovers::of_data(&self.data());
         if !names.is_empty() {
-            boxherd(&self.data()).args(["rm", "--force"]).args(&names).output().expect("runs");
+            self.boxherd().args(["rm", "--force"]).args(&names).output().expect("runs");
         }
         if std::thread::panicking() {
             return;
@@ -109,8 +125,11 @@ fn run(test: &str, version: &str, files: &[&str]) {
         return;
     }
     let Some(python) = sdk(test, version) else { return };
-    let server = Server::start();
-    let other = boxherd(&server.data()).args(["key", "create", "--user", "other"]).output();
+    run_with(&python, &Server::start(), files);
+}
+
+fn run_with(python: &Path, server: &Server, files: &[&str]) {
+    let other = server.boxherd().args(["key", "create", "--user", "other"]).output();
     let other = String::from_utf8(other.expect("runs").stdout).expect("a key is text");
     let output = Command::new(python)
         .args(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header"])
@@ -121,6 +140,12 @@ fn run(test: &str, version: &str, files: &[&str]) {
         .env("BOXHERD_OTHER_KEY", other.trim())
         .env("BOXHERD_BIN", env!("CARGO_BIN_EXE_boxherd"))
         .env("BOXHERD_DATA", server.data())
+        .envs(
+            server
+                .store
+                .iter()
+                .flat_map(|store| [("BOXHERD_STORE", store.as_str()), ("BOXHERD_SERVERS", "2")]),
+        )
         .env("BOXD_API_URL", &server.url)
         .env("BOXD_BASE_URL", &server.url)
         .env("BOXD_EXCHANGE_URL", format!("{}/api/v1/auth/token", server.url))
@@ -153,4 +178,28 @@ fn boxd_0_1_9() {
 #[test]
 fn boxd_0_2_19() {
     run("boxd_0_2_19", "0.2.19", &["modern.py", "apart.py"]);
+}
+
+/// It kills servers of its own, on the data folder of one that only looks.
+#[test]
+fn killed_servers() {
+    if !root_or_skip("killed_servers") {
+        return;
+    }
+    let Some(python) = sdk("killed_servers", "0.2.19") else { return };
+    run_with(&python, &Server::start(), &["soak.py"]);
+}
+
+/// Two servers share a data folder and a database; each is killed, and held where it is.
+#[tokio::test]
+async fn two_servers_on_one_postgres() {
+    let test = "two_servers_on_one_postgres";
+    if !root_or_skip(test) {
+        return;
+    }
+    let Some(python) = sdk(test, "0.2.19") else { return };
+    let Some(postgres) = PostgresServer::start_or_skip(test).await else { return };
+    let store = postgres.url("public");
+    let server = Server::start_on(Some(store.clone()));
+    run_with(&python, &server, &["soak.py"]);
 }

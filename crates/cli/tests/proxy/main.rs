@@ -2,7 +2,9 @@
 //!
 //! Clients are written out byte by byte, so that nothing between the test and the proxy is helpful.
 
+mod calls;
 mod client;
+mod forwards;
 mod refusals;
 mod routing;
 mod server;

@@ -83,6 +83,9 @@ fn a_private_proxy_wants_a_token_of_somebody_who_sees_the_box() {
     assert!(!told.text().contains("authorization"), "the box saw the token");
     assert_eq!(ask(&bob.token).status, 404);
     assert_eq!(ask("eyJhbGciOiJub25lIn0.e30.").status, 401);
+    let log = std::fs::read_to_string(web.lab.data().join("audit.jsonl")).expect("a log");
+    let denied = log.lines().filter(|line| line.contains("proxy.visit") && line.contains(&id));
+    assert_eq!(denied.count(), 2, "bob's token, and the forged one: {log}");
     let asked = web.get("/told", &host);
     assert_eq!(asked.header("www-authenticate"), Some("Bearer"));
     web.lab.boxherd(&["stop", "--grace", "0s", &id]).ok();

@@ -2,7 +2,6 @@
 //! that die, disks that are full.
 
 mod proxy;
-mod server;
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -15,8 +14,8 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::*;
 use crate::{Accounts as _, PostgresStore, StoreError};
+use boxherd_testkit::PostgresServer as Server;
 use proxy::{Cut, Proxy};
-use server::Server;
 
 /// One of several databases on a server: a schema of its own.
 struct Schema<'s> {
@@ -261,10 +260,8 @@ async fn a_full_disk_of_the_server_is_named_and_nothing_is_lost() {
     let mut made = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(60);
     let full = loop {
-        let one = BoxRecord {
-            failure: Some(server::noise(100_000)),
-            ..record(&format!("box-{}", made.len()))
-        };
+        let one =
+            BoxRecord { failure: Some(noise(100_000)), ..record(&format!("box-{}", made.len())) };
         let create = operation(OperationKind::Create, &one);
         match store.begin(&create, std::slice::from_ref(&one)).await {
             Ok(()) => made.push(one),
@@ -275,4 +272,16 @@ async fn a_full_disk_of_the_server_is_named_and_nothing_is_lost() {
     assert_eq!(full.code(), "store-full", "{full:?}");
     assert_eq!(store.boxes().await.unwrap().len(), made.len());
     assert_eq!(store.unfinished().await.unwrap().len(), made.len(), "the refused one left nothing");
+}
+
+/// Text that does not compress.
+fn noise(length: usize) -> String {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut letter = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state % 94) as u8)
+    };
+    (0..length).map(|_| letter()).collect()
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::server::Server;
+use boxherd_testkit::PostgresServer as Server;
 
 /// Where Postgres listens in a folder, for the port that it has unless it is told otherwise.
 const SOCKET: &str = ".s.PGSQL.5432";

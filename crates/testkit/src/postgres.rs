@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use boxherd_testkit::skip;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, NoTls};
+
+use crate::skip;
 
 /// Where Debian keeps the versions of Postgres.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -28,7 +29,8 @@ basicConstraints = critical, CA:FALSE
 const BEGIN: Duration = Duration::from_secs(60);
 
 /// A server; it ends when this is dropped.
-pub(super) struct Server {
+#[derive(Debug)]
+pub struct PostgresServer {
     programs: PathBuf,
     folder: tempfile::TempDir,
     port: u16,
@@ -36,14 +38,14 @@ pub(super) struct Server {
     process: Option<Child>,
 }
 
-impl Server {
+impl PostgresServer {
     /// Starts a new one; says that `test` is skipped when there is no Postgres here.
-    pub(super) async fn start_or_skip(test: &str) -> Option<Self> {
+    pub async fn start_or_skip(test: &str) -> Option<Self> {
         let Some(programs) = programs() else {
             skip(test, "`postgres` is not installed (Debian package `postgresql`)");
             return None;
         };
-        if !boxherd_testkit::programs_or_skip(test, &["setpriv", "unshare"]) {
+        if !crate::programs_or_skip(test, &["setpriv", "unshare"]) {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -74,20 +76,20 @@ impl Server {
     }
 
     /// Starts it again after [`Self::kill`].
-    pub(super) async fn start(&mut self) {
+    pub async fn start(&mut self) {
         self.process = Some(run(&self.programs, self.folder.path()));
         self.wait().await;
     }
 
     /// Kills it as it stands.
-    pub(super) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.kill().unwrap();
         process.wait().unwrap();
     }
 
     /// The address of the schema, for the store.
-    pub(super) fn url(&self, schema: &str) -> String {
+    pub fn url(&self, schema: &str) -> String {
         let (folder, port) = (self.folder.path().display(), self.port);
         format!(
             "host={folder} port={port} user=boxherd dbname=postgres \
@@ -97,7 +99,7 @@ impl Server {
 
     /// Has it listen on loopback too, and speak TLS there as `db.test`. Answers its certificate, which
     /// it has signed itself.
-    pub(super) async fn serve_tls(&mut self) -> PathBuf {
+    pub async fn serve_tls(&mut self) -> PathBuf {
         let data = self.folder.path().join("data");
         let (config, key) = (data.join("server.cnf"), data.join("server.key"));
         let certificate = data.join("server.crt");
@@ -130,7 +132,7 @@ impl Server {
     }
 
     /// The address at which it speaks TLS.
-    pub(super) fn tls_url(&self, name: &str) -> String {
+    pub fn tls_url(&self, name: &str) -> String {
         let port = self.port;
         format!(
             "host={name} hostaddr=127.0.0.1 port={port} user=boxherd dbname=postgres sslmode=require"
@@ -138,17 +140,18 @@ impl Server {
     }
 
     /// Where it listens.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// Makes a schema.
-    pub(super) async fn schema(&self, name: &str) -> String {
+    pub async fn schema(&self, name: &str) -> String {
         self.run(&format!("CREATE SCHEMA {name}")).await;
         name.to_owned()
     }
 
-    pub(super) async fn client(&self, schema: &str) -> Client {
+    /// A client of ours.
+    pub async fn client(&self, schema: &str) -> Client {
         self.try_client(schema).await.unwrap()
     }
 
@@ -158,19 +161,20 @@ impl Server {
         Ok(client)
     }
 
-    pub(super) async fn run(&self, sql: &str) {
+    /// Has it do something.
+    pub async fn run(&self, sql: &str) {
         self.client("public").await.batch_execute(sql).await.unwrap();
     }
 
     /// Cuts every connection but the one that does it.
-    pub(super) async fn cut(&self) {
+    pub async fn cut(&self) {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
         self.run(sql).await;
     }
 
     /// Has tables made on a filesystem of a few megabytes from now on.
-    pub(super) async fn small_tablespace(&self) {
+    pub async fn small_tablespace(&self) {
         let small = self.folder.path().join("small").display().to_string();
         self.run(&format!("CREATE TABLESPACE small LOCATION '{small}'")).await;
         self.run("ALTER ROLE boxherd SET default_tablespace TO small").await;
@@ -185,25 +189,13 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for PostgresServer {
     fn drop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         // It ends its sessions at once, and takes its shared memory away.
         kill_process(Pid::from_child(&process), Signal::QUIT).expect("a child nobody waited for");
         process.wait().expect("a child can be waited for");
     }
-}
-
-/// Text that does not compress.
-pub(super) fn noise(length: usize) -> String {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut letter = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b'!' + (state % 94) as u8)
-    };
-    (0..length).map(|_| letter()).collect()
 }
 
 fn is_root() -> bool {
