@@ -150,7 +150,7 @@ impl App {
         spec: BoxSpec,
         engine: Option<EngineName>,
     ) -> Result<BoxStatus, Failure> {
-        Ok(self.herd().await?.create(Create { spec, engine, key: None }).await?)
+        Ok(self.herd().await?.create(Create { engine, ..spec.into() }).await?)
     }
 
     /// What the image store says of `image`; `None` for `host` and for what is not there.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use boxherd_engine::{
-    Check, Child, ConsoleChunk, Engine, EngineError, LinkStream, Made, Running, Snapshots, Truth,
-    TruthState, Usage, Verdict,
+    Check, Child, ConsoleChunk, Disks, Engine, EngineError, LinkStream, Made, Running, Snapshots,
+    Truth, TruthState, Usage, Verdict,
 };
 use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, NetworkSpec, StopReason,
@@ -21,8 +21,8 @@ use crate::{FaultPlan, disk};
 
 /// What the fake can do. It has no kernel to hold limits, networks or user ids with. `suspend`
 /// needs root: without it nobody knows which processes belong to a box.
-pub const CAPABILITIES: [Capability; 3] =
-    [Capability::Suspend, Capability::Fork, Capability::Snapshot];
+pub const CAPABILITIES: [Capability; 4] =
+    [Capability::Suspend, Capability::Fork, Capability::Snapshot, Capability::Disks];
 
 /// One handle on a fake engine, as one process would have it.
 #[derive(Debug)]
@@ -346,5 +346,9 @@ impl Engine for FakeEngine {
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         self.capabilities.has(Capability::Snapshot).then_some(self as &dyn Snapshots)
+    }
+
+    fn disks(&self) -> Option<&dyn Disks> {
+        self.capabilities.has(Capability::Disks).then_some(self as &dyn Disks)
     }
 }

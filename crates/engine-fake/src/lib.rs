@@ -10,6 +10,7 @@
 
 mod console;
 mod disk;
+mod disks;
 mod engine;
 mod faults;
 mod guest;

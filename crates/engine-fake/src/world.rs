@@ -7,12 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use boxherd_engine::{EngineError, Truth, TruthState};
-use boxherd_model::{BoxId, BoxSpec, SnapshotId};
+use boxherd_model::{BoxId, BoxSpec, DiskId, SnapshotId};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tempfile::TempDir;
 
 use crate::console::Console;
 use crate::disk;
+use crate::disks::{Attached, place};
 use crate::guest::Guest;
 
 /// The boxes of this "host".
@@ -20,6 +21,7 @@ use crate::guest::Guest;
 pub(crate) struct World {
     folder: TempDir,
     boxes: Mutex<BTreeMap<BoxId, Entry>>,
+    disks: Mutex<BTreeMap<DiskId, Attached>>,
     /// Held by whoever changes folders: work whose caller was cut off goes on, and a delete must
     /// not meet it half-way. What comes later fails for want of the box's folder.
     pub(crate) folders: Mutex<()>,
@@ -43,7 +45,8 @@ pub(crate) struct Entry {
 impl World {
     pub(crate) fn new() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("boxherd-fake-").tempdir()?;
-        Ok(Self { folder, boxes: Mutex::default(), folders: Mutex::default() })
+        let (boxes, disks, folders) = Default::default();
+        Ok(Self { folder, boxes, disks, folders })
     }
 
     /// The folder that is the disk of `id`.
@@ -107,7 +110,24 @@ impl World {
         running(Guest::suspend);
         let copied = disk::copy(&self.disk(source), to);
         running(Guest::resume);
-        copied
+        copied?;
+        // Only the box itself has its disks.
+        for (_, mount) in self.disks().values().flatten().filter(|(to, _)| *to == source) {
+            let place = place(to, mount);
+            std::fs::remove_file(&place)?;
+            std::fs::create_dir(place)?;
+        }
+        Ok(())
+    }
+
+    /// Who has which disk. Never held across an `await`.
+    pub(crate) fn disks(&self) -> MutexGuard<'_, BTreeMap<DiskId, Attached>> {
+        self.disks.lock()
+    }
+
+    /// The folder that is a disk of its own.
+    pub(crate) fn shelf(&self, disk: DiskId) -> PathBuf {
+        self.folder.path().join("disks").join(disk.to_string())
     }
 
     /// Takes the running part out of a box, to be ended.
@@ -117,6 +137,9 @@ impl World {
 
     /// Forgets a box; its folder is already gone.
     pub(crate) fn forget(&self, id: BoxId) {
+        for attached in self.disks().values_mut() {
+            attached.take_if(|(to, _)| *to == id);
+        }
         self.boxes.lock().remove(&id);
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use boxherd_engine::{Child, Engine, EngineError, TruthState};
 use boxherd_engine_fake::{FakeEngine, STEPS, Trouble, When};
-use boxherd_model::{BoxId, BoxSpec, SnapshotId, StopReason};
+use boxherd_model::{BoxId, BoxSpec, ByteSize, DiskId, DiskMount, SnapshotId, StopReason};
 
 fn engine() -> FakeEngine {
     FakeEngine::new("fake".parse().unwrap()).unwrap()
@@ -19,6 +19,9 @@ async fn live_a_whole_life(engine: &FakeEngine, ids: [BoxId; 2]) -> Vec<Result<(
     let [id, copy] = ids;
     let snapshot = SnapshotId::new();
     let snapshots = engine.snapshots().expect("the fake has snapshots");
+    let disks = engine.disks().expect("the fake has disks");
+    let disk = DiskId::new();
+    let mount = DiskMount { disk, path: "/data".parse().unwrap(), read_only: false };
     let child = Child { id: copy, spec: spec("copy") };
     vec![
         engine.create(id, &spec("one")).await.map(drop),
@@ -38,6 +41,11 @@ async fn live_a_whole_life(engine: &FakeEngine, ids: [BoxId; 2]) -> Vec<Result<(
         engine.stop(id, Duration::ZERO).await,
         snapshots.restore(id, snapshot).await,
         snapshots.remove(id, snapshot).await,
+        disks.make(disk, ByteSize::from_mib(16)).await,
+        disks.attach(id, &mount).await,
+        disks.list().await.map(drop),
+        disks.detach(id, disk).await,
+        disks.remove(disk).await,
         engine.delete(id).await,
     ]
 }

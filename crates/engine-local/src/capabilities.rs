@@ -24,6 +24,7 @@ pub(crate) fn look(core: &Core, capability: Capability) -> Result<(), String> {
         Capability::DiskLimit => core.pool.can_limit(),
         Capability::Network | Capability::Egress => network(core),
         Capability::Fork | Capability::Snapshot | Capability::Images => Ok(()),
+        Capability::Disks => disks(core),
         Capability::Uids => uids(core),
         Capability::Nesting => nesting(core),
         Capability::Gvisor => gvisor(core),
@@ -42,6 +43,13 @@ fn uids(core: &Core) -> Result<(), String> {
             "boxes have one user, root, which is you outside: `/etc/subuid` and `/etc/subgid` \
              give nothing to user {user}; `usermod --add-subuids` and `--add-subgids` do"
         )),
+    }
+}
+
+fn disks(core: &Core) -> Result<(), String> {
+    match core.uids {
+        Some(_) => crate::disks::available(),
+        None => Err("only root may mount filesystems of their own".to_owned()),
     }
 }
 

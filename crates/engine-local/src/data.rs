@@ -75,6 +75,10 @@ impl Data {
         self.root.join("uids")
     }
 
+    pub(crate) fn disks(&self) -> PathBuf {
+        self.root.join("disks")
+    }
+
     pub(crate) fn images(&self) -> PathBuf {
         self.root.join("images")
     }
@@ -172,6 +176,11 @@ impl BoxFolder {
     /// Where its warden takes orders.
     pub(crate) fn orders(&self) -> PathBuf {
         self.path.join(ORDERS)
+    }
+
+    /// The names of disks that may be attached to it.
+    pub(crate) fn disks(&self) -> PathBuf {
+        self.path.join("disks")
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

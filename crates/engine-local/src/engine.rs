@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use boxherd_engine::{
-    Check, Child, ConsoleChunk, Engine, EngineError, Images, LinkStream, Made, Running, Snapshots,
-    Truth, TruthState, Usage,
+    Check, Child, ConsoleChunk, DiskTruth, Disks, Engine, EngineError, Images, LinkStream, Made,
+    Running, Snapshots, Truth, TruthState, Usage,
 };
 use boxherd_link::Link;
 use boxherd_model::{
-    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageInfo, ImageRef, Progress,
-    Room, SnapshotId,
+    BoxId, BoxName, BoxSpec, ByteSize, Capability, CapabilitySet, DiskId, DiskMount, EngineName,
+    ImageInfo, ImageRef, Progress, Room, SnapshotId,
 };
 use boxherd_net::netd::NetdCommand;
 
@@ -297,6 +297,34 @@ impl Engine for LocalEngine {
 
     fn images(&self) -> Option<&dyn Images> {
         Some(self)
+    }
+
+    fn disks(&self) -> Option<&dyn Disks> {
+        self.capabilities().has(Capability::Disks).then_some(self as &dyn Disks)
+    }
+}
+
+#[async_trait]
+impl Disks for LocalEngine {
+    async fn make(&self, disk: DiskId, size: ByteSize) -> Result<(), EngineError> {
+        self.blocking(move |core| core.make_disk(disk, size)).await
+    }
+
+    async fn remove(&self, disk: DiskId) -> Result<(), EngineError> {
+        self.blocking(move |core| core.remove_disk(disk)).await
+    }
+
+    async fn attach(&self, id: BoxId, mount: &DiskMount) -> Result<(), EngineError> {
+        let mount = mount.clone();
+        self.alone(id, move |core| core.attach_disk(id, &mount)).await
+    }
+
+    async fn detach(&self, id: BoxId, disk: DiskId) -> Result<(), EngineError> {
+        self.alone(id, move |core| core.detach_disk(id, disk)).await
+    }
+
+    async fn list(&self) -> Result<Vec<DiskTruth>, EngineError> {
+        self.blocking(Core::list_disks).await
     }
 }
 

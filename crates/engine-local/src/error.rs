@@ -6,7 +6,7 @@ use std::path::Path;
 use boxherd_engine::{DISK_SPACE, EngineError};
 use rustix::io::Errno;
 
-use crate::helper::{HelperError, own_ids};
+use crate::helper::{HelperError, PLACE, own_ids};
 use crate::storage::StorageError;
 
 /// For `map_err`: what the system said about `step`.
@@ -54,6 +54,9 @@ pub(crate) fn helper(error: HelperError) -> EngineError {
 fn hint(step: &str, errno: Option<i32>) -> Option<String> {
     let says = |text: &str| Some(text.to_owned());
     match errno.map(Errno::from_raw_os_error) {
+        Some(_) if step.starts_with(PLACE) => {
+            says("detach the disk, or put away what is in its place in the box")
+        }
         Some(Errno::INVAL) if step.starts_with("map ids on") => says(
             "its filesystem has no id-mapped mounts; put the data folder on ext4, btrfs or xfs",
         ),

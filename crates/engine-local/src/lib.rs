@@ -17,6 +17,7 @@ mod copies;
 mod core;
 mod create;
 mod data;
+mod disks;
 mod engine;
 mod error;
 mod handed;

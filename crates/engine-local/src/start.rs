@@ -156,7 +156,9 @@ impl Core {
             // Nobody outside can write into what is mounted only inside.
             config.files = config_files(files.clone());
         }
+        let (volumes, trees): (Vec<_>, Vec<_>) = self.volumes(id)?.into_iter().unzip();
         let (fds, stream) = self.descriptors(id, &config, joins, sandbox.is_some())?;
+        let fds = StartFds { volumes: trees, ..fds };
         let request = Start {
             uids: record.uids,
             hostname: record.spec.name.to_string(),
@@ -171,6 +173,7 @@ impl Core {
             tasks: fds.tasks.len(),
             unified: fds.unified.is_some(),
             memory: fds.memory.is_some(),
+            volumes,
             sandbox,
         };
         timings.push("files", begun.elapsed());
@@ -276,6 +279,7 @@ impl Core {
             tasks: joins.tasks,
             memory: joins.memory,
             orders,
+            volumes: Vec::new(),
         };
         Ok((fds, stream))
     }

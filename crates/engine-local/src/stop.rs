@@ -147,6 +147,8 @@ impl Core {
         drop(self.warm.take(id));
         self.kill(id, &folder)?;
         fault::point("delete.killed");
+        self.release_disks(id)?;
+        fault::point("delete.disks");
         if let Some(group) = self.group(id) {
             group.remove().map_err(at("remove the box's control groups"))?;
         }

@@ -1,6 +1,6 @@
 //! What an engine answers when it cannot.
 
-use boxherd_model::{BoxId, Capability};
+use boxherd_model::{BoxId, Capability, DiskId};
 
 /// An operation that needs a capability this engine has not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,25 @@ pub enum EngineError {
         op: &'static str,
         /// The state that was found.
         found: &'static str,
+    },
+    /// The engine has no such disk.
+    #[error("the engine has no disk {0}")]
+    NoSuchDisk(DiskId),
+    /// Somebody has the disk.
+    #[error("disk {disk} is in use: {reason}")]
+    DiskInUse {
+        /// Which disk.
+        disk: DiskId,
+        /// By whom.
+        reason: String,
+    },
+    /// Nothing can be mounted there.
+    #[error("nothing can be mounted on `{path}` in the box: {reason}")]
+    MountPath {
+        /// The path in the box.
+        path: String,
+        /// Why not.
+        reason: String,
     },
     /// The engine cannot do this.
     #[error(transparent)]
@@ -96,6 +115,9 @@ impl EngineError {
         match self {
             Self::NoSuchBox(_) => "no-such-box",
             Self::WrongState { .. } => "wrong-state",
+            Self::NoSuchDisk(_) => "no-such-disk",
+            Self::DiskInUse { .. } => "disk-in-use",
+            Self::MountPath { .. } => "mount-path",
             Self::Unsupported(_) => "unsupported",
             Self::Image { .. } => "image",
             Self::Exhausted { .. } => "exhausted",

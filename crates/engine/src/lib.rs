@@ -10,6 +10,7 @@
 mod check;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod disks;
 mod error;
 pub mod fault;
 mod images;
@@ -18,6 +19,7 @@ mod truth;
 mod undo;
 
 pub use check::{Check, Verdict};
+pub use disks::{DiskTruth, Disks};
 pub use error::{DISK_SPACE, EngineError, Unsupported};
 pub use images::Images;
 pub use snapshots::Snapshots;
@@ -175,6 +177,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// The image store; `None` without [`Capability::Images`].
     fn images(&self) -> Option<&dyn Images> {
+        None
+    }
+
+    /// Disks of their own; `None` without [`Capability::Disks`].
+    fn disks(&self) -> Option<&dyn Disks> {
         None
     }
 

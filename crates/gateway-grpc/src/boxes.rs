@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use boxherd_boxd_api as api;
 use boxherd_engine::Usage;
-use boxherd_herd::{Fork, HerdError, Selector};
+use boxherd_herd::{Create, Fork, HerdError, Selector};
 use boxherd_model::{BoxState, BoxStatus};
 
 use crate::desk::Desk;
-use crate::proxies;
 use crate::translate::{self, invalid};
+use crate::{disks, proxies};
 
 /// How long a box that is stopped may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -26,7 +26,9 @@ pub(crate) async fn create(
         name => translate::name("name", name)?,
     };
     let proxies = proxies::wanted(asked.config.as_ref())?;
-    let made = desk.herd.create(translate::spec(name, &asked)?.into()).await?;
+    let volumes = disks::wanted(asked.config.as_ref())?;
+    let create = Create { volumes, ..translate::spec(name, &asked)?.into() };
+    let made = desk.herd.create(create).await?;
     desk.about(made.id);
     proxies::make(desk, &made.address(), proxies).await?;
     let label = desk.herd.label_of(made.id).await?;

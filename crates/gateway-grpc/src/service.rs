@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
-    Config, accounts, boxes, checkpoints, exec, files, forwards, logs, proxies, shape, snapshots,
-    templates, timers, variables,
+    Config, accounts, boxes, checkpoints, disks, exec, files, forwards, logs, proxies, shape,
+    snapshots, templates, timers, variables,
 };
 
 /// The API.
@@ -215,6 +215,19 @@ methods! {
     create_vm_from_template(CreateVmFromTemplateRequest) -> CreateVmFromTemplateResponse =
         Audited "create" (asked: format!("{} of {}", asked.name, asked.template_id)),
         templates::create_box;
+
+    create_disk(CreateDiskRequest) -> CreateDiskResponse =
+        Audited "disk.create" (asked: asked.name), disks::make;
+    list_disks(ListDisksRequest) -> ListDisksResponse = Plain "disk.ls" (_asked: ""), disks::list;
+    attach_disk(AttachDiskRequest) -> AttachDiskResponse =
+        Audited "disk.attach"
+        (asked: format!("{} to {}:{}", asked.disk_id, asked.vm_id, asked.mount_path)),
+        disks::attach;
+    detach_disk(DetachDiskRequest) -> DetachDiskResponse =
+        Audited "disk.detach" (asked: format!("{} from {}", asked.disk_id, asked.vm_id)),
+        disks::detach;
+    destroy_disk(DestroyDiskRequest) -> DestroyDiskResponse =
+        Audited "disk.rm" (asked: asked.disk_id), disks::destroy;
 
     set_var(SetVarRequest) -> VarReply = Audited "var.set" (asked: asked.name), variables::set;
     list_vars(ListVarsRequest) -> VarListReply = Plain "var.ls" (_asked: ""), variables::list;

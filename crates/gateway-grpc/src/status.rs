@@ -59,8 +59,11 @@ fn code(error: &HerdError) -> Code {
 
 fn of_engine(error: &EngineError) -> Code {
     match error {
-        EngineError::NoSuchBox(_) | EngineError::Image { .. } => Code::NotFound,
-        EngineError::WrongState { .. } => Code::FailedPrecondition,
+        EngineError::NoSuchBox(_) | EngineError::NoSuchDisk(_) | EngineError::Image { .. } => {
+            Code::NotFound
+        }
+        EngineError::WrongState { .. } | EngineError::DiskInUse { .. } => Code::FailedPrecondition,
+        EngineError::MountPath { .. } => Code::InvalidArgument,
         EngineError::Unsupported(_) => Code::Unimplemented,
         EngineError::Exhausted { .. } => Code::ResourceExhausted,
         EngineError::AgentSilent { .. } => Code::DeadlineExceeded,

@@ -1,11 +1,11 @@
 //! Templates.
 
 use boxherd_boxd_api as api;
-use boxherd_herd::HerdError;
+use boxherd_herd::{Create, HerdError};
 use boxherd_model::{BoxSpec, ByteSize};
 
 use crate::desk::Desk;
-use crate::{proxies, translate};
+use crate::{disks, proxies, translate};
 
 type Answer<T> = Result<T, HerdError>;
 
@@ -18,7 +18,7 @@ pub(crate) async fn make(
 ) -> Answer<api::CreateTemplateResponse> {
     let mut spec = BoxSpec::new(translate::name("name", &asked.name)?);
     spec.image = translate::image(&asked.image_ref)?;
-    translate::refuse_parts(asked.config.as_ref())?;
+    translate::refuse_volumes(asked.config.as_ref())?;
     translate::refuse_proxies(asked.config.as_ref())?;
     translate::configure(&mut spec, asked.config.as_ref())?;
     let made = desk.herd.make_template(spec).await?;
@@ -62,10 +62,10 @@ pub(crate) async fn create_box(
         name => translate::name("name", name)?,
     };
     let mut spec = template.spec_of(name);
-    translate::refuse_parts(asked.config.as_ref())?;
     translate::configure(&mut spec, asked.config.as_ref())?;
     let proxies = proxies::wanted(asked.config.as_ref())?;
-    let status = desk.herd.create(spec.into()).await?;
+    let volumes = disks::wanted(asked.config.as_ref())?;
+    let status = desk.herd.create(Create { volumes, ..spec.into() }).await?;
     desk.about(status.id);
     proxies::make(desk, &status.address(), proxies).await?;
     let label = desk.herd.label_of(status.id).await?;

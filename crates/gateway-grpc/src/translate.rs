@@ -49,14 +49,12 @@ fn refuse_what_is_not_offered(asked: &api::CreateVmRequest) -> Result<(), HerdEr
         ("shared", asked.shared),
         ("spec", asked.spec.as_ref().is_some_and(|spec| *spec != api::MachineSpec::default())),
     ];
-    refuse(&wanted)?;
-    refuse_parts(asked.config.as_ref())
+    refuse(&wanted)
 }
 
-/// The same for a `VmConfig`.
-pub(crate) fn refuse_parts(config: Option<&api::VmConfig>) -> Result<(), HerdError> {
-    let has = |part: fn(&api::VmConfig) -> bool| config.is_some_and(part);
-    refuse(&[("config.volumes", has(|config| !config.volumes.is_empty()))])
+/// The same for what is no box that could mount disks.
+pub(crate) fn refuse_volumes(config: Option<&api::VmConfig>) -> Result<(), HerdError> {
+    refuse(&[("config.volumes", config.is_some_and(|config| !config.volumes.is_empty()))])
 }
 
 /// The same for what keeps no ways into its boxes.

@@ -66,7 +66,8 @@ impl Herd {
         let alone = Arc::clone(&self.admission.alone).lock_owned().await;
         let records = self.store.boxes().await?;
         let own = records.iter().filter(|record| record.owner == self.caller.user());
-        quota.admit(holdings(own), more).map_err(used_up)?;
+        let has = holdings(own).and(self.disk_holdings().await?);
+        quota.admit(has, more).map_err(used_up)?;
         if takes_room {
             let room = engine.room().await.map_err(|source| no_room(engine, source))?;
             let there = records.iter().filter(|record| record.engine == *engine.name());

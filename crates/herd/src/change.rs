@@ -149,6 +149,7 @@ impl Herd {
             | Request::Rename
             | Request::Label
             | Request::Change
+            | Request::Disk
             | Request::Delete => unreachable!("`{request}` has a use case of its own"),
         }
         if !matches!(request, Request::Start | Request::Restart) {

@@ -6,12 +6,13 @@ use std::time::Instant;
 use boxherd_engine::{Engine, EngineError, Running};
 use boxherd_model::policy::Event;
 use boxherd_model::{
-    BoxId, BoxSpec, BoxState, BoxStatus, Caller, EngineName, Holdings, NetworkSpec, Timestamp,
+    BoxId, BoxSpec, BoxState, BoxStatus, Caller, DiskMount, EngineName, Holdings, NetworkSpec,
+    Timestamp,
 };
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
 use crate::herd::{apply, status};
-use crate::{Herd, HerdError};
+use crate::{Herd, HerdError, Volume};
 
 /// How long an idempotency key is remembered, in milliseconds: a day.
 const KEY_LIFE: i64 = 24 * 3600 * 1000;
@@ -25,11 +26,13 @@ pub struct Create {
     pub engine: Option<EngineName>,
     /// Two requests with the same key within a day make one box.
     pub key: Option<String>,
+    /// Disks that are mounted before anything of it runs.
+    pub volumes: Vec<Volume>,
 }
 
 impl From<BoxSpec> for Create {
     fn from(spec: BoxSpec) -> Self {
-        Self { spec, engine: None, key: None }
+        Self { spec, engine: None, key: None, volumes: Vec::new() }
     }
 }
 
@@ -42,6 +45,7 @@ impl Herd {
         let quota = self.quota().await?;
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
         check_needs(engine, &create.spec)?;
+        let mounts = self.mounts(engine, &create.volumes).await?;
         let key = create.key.map(|key| self.own_key(&key));
         if let Some(earlier) = self.made_before(key.as_deref()).await? {
             return Ok(earlier);
@@ -64,7 +68,7 @@ impl Herd {
         record.details.timings.push("journal", began.elapsed());
         record.last_operation = Some(begun.id());
         let made = async {
-            self.launch(engine, &mut record).await?;
+            self.launch(engine, &mut record, &mounts).await?;
             begun.reached("made");
             Ok(())
         };
@@ -107,9 +111,17 @@ impl Herd {
         &self,
         engine: &Arc<dyn Engine>,
         record: &mut BoxRecord,
+        mounts: &[DiskMount],
     ) -> Result<(), EngineError> {
         apply(record, Event::Starting);
-        let (made, running) = engine.launch(record.id, &record.spec).await?;
+        let (made, running) = match mounts {
+            [] => engine.launch(record.id, &record.spec).await?,
+            mounts => {
+                let made = engine.create(record.id, &record.spec).await?;
+                attach(engine, record.id, mounts).await?;
+                (made, engine.start(record.id).await?)
+            }
+        };
         record.details.image_digest = made.image_digest;
         record.details.notes = made.notes;
         record.details.timings.0.extend(made.timings.0);
@@ -163,6 +175,18 @@ impl Herd {
         let Some(id) = operation.boxes.first() else { return Ok(None) };
         Ok(self.store.box_by_id(*id).await?.map(status))
     }
+}
+
+async fn attach(
+    engine: &Arc<dyn Engine>,
+    id: BoxId,
+    mounts: &[DiskMount],
+) -> Result<(), EngineError> {
+    let Some(disks) = engine.disks() else { return Ok(()) };
+    for mount in mounts {
+        disks.attach(id, mount).await?;
+    }
+    Ok(())
 }
 
 /// Refuses a spec that the engine cannot honour, before anything is made.

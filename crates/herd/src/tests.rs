@@ -15,6 +15,7 @@ use super::*;
 
 mod belongings;
 mod callers;
+mod disks;
 mod metrics;
 mod proxies;
 mod quotas;
@@ -210,7 +211,12 @@ async fn an_engine_that_is_away_costs_a_line_and_a_delete_is_finished_later() {
 async fn two_requests_with_one_key_make_one_box() {
     let lab = Lab::new();
     let herd = lab.herd().await;
-    let create = |name| Create { spec: spec(name), engine: None, key: Some("k".to_owned()) };
+    let create = |name| Create {
+        spec: spec(name),
+        engine: None,
+        key: Some("k".to_owned()),
+        volumes: Vec::new(),
+    };
     let first = herd.create(create("a")).await.unwrap();
     let second = herd.create(create("b")).await.unwrap();
     assert_eq!(first.id, second.id);

@@ -41,11 +41,13 @@ pub enum Capability {
     Gvisor,
     /// Images other than the host's own files.
     Images,
+    /// Disks that are attached to boxes and detached from them while they run.
+    Disks,
 }
 
 impl Capability {
     /// Every one there is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Suspend,
         Self::Fork,
         Self::LiveFork,
@@ -61,6 +63,7 @@ impl Capability {
         Self::Nesting,
         Self::Gvisor,
         Self::Images,
+        Self::Disks,
     ];
 
     /// The stable text form.
@@ -82,6 +85,7 @@ impl Capability {
             Self::Nesting => "nesting",
             Self::Gvisor => "gvisor",
             Self::Images => "images",
+            Self::Disks => "disks",
         }
     }
 }

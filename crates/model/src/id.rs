@@ -64,6 +64,18 @@ uuid_v7! {
     OperationId
 }
 uuid_v7! {
+    /// Identifies a disk that boxes mount.
+    DiskId
+}
+
+/// A disk is something its user has, and its engine knows it by the same id.
+impl From<ThingId> for DiskId {
+    fn from(id: ThingId) -> Self {
+        Self(id.0)
+    }
+}
+
+uuid_v7! {
     /// Identifies a snapshot.
     SnapshotId
 }

@@ -10,6 +10,7 @@ mod account;
 mod address;
 mod admission;
 mod capability;
+mod disk;
 mod id;
 mod image;
 mod name;
@@ -28,7 +29,10 @@ pub use account::{Caller, Quota};
 pub use address::{Address, AddressError, Target};
 pub use admission::{Excess, Holdings, Room, has_processes};
 pub use capability::{Capability, CapabilitySet};
-pub use id::{BoxId, KeyId, OperationId, ParseIdError, SnapshotId, ThingId, TokenId, UserId};
+pub use disk::{DiskMount, LARGEST_DISK, MountPath, MountPathError, SMALLEST_DISK};
+pub use id::{
+    BoxId, DiskId, KeyId, OperationId, ParseIdError, SnapshotId, ThingId, TokenId, UserId,
+};
 pub use image::{ImageInfo, ImageRef, ImageRefError, ImageSource};
 pub use name::{BoxName, EngineName, NameError, NetworkName, SnapshotName, UserName};
 pub use network::{Cidr, EgressHost, EgressRule, EgressRuleError, NetworkSpec};

@@ -36,13 +36,15 @@ pub enum Request {
     Label,
     /// Give it other limits or another network.
     Change,
+    /// Attach a disk to it.
+    Disk,
     /// Make it gone.
     Delete,
 }
 
 impl Request {
     /// Every request, for tables and tests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Start,
         Self::Stop,
         Self::Restart,
@@ -56,6 +58,7 @@ impl Request {
         Self::Rename,
         Self::Label,
         Self::Change,
+        Self::Disk,
         Self::Delete,
     ];
 }
@@ -76,6 +79,7 @@ impl fmt::Display for Request {
             Self::Rename => "rename",
             Self::Label => "label",
             Self::Change => "change",
+            Self::Disk => "attach a disk to",
             Self::Delete => "delete",
         })
     }
@@ -190,7 +194,7 @@ pub fn decide(state: BoxState, request: Request) -> Result<Decision, Refusal> {
         (S::Deleting, _) => Err(Refusal::Deleting),
         (_, R::Label) => Ok(Decision::Proceed),
         (S::Pending | S::Starting, _) => Err(Refusal::InProgress { state }),
-        (_, R::Rename) => Ok(Decision::Proceed),
+        (_, R::Rename | R::Disk) => Ok(Decision::Proceed),
         // What has no process takes it at its next start.
         (S::Failed | S::Stopped, R::Change) => Ok(Decision::Proceed),
         (_, R::Change) => Err(Refusal::NotStopped { state }),

@@ -35,7 +35,7 @@ impl Leftovers {
         this
     }
 
-    /// Mounts, cgroup folders, network devices, nftables and processes that name a marker, one line
+    /// Mounts, loop devices, cgroup folders, network devices, nftables and processes that name a marker, one line
     /// each.
     #[must_use]
     pub fn find(&self) -> Vec<String> {
@@ -44,6 +44,7 @@ impl Leftovers {
         found.extend(self.processes());
         found.extend(self.devices());
         found.extend(self.tables());
+        found.extend(self.loops());
         found
     }
 
@@ -56,6 +57,16 @@ impl Leftovers {
         let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(ours)).map(|name| format!("device {name}")).collect()
+    }
+
+    /// A disk of a box that some mount still holds, wherever that is.
+    fn loops(&self) -> Vec<String> {
+        let blocks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let files = blocks.filter_map(|block| {
+            // Not a loop device, or nothing is on it.
+            fs::read_to_string(block.path().join("loop/backing_file")).ok()
+        });
+        files.filter(|file| self.is_named_in(file)).map(|file| format!("loop of {file}")).collect()
     }
 
     fn tables(&self) -> Vec<String> {

@@ -24,6 +24,8 @@ BOX_FIELDS = ("vm_id", "vm", "source_vm_id", "vm_name")
 # What makes sense, so that nothing but the box can be the reason of a refusal.
 SENSE = {
     "path": "/root/x",
+    "mount_path": "/mnt",
+    "size_bytes": 16 << 20,
     "old_path": "/root/x",
     "new_path": "/root/y",
     "name": "some-name",
@@ -198,6 +200,32 @@ def test_nonsense_is_refused_and_the_server_goes_on(other):
     finally:
         for left in other.get("ListVms").vms:
             other.get("DestroyVm", vm_id=left.vm_id)
+        for left in other.get("ListDisks").disks:
+            other.get("DestroyDisk", disk_id=left.disk_id)
+
+
+def test_another_users_disk_is_not_found_by_any_rpc(owner, other):
+    disk = owner.get("CreateDisk", name="peer-mine", size_bytes=16 << 20).disk_id
+    box = other.get("CreateVm", name="peer-thief").vm_id
+    try:
+        assert disk not in [one.disk_id for one in other.get("ListDisks").disks]
+        for name in (disk, "peer-mine"):
+            volume = {"disk_id": name, "mount_path": "/mnt"}
+            config = api.VmConfig(volumes=[api.VolumeMount(**volume)])
+            for rpc, fields in (
+                ("AttachDisk", {"vm_id": box, **volume}),
+                ("DetachDisk", {"vm_id": box, "disk_id": name}),
+                ("DestroyDisk", {"disk_id": name}),
+                ("CreateVm", {"name": "peer-thief-too", "config": config}),
+            ):
+                with pytest.raises(grpc.RpcError) as refused:
+                    other.get(rpc, **fields)
+                assert refused.value.code() == grpc.StatusCode.NOT_FOUND, rpc
+        assert [one.name for one in other.get("ListVms").vms] == ["peer-thief"]
+        assert [one.status for one in owner.get("ListDisks").disks] == ["ready"]
+    finally:
+        other.get("DestroyVm", vm_id=box)
+        owner.get("DestroyDisk", disk_id=disk)
 
 
 def user_set(*quota):

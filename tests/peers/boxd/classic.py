@@ -344,3 +344,34 @@ def test_domains_are_bound_listed_and_unbound(compute, box):
         compute.domain.unbind("peer.example.com")
     with pytest.raises(boxd.InvalidArgumentError):
         compute.domain.bind("not a domain", box)
+
+
+def test_a_disk_goes_from_box_to_box(compute, box):
+    disk = compute.disk.create("peer-disk", "64M")
+    assert (disk.name, disk.size_bytes, disk.status) == ("peer-disk", 64 << 20, "ready")
+    assert disk.id in [one.id for one in compute.disk.list()]
+    disk.attach(box, "/srv/data")
+    box.exec("sh", "-c", "echo kept > /srv/data/file")
+    with pytest.raises(boxd.BoxdError):
+        disk.destroy()
+    other = compute.box.create("")
+    try:
+        with pytest.raises(boxd.BoxdError):
+            disk.attach(other, "/srv")
+        box.reboot()
+        assert box.exec("cat", "/srv/data/file").stdout == "kept\n"
+        disk.detach(box)
+        assert box.exec("ls", "/srv/data").stdout == ""
+        disk.attach(other, "/mnt", read_only=True)
+        assert other.exec("cat", "/mnt/file").stdout == "kept\n"
+        assert other.exec("touch", "/mnt/new").exit_code != 0
+    finally:
+        other.destroy()
+    config = BoxConfig(volumes=[boxd.VolumeMount(disk_id=disk.id, mount_path="/srv")])
+    third = compute.box.create("", config=config)
+    try:
+        assert third.exec("cat", "/srv/file").stdout == "kept\n"
+    finally:
+        third.destroy()
+    disk.destroy()
+    assert disk.id not in [one.id for one in compute.disk.list()]

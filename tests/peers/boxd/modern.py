@@ -328,3 +328,48 @@ def test_custom_domains(client, machine):
     finally:
         client.domains.delete("modern.example.com")
     assert client.domains.list() == []
+
+
+def test_a_disk_goes_from_machine_to_machine(client, machine):
+    disks = client.disks
+    disk = disks.create("peer-disk", "64M")
+    assert (disk.name, disk.size_bytes, disk.status) == ("peer-disk", 64 << 20, "ready")
+    disks.attach(disk.id, machine.id, "/srv/data", read_only=False)
+    [listed] = [one for one in disks.list() if one.id == disk.id]
+    assert listed.created_at is not None
+    [attached] = listed.attachments
+    assert (attached.machine_id, attached.machine_name) == (machine.id, machine.name)
+    assert (attached.mount_path, attached.mount_mode) == ("/srv/data", "rw")
+    client.machines.exec(machine.id, ["sh", "-c", "echo kept > /srv/data/file"])
+    for refused in (
+        lambda: disks.delete(disk.id),
+        lambda: disks.attach(disk.id, machine.id, "/elsewhere"),
+    ):
+        with pytest.raises(boxd.ConflictError) as conflict:
+            refused()
+        assert conflict.value.code == "failed_precondition"
+    for path in ("relative", "/", "/proc/x", "/srv/../x"):
+        with pytest.raises(boxd.APIStatusError) as refused:
+            disks.attach(disk.id, machine.id, path)
+        assert refused.value.code == "invalid_argument"
+    busy = client.machines.exec(
+        machine.id, ["sh", "-c", "cd /srv/data; setsid sleep 1000 >/dev/null 2>&1 & echo $!"]
+    )
+    with pytest.raises(boxd.ConflictError):
+        disks.detach(disk.id, machine.id)
+    pid = busy.stdout.strip()
+    client.machines.exec(
+        machine.id, ["sh", "-c", f"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.01; done"]
+    )
+    disks.detach(disk.id, machine.id)
+    with pytest.raises(boxd.ConflictError):
+        disks.detach(disk.id, machine.id)
+    volume = boxd.VolumeMount(disk_id=disk.id, mount_path="/srv", read_only=True)
+    with_disk = client.machines.create("peer-with-disk", volumes=[volume])
+    done = client.machines.exec(with_disk.id, ["cat", "/srv/file"])
+    assert done.stdout == "kept\n"
+    client.machines.delete(with_disk.id)
+    disks.delete(disk.id)
+    assert disk.id not in [one.id for one in disks.list()]
+    with pytest.raises(boxd.NotFoundError):
+        disks.delete(disk.id)

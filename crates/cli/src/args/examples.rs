@@ -43,6 +43,12 @@ Examples:
   boxherd proxy create web api 3000         # api.web.localhost
   boxherd proxy set web api --private";
 
+pub(super) const DISK: &str = "\
+Examples:
+  boxherd disk create data 10GiB
+  boxherd disk attach data web /srv/data
+  boxherd disk detach data web";
+
 pub(super) const KEY: &str = "\
 Examples:
   boxherd key create laptop --user alice --expires 720h

@@ -1,6 +1,7 @@
 //! What can be typed, and nothing of what it does.
 
 mod boxes;
+mod disks;
 mod examples;
 mod exec;
 mod images;
@@ -10,6 +11,7 @@ mod spec;
 mod values;
 
 pub(crate) use boxes::*;
+pub(crate) use disks::*;
 pub(crate) use exec::*;
 pub(crate) use images::*;
 pub(crate) use proxy::*;
@@ -118,6 +120,8 @@ pub(crate) enum Command {
     Port(PortArgs),
     #[command(subcommand)]
     Proxy(ProxyCommand),
+    #[command(subcommand)]
+    Disk(DiskCommand),
     #[command(subcommand)]
     Image(ImageCommand),
     Doctor(DoctorArgs),

@@ -4,6 +4,7 @@ mod bench;
 mod completion;
 mod cp;
 mod create;
+mod disk;
 mod doctor;
 mod exec;
 mod fork;
@@ -69,6 +70,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         Command::Logs(args) => logs::logs(app, args).await.map(done),
         Command::Port(args) => port::port(app, args).await.map(done),
         Command::Proxy(command) => proxy::proxy(app, command).await.map(done),
+        Command::Disk(command) => disk::disk(app, command).await.map(done),
         Command::Image(command) => image::image(app, command).await.map(done),
         Command::Completion(args) => completion::completion(app, &args).map(done),
         // Has an event loop of its own, and is started before ours.

@@ -9,6 +9,7 @@ mod cgroup_v1;
 mod commands;
 mod console;
 mod copies;
+mod disks;
 mod doctor;
 mod full_disk;
 mod gvisor;

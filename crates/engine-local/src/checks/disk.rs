@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use boxherd_engine::Check;
+use boxherd_model::Capability;
 
 use super::programs::find;
 use super::{broken, is_root, missing, works};
+use crate::capabilities::look;
 use crate::core::Core;
 
 /// With less, an image can hardly be pulled.
@@ -33,6 +35,16 @@ pub(super) fn space(data: &Path) -> Check {
         (false, false) => works(NAME, text),
         (true, _) => missing(NAME, format!("only {text}"), fix),
         (false, true) => missing(NAME, format!("{text}, but only {files} files"), fix),
+    }
+}
+
+pub(super) fn attached(core: &Core) -> Check {
+    const NAME: &str = "disks to attach";
+    match look(core, Capability::Disks) {
+        Ok(()) => works(NAME, "ext4 in files of the data folder, on loop devices"),
+        Err(reason) => {
+            missing(NAME, reason, "run as root, with `mkfs.ext4` of the package `e2fsprogs`")
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub fn host(data: &Path, helper: &Helper) -> Vec<Check> {
 pub(crate) fn all(core: &Core, probed: &Probed) -> Vec<Check> {
     let mut checks = host(core.data.root(), &core.helper);
     checks.push(disk::limits(core));
+    checks.push(disk::attached(core));
     for (capability, name) in
         [(Capability::Gvisor, "gVisor boxes"), (Capability::Hibernate, "hibernate, fork --live")]
     {

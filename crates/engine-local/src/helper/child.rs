@@ -26,6 +26,7 @@ use rustix::thread::{
 
 use super::serve::HostIds;
 use super::start::{GO, IDS, Mounts, chain};
+use super::volumes;
 use super::wire::{Failure, Start, StartFds};
 use crate::identity;
 
@@ -54,6 +55,9 @@ fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infa
     wait_for(sync, IDS)?;
     become_root(ids).map_err(Failure::at("become the box's root"))?;
     enter_root(request, mounts, ids)?;
+    for (path, tree) in request.volumes.iter().zip(&fds.volumes) {
+        volumes::mount_at(tree, path)?;
+    }
     rustix::system::sethostname(request.hostname.as_bytes())
         .map_err(Failure::at("set the host name"))?;
     write_files(request);

@@ -14,6 +14,7 @@ mod runsc;
 mod serve;
 mod shortage;
 mod start;
+mod volumes;
 mod warden;
 pub(crate) mod wire;
 
@@ -26,6 +27,7 @@ use boxherd_sys::clone::{Forked, SingleThreaded, exit_now};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use self::probe::Probed;
+pub(crate) use self::volumes::PLACE;
 pub(crate) use self::warden::Order;
 use self::wire::{Failure, Request, StartFds, Started, Work};
 
@@ -81,6 +83,26 @@ impl Helper {
     /// Changes the host name of a running box.
     pub(crate) fn rename(&self, pidfd: BorrowedFd<'_>, name: &str) -> Result<(), HelperError> {
         self.ask(&Request::Rename(name.to_owned()), &[pidfd]).map(|((), _)| ())
+    }
+
+    /// Mounts a detached mount in a running box.
+    pub(crate) fn attach(
+        &self,
+        pidfd: BorrowedFd<'_>,
+        tree: BorrowedFd<'_>,
+        path: &str,
+    ) -> Result<(), HelperError> {
+        self.ask(&Request::Attach(path.to_owned()), &[pidfd, tree]).map(|((), _)| ())
+    }
+
+    /// Unmounts the mount of that number in a running box.
+    pub(crate) fn detach(
+        &self,
+        pidfd: BorrowedFd<'_>,
+        path: &str,
+        mount: u64,
+    ) -> Result<(), HelperError> {
+        self.ask(&Request::Detach(path.to_owned(), mount), &[pidfd]).map(|((), _)| ())
     }
 
     /// Does something with files that may belong to any id of an ordinary user's boxes.

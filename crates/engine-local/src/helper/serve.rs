@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use boxherd_sys::clone::{Forked, SingleThreaded, exit_now, ignore_interrupts, reap_automatically};
 use boxherd_sys::seccomp::{Policy, Program};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::chdir;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{
@@ -17,6 +18,7 @@ use rustix::thread::{
 use super::own_ids;
 use super::probe;
 use super::start::{self, Launched};
+use super::volumes;
 use super::wire::{self, Failure, Request, StartFds, Work};
 use crate::storage;
 use crate::uids::{COUNT, UidBase};
@@ -80,6 +82,14 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
             }
             Request::Start(request) => answer_start(&kept, &reply, &request, fds),
             Request::Rename(name) => wire::send(&reply, &rename(&kept, &name, fds), &[]),
+            Request::Attach(path) => {
+                let attached = in_copy(&kept, || volumes::attach(&path, fds));
+                wire::send(&reply, &attached, &[])
+            }
+            Request::Detach(path, mount) => {
+                let detached = in_copy(&kept, || volumes::detach(&path, mount, fds));
+                wire::send(&reply, &detached, &[])
+            }
             Request::Work(work) => answer_work(&kept, &reply, &work),
             Request::Probe { folder, root } => {
                 wire::send(&reply, &probe::try_all(&kept, &folder, root), &[])
@@ -137,6 +147,22 @@ fn aside(kept: &Kept, reply: &OwnedFd, answer: impl FnOnce() -> io::Result<()>) 
         Ok(Forked::Parent { .. }) => Ok(()),
         Ok(Forked::Child) => exit_now(i32::from(answer().is_err())),
         Err(error) => wire::send(reply, &Err::<(), _>(Failure::at("fork")(error)), &[]),
+    }
+}
+
+/// Has a copy of this process do something that this one could not come back from. Whatever `work`
+/// holds is let go of on both sides before this returns.
+fn in_copy(kept: &Kept, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let (ours, theirs) = pair.map_err(Failure::at("make a socket pair"))?;
+    match kept.alone.fork(0, None).map_err(Failure::at("fork"))? {
+        Forked::Child => exit_now(i32::from(wire::send(&theirs, &work(), &[]).is_err())),
+        Forked::Parent { .. } => {
+            drop(theirs);
+            let said = wire::receive(&ours).map_err(Failure::at("listen to the copy"))?;
+            let gone = || Failure::at("listen to the copy")(io::Error::other("it ended half-way"));
+            said.map_or_else(|| Err(gone()), |(done, _)| done)
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use super::child::{self, Inside};
 use super::jail;
 use super::serve::{HostIds, Kept};
 use super::wire::{Failure, Start, StartFds, Started};
+use crate::disks::mapped;
 use crate::record::Runtime;
 use crate::root::devices;
 
@@ -43,7 +44,7 @@ pub(super) struct Launched {
 }
 
 /// Starts a box and returns when its agent executes.
-pub(super) fn start(kept: &Kept, request: &Start, fds: StartFds) -> Result<Launched, Failure> {
+pub(super) fn start(kept: &Kept, request: &Start, mut fds: StartFds) -> Result<Launched, Failure> {
     let begun = Instant::now();
     let mut timings = Vec::new();
     let ids = kept.ids(request.uids)?;
@@ -81,6 +82,8 @@ pub(super) fn start(kept: &Kept, request: &Start, fds: StartFds) -> Result<Launc
         let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
         return Err(failure);
     }
+    // So that nobody but the box keeps a disk busy once the answer is there.
+    fds.volumes.clear();
     let started = Started { pid: pid.as_raw_nonzero().get(), timings };
     Ok(Launched { started, pidfd, _done_with: (fds, mounts) })
 }
@@ -98,7 +101,7 @@ fn attend(
     let proc = format!("/proc/{}", pid.as_raw_nonzero());
     map_ids(&proc, ids).map_err(Failure::at("map the box's ids"))?;
     if !ids.own {
-        mounts.map_ids(&proc)?;
+        mounts.map_ids(&proc, &fds.volumes)?;
     }
     fault::point("helper.mapped");
     tell(&sync, IDS)?;
@@ -260,7 +263,7 @@ impl Mounts {
     }
 
     /// Has the files of layers, which belong to ids inside the box, belong to its host ids.
-    fn map_ids(&self, proc: &str) -> Result<(), Failure> {
+    fn map_ids(&self, proc: &str, volumes: &[OwnedFd]) -> Result<(), Failure> {
         let userns =
             File::open(format!("{proc}/ns/user")).map_err(Failure::at("open its namespace"))?;
         let memory = self.jail.as_ref().map(|jail| &jail.memory);
@@ -268,6 +271,9 @@ impl Mounts {
             let attributes = Attributes { id_map: Some(userns.as_fd()), ..Attributes::default() };
             set_attributes(tree.as_fd(), attributes)
                 .map_err(Failure::at("map ids on the data folder's filesystem"))?;
+        }
+        for tree in volumes {
+            mapped(tree.as_fd(), userns.as_fd()).map_err(Failure::at("map ids on a disk"))?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::uids::UidBase;
 /// The largest message, in bytes. A list of a thousand egress rules fits.
 const LARGEST: usize = 160 * 1024;
 /// The most descriptors with one message.
-const DESCRIPTORS: usize = 24;
+const DESCRIPTORS: usize = 40;
 
 /// What an engine asks of its helper. The first descriptor of each is where the answer goes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +26,11 @@ pub(crate) enum Request {
     Start(Box<Start>),
     /// Give the box whose first process the descriptor follows another host name.
     Rename(String),
+    /// Mount the second descriptor, a detached mount, at this path of the box whose first process
+    /// the first one follows.
+    Attach(String),
+    /// Unmount the mount of this path and number in such a box.
+    Detach(String, u64),
     /// Do something with files that may belong to any id of an ordinary user's boxes.
     Work(Work),
     /// Try what a start does, for `doctor`.
@@ -83,6 +88,8 @@ pub(crate) struct Start {
     pub(crate) unified: bool,
     /// Whether the agent is to watch the box's memory.
     pub(crate) memory: bool,
+    /// Where the box's disks are mounted.
+    pub(crate) volumes: Vec<String>,
     /// The kernel of its own that the box has.
     pub(crate) sandbox: Option<Sandbox>,
 }
@@ -129,6 +136,8 @@ pub(crate) struct StartFds {
     pub(crate) memory: Option<MemoryWatch>,
     /// Where the warden of a sandbox listens for the engine's orders.
     pub(crate) orders: Option<OwnedFd>,
+    /// The box's disks, mounted nowhere yet.
+    pub(crate) volumes: Vec<OwnedFd>,
 }
 
 impl StartFds {
@@ -137,8 +146,8 @@ impl StartFds {
         let fixed = [folder, layer, devices, agent, listener, config, console, exit];
         let groups = self.unified.iter().chain(&self.tasks);
         let memory = self.memory.iter().flat_map(|watch| [&watch.bell, &watch.kills]);
-        let orders = &self.orders;
-        fixed.into_iter().chain(groups).chain(memory).chain(orders).map(AsFd::as_fd).collect()
+        let last = self.orders.iter().chain(&self.volumes);
+        fixed.into_iter().chain(groups).chain(memory).chain(last).map(AsFd::as_fd).collect()
     }
 
     pub(crate) fn from_vec(start: &Start, fds: Vec<OwnedFd>) -> Option<Self> {
@@ -159,8 +168,10 @@ impl StartFds {
                 false => None,
             },
             orders: if start.sandbox.is_some() { Some(fds.next()?) } else { None },
+            volumes: fds.collect(),
         };
-        (this.tasks.len() == start.tasks && fds.next().is_none()).then_some(this)
+        let whole = this.tasks.len() == start.tasks && this.volumes.len() == start.volumes.len();
+        whole.then_some(this)
     }
 }
 

@@ -17,6 +17,7 @@
 //! Start reading in `lifecycle.rs`.
 
 mod crowd;
+mod disks;
 mod entries;
 mod exec;
 mod exec_table;
@@ -109,6 +110,7 @@ pub fn cases() -> Vec<Case> {
         ports::cases,
         fork::cases,
         snapshots::cases,
+        disks::cases,
         suspend::cases,
         memory::cases,
         reopen::cases,

@@ -28,13 +28,21 @@ impl fmt::Display for Need {
     }
 }
 
-use Capability::{CpuLimit, DiskLimit, Fork, MemoryLimit, PidsLimit, Snapshot, Suspend, Uids};
+use Capability::{
+    CpuLimit, DiskLimit, Disks, Fork, MemoryLimit, Nesting, PidsLimit, Snapshot, Suspend, Uids,
+};
 use Need::{Has, HostKernel, Isolation, SavedMemory};
 
 /// Whole themes, by prefix, and single cases.
 const NEEDS: &[(&str, &[Need])] = &[
     ("fork::", &[Has(Fork)]),
     ("snapshots::", &[Has(Snapshot)]),
+    // gVisor: a box mounts nothing while it runs.
+    ("disks::", &[Has(Disks), HostKernel]),
+    ("disks::isolated_", &[Isolation]),
+    ("disks::nested_", &[Isolation, Has(Nesting)]),
+    ("disks::isolated_a_suspended_", &[Has(Suspend)]),
+    ("disks::copies_", &[Has(Fork)]),
     ("suspend::", &[Has(Suspend)]),
     ("fork::a_suspended_box_can_be_copied", &[Has(Suspend)]),
     ("snapshots::a_suspended_box_stays_suspended", &[Has(Suspend)]),

@@ -10,7 +10,7 @@ use boxherd_link::{
     Collected, Exec, ExecEvent, ExecRequest, ExitStatus, Link, LinkError, MkdirOptions, ReadRange,
     WriteOptions,
 };
-use boxherd_model::{BoxId, BoxSpec, Capability, Isolation, NetworkSpec};
+use boxherd_model::{BoxId, BoxSpec, Capability, DiskId, Isolation, NetworkSpec};
 use bytes::Bytes;
 
 use super::{Need, Outcome};
@@ -52,12 +52,13 @@ pub struct Stage {
     subject: Arc<dyn Subject>,
     engine: Arc<dyn Engine>,
     made: Mutex<Vec<BoxId>>,
+    disks: Mutex<Vec<DiskId>>,
 }
 
 impl Stage {
     pub(super) async fn new(subject: Arc<dyn Subject>) -> Result<Self, EngineError> {
         let engine = subject.open().await?;
-        Ok(Self { subject, engine, made: Mutex::default() })
+        Ok(Self { subject, engine, made: Mutex::default(), disks: Mutex::default() })
     }
 
     /// The engine.
@@ -88,6 +89,13 @@ impl Stage {
         let id = BoxId::new();
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         id
+    }
+
+    /// An id of a disk that is removed when the case ends.
+    pub fn disk(&self) -> DiskId {
+        let disk = DiskId::new();
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner).push(disk);
+        disk
     }
 
     /// A spec with a name of its own and loopback only.
@@ -143,6 +151,12 @@ impl Stage {
         let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
         for id in &made {
             self.engine.delete(*id).await?;
+        }
+        let disks = std::mem::take(&mut *self.disks.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(engine) = self.engine.disks() {
+            for disk in disks {
+                engine.remove(disk).await?;
+            }
         }
         let left = self.engine.list().await?.into_iter().find(|truth| made.contains(&truth.id));
         match left {

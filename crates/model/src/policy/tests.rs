@@ -28,7 +28,8 @@ fn events_of(request: Request) -> &'static [Event] {
         | Request::Use
         | Request::Rename
         | Request::Label
-        | Request::Change => &[],
+        | Request::Change
+        | Request::Disk => &[],
     }
 }
 

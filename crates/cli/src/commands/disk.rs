@@ -1,0 +1,73 @@
+//! `boxherd disk`.
+
+use boxherd_herd::{Disk, Volume};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::args::{DiskAttachArgs, DiskCommand};
+use crate::columns::table;
+use crate::failure::Failure;
+
+/// A disk, as it is shown.
+#[derive(Debug, Serialize)]
+struct Row {
+    id: String,
+    name: String,
+    size: String,
+    ready: bool,
+    /// The box that has it.
+    attached_to: Option<String>,
+    path: Option<String>,
+    read_only: bool,
+}
+
+impl From<Disk> for Row {
+    fn from(disk: Disk) -> Self {
+        Self {
+            id: disk.id.to_string(),
+            name: disk.name,
+            size: disk.size.to_string(),
+            ready: disk.ready,
+            read_only: disk.attached.as_ref().is_some_and(|attached| attached.read_only),
+            path: disk.attached.as_ref().map(|attached| attached.path.to_string()),
+            attached_to: disk.attached.map(|attached| attached.name),
+        }
+    }
+}
+
+/// Everything about disks.
+pub(super) async fn disk(app: &App, command: DiskCommand) -> Result<(), Failure> {
+    let herd = app.herd().await?;
+    match command {
+        DiskCommand::Create(args) => {
+            let made = herd.make_disk(&args.name, args.size).await?;
+            print(app, &vec![made.into()])
+        }
+        DiskCommand::Ls => print(app, &herd.disks().await?.into_iter().map(Row::from).collect()),
+        DiskCommand::Attach(args) => {
+            let DiskAttachArgs { disk, to, path, read_only } = args;
+            Ok(herd.attach_disk(&to, &Volume { disk, path, read_only }).await?)
+        }
+        DiskCommand::Detach(args) => Ok(herd.detach_disk(&args.from, &args.disk).await?),
+        DiskCommand::Rm(args) => Ok(herd.remove_disk(&args.disk).await?),
+    }
+}
+
+fn print(app: &App, rows: &Vec<Row>) -> Result<(), Failure> {
+    let line = |row: &Row| {
+        let mode = match (&row.path, row.read_only) {
+            (None, _) => "",
+            (Some(_), true) => "read-only",
+            (Some(_), false) => "writable",
+        };
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (to, path) = (text(&row.attached_to), text(&row.path));
+        [row.name.clone(), row.size.clone(), to, path, mode.to_owned()]
+    };
+    let heads = ["NAME", "SIZE", "BOX", "PATH", "MODE"];
+    app.printer.names_only(true).result(
+        rows,
+        |rows| table(heads, &rows.iter().map(line).collect::<Vec<_>>()),
+        |rows| rows.iter().map(|row| row.name.clone()).collect(),
+    )
+}
