@@ -141,6 +141,15 @@ fn output(program: &Program) -> anyhow::Result<Vec<u8>> {
 pub(crate) async fn server(bench: &mut Bench) -> anyhow::Result<Vec<Contest>> {
     let Some(program) = &bench.program else { return Ok(Vec::new()) };
     let server = Server::start(program).await?;
+    let measured = measure(bench, &server).await;
+    let Server { client, served, .. } = server;
+    drop(client);
+    // In a thread, so that our side of the connection ends meanwhile: the server waits for it.
+    tokio::task::spawn_blocking(move || drop(served)).await?;
+    measured
+}
+
+async fn measure(bench: &Bench, server: &Server) -> anyhow::Result<Vec<Contest>> {
     let idle = vec![server.memory()?];
     let mut creates = Vec::new();
     for round in 0..=bench.options.rounds {
