@@ -47,6 +47,15 @@ pub(crate) async fn open_on_postgres(
                 .hint("give each data folder a database or a schema of its own"));
         }
         Some(_) => {}
+        // An empty database, and every box of the data folder would be an orphan in it.
+        None if data.join(ELSEWHERE).exists() => {
+            let message = format!("the database has none of the boxes of `{}`", data.display());
+            let note = data.join(ELSEWHERE);
+            return Err(Failure::new("store-elsewhere", message).hint(format!(
+                "name the database that has them; if there are none, remove `{}`",
+                note.display()
+            )));
+        }
         None => {
             let noted = store.set_fact(INSTALLATION, installation).await;
             noted.map_err(|error| failure(&error))?;

@@ -22,6 +22,11 @@ async fn boxes_are_written_down_on_a_server() {
     let forgotten = lab.boxherd(&["ls"]);
     assert_eq!(forgotten.code, Some(1), "{forgotten:?}");
     assert!(forgotten.err.contains("`--store`"), "{}", forgotten.err);
+    // Nor does who names another database, which is empty.
+    let empty = server.schema("empty").await;
+    let elsewhere = on(&server.url(&empty), &lab, &["ls"]);
+    assert_eq!(elsewhere.code, Some(1), "{elsewhere:?}");
+    assert!(elsewhere.err.contains("none of the boxes"), "{}", elsewhere.err);
     // Nor does another data folder, whose boxes they are not.
     let stranger = on(&url, &other, &["create", "web", "--network", "none"]);
     assert_eq!(stranger.code, Some(1), "{stranger:?}");
