@@ -186,7 +186,7 @@ impl Engine for LocalEngine {
 
     async fn launch(&self, id: BoxId, spec: &BoxSpec) -> Result<(Made, Running), EngineError> {
         let (spec, netd) = (spec.clone(), self.netd.clone());
-        // In one thread: to hand over twice takes longer than the disk.
+        // In one thread: one hand-over less to another processor, which may have to wake first.
         let launched = self.alone(id, move |core| {
             let made = core.create(id, &spec)?;
             Ok((made, core.start(id, netd.as_deref())?))
@@ -268,10 +268,11 @@ impl Engine for LocalEngine {
     }
 
     async fn settle(&self) -> Result<(), EngineError> {
-        if self.core.pool.is_settled() {
-            return Ok(());
+        // What went wrong is told in either case.
+        match self.core.pool.is_settled() {
+            true => self.core.pool.settle().map_err(storage),
+            false => self.blocking(|core| core.pool.settle().map_err(storage)).await,
         }
-        self.blocking(|core| core.pool.settle().map_err(storage)).await
     }
 
     async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {

@@ -6,8 +6,8 @@ use std::time::Instant;
 use boxherd_engine::{Engine, EngineError, Running};
 use boxherd_model::policy::Event;
 use boxherd_model::{
-    BoxId, BoxSpec, BoxState, BoxStatus, Caller, DiskMount, EngineName, Holdings, NetworkSpec,
-    Timestamp,
+    BoxId, BoxSpec, BoxState, BoxStatus, Caller, Capability, DiskMount, EngineName, Holdings,
+    NetworkSpec, Timestamp,
 };
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
@@ -182,7 +182,7 @@ async fn attach(
     id: BoxId,
     mounts: &[DiskMount],
 ) -> Result<(), EngineError> {
-    let Some(disks) = engine.disks() else { return Ok(()) };
+    let disks = engine.disks().ok_or_else(|| engine.unsupported("volumes", Capability::Disks))?;
     for mount in mounts {
         disks.attach(id, mount).await?;
     }

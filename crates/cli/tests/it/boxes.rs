@@ -104,3 +104,14 @@ fn first_and_last_boxes_come_and_go_at_once() {
     });
     assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
 }
+
+#[test]
+fn the_disk_of_a_removed_box_is_free_when_the_command_ends() {
+    let Some(lab) = Lab::open("the_disk_of_a_removed_box_is_free") else { return };
+    lab.create("web", &[]);
+    let fill = "for i in $(seq 2000); do head -c 20000 /dev/zero > /srv/$i; done";
+    lab.sh("web", fill).ok();
+    lab.boxherd(&["rm", "--force", "web"]).ok();
+    let mut left = std::fs::read_dir(lab.data().join("trash")).expect("a folder");
+    assert!(left.next().is_none(), "the trash is not empty");
+}

@@ -211,7 +211,7 @@ impl Pool {
         self.inner.quota.as_ref().ok()?.usage(&self.layer_path(id), id)
     }
 
-    /// Whether nothing that this process deleted is being freed.
+    /// Whether [`settle`](Self::settle) returns at once.
     pub(crate) fn is_settled(&self) -> bool {
         self.inner.trash.is_settled()
     }

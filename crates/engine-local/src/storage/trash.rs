@@ -54,28 +54,20 @@ impl Trash {
             drop(earlier.map(JoinHandle::join));
             empty(&path, &*hands)
         };
-        match thread::Builder::new().name("trash".into()).spawn(sweep) {
-            Ok(handle) => *broom = Some(handle),
-            Err(error) => {
-                tracing::warn!(%error, "no thread to empty the trash: the next sweep does")
-            }
-        }
+        *broom = spawn(sweep);
     }
 
     /// Has a thread remove what other processes have left, for which nobody waits.
     pub(super) fn empty_for_others(&self) {
         let (path, hands) = (self.path.clone(), Arc::clone(&self.hands));
-        let sweep = move || {
+        spawn(move || {
             if let Err(error) = empty(&path, &*hands) {
                 tracing::warn!(%error, "the trash is not empty: the next sweep tries again");
             }
-        };
-        if let Err(error) = thread::Builder::new().name("trash".into()).spawn(sweep) {
-            tracing::warn!(%error, "no thread to empty the trash: the next sweep does");
-        }
+        });
     }
 
-    /// Whether there is nothing to wait for.
+    /// Whether [`settle`](Self::settle) returns at once.
     pub(super) fn is_settled(&self) -> bool {
         self.broom.lock().as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -88,6 +80,15 @@ impl Trash {
             Err(panic) => std::panic::resume_unwind(panic),
         })
     }
+}
+
+/// A thread that sweeps. Without one, the trash waits for the next.
+fn spawn<T: Send + 'static>(sweep: impl FnOnce() -> T + Send + 'static) -> Option<JoinHandle<T>> {
+    let spawned = thread::Builder::new().name("trash".into()).spawn(sweep);
+    let told = |error: &io::Error| {
+        tracing::warn!(%error, "no thread to empty the trash: the next sweep does");
+    };
+    spawned.inspect_err(told).ok()
 }
 
 fn empty(trash: &Path, hands: &dyn Hands) -> Result<(), StorageError> {

@@ -11,6 +11,8 @@ use crate::TruthState::{Running, Stopped};
 theme! { "lifecycle":
     a_box_that_was_made_is_stopped,
     a_box_starts_and_answers,
+    a_box_is_made_and_started_at_once,
+    a_launch_that_cannot_be_leaves_what_delete_removes,
     a_box_that_runs_is_started_again_without_effect,
     a_stopped_box_starts_again_with_its_disk,
     stopping_ends_every_process,
@@ -153,6 +155,30 @@ async fn deleting_twice_succeeds(stage: &Stage) -> Outcome {
 
 async fn deleting_nothing_succeeds(stage: &Stage) -> Outcome {
     Ok(stage.engine().delete(BoxId::new()).await?)
+}
+
+async fn a_box_is_made_and_started_at_once(stage: &Stage) -> Outcome {
+    let (id, spec) = (stage.id(), stage.spec());
+    let (made, running) = stage.engine().launch(id, &spec).await?;
+    let guest = stage.guest(id, spec, made);
+    assert_eq!(guest.state().await?, Some(Running));
+    guest.make_folder().await?;
+    assert_eq!(guest.sh("echo hello").await?, "hello");
+    // What a start says of a box that runs is the same.
+    assert_eq!(guest.start().await?.addresses, running.addresses);
+    stage.engine().delete(id).await?;
+    stage.engine().settle().await?;
+    assert_eq!(guest.state().await?, None);
+    Ok(())
+}
+
+async fn a_launch_that_cannot_be_leaves_what_delete_removes(stage: &Stage) -> Outcome {
+    let (id, mut spec) = (stage.id(), stage.spec());
+    spec.image = "local/nobody-has-this".parse()?;
+    assert!(stage.engine().launch(id, &spec).await.is_err());
+    stage.engine().delete(id).await?;
+    assert_eq!(stage.engine().inspect(id).await?, None);
+    Ok(())
 }
 
 async fn deleting_what_a_cancelled_create_left(stage: &Stage) -> Outcome {
