@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use boxherd_herd::{Audited, Host, InUse, Port, Route, Source};
-use boxherd_link::{Link, LinkError};
+use boxherd_link::{Link, LinkError, PortStream};
 use boxherd_model::{Address, Target};
 use hyper::body::{Body as _, Incoming};
 
@@ -14,7 +14,7 @@ use crate::answer::answer;
 use crate::body::Answer;
 use crate::headers::{self, Seen};
 use crate::patience::Patience;
-use crate::pool::{Connection, connect};
+use crate::pool::{Connection, Place, connect};
 use crate::refusal::Refusal;
 use crate::{Proxy, grpc, upgrade, visits};
 
@@ -85,25 +85,27 @@ impl Proxy {
             return Ok(());
         }
         let token = headers::take_token(request.headers_mut()).ok_or(Refusal::NoToken)?;
-        let (admitted, herd) = match self.herd.authenticate(&token).await {
-            Err(_) => (Err(Refusal::NoToken), self.herd.clone()),
-            Ok(herd) => {
-                // What is another's is not there.
-                let address = Address { engine: None, target: Target::Id(route.of) };
-                (herd.keep_awake(&address).await.map(drop).map_err(Refusal::from), herd)
+        let source = request.extensions().get::<Source>().map(ToString::to_string);
+        let audited = Audited {
+            source: source.unwrap_or_default(),
+            action: "proxy.visit",
+            target: Some(route.of),
+            detail: String::new(),
+        };
+        let herd = match self.herd.authenticate(&token).await {
+            Ok(herd) => herd,
+            Err(error) => {
+                self.herd.audit(audited, error.code()).await;
+                return Err(Refusal::NoToken);
             }
         };
-        if admitted.is_err() {
-            let source = request.extensions().get::<Source>().map(ToString::to_string);
-            let audited = Audited {
-                source: source.unwrap_or_default(),
-                action: "proxy.visit",
-                target: Some(route.of),
-                detail: String::new(),
-            };
-            herd.audit(audited, "denied").await;
+        // What is another's is not there.
+        let address = Address { engine: None, target: Target::Id(route.of) };
+        if let Err(error) = herd.keep_awake(&address).await {
+            herd.audit(audited, error.code()).await;
+            return Err(error.into());
         }
-        admitted
+        Ok(())
     }
 
     /// Calls of gRPC have connections of their own kind, which all share.
@@ -115,11 +117,37 @@ impl Proxy {
         request: Request<Body>,
     ) -> Result<(Response<Incoming>, Option<Connection>), Refusal> {
         if call {
-            let port = self.ports.find(route.of, route.port, link).await?;
-            return Ok((self.calls.send(link, (route.of, port), request).await?, None));
+            return Ok((self.send_call(route, link, request).await?, None));
         }
         let (response, connection) = self.send(route, link, request).await?;
         Ok((response, Some(connection)))
+    }
+
+    async fn send_call(
+        &self,
+        route: &Route,
+        link: &Link,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, Refusal> {
+        grpc::into_call(&mut request)?;
+        let port = self.ports.find(route.of, route.port, link).await?;
+        loop {
+            let mut sender = match self.calls.kept((route.of, port)) {
+                Some(sender) => sender,
+                None => {
+                    let (place, stream) = self.dial(route, link, port).await?;
+                    self.calls.connect(place, stream).await?
+                }
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(response),
+                // It was closed just then, and nothing was sent: the next one is another.
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) if sender.is_closed() => request = unsent,
+                    _ => return Err(Refusal::Closed(failed.into_error())),
+                },
+            }
+        }
     }
 
     /// Sends over a connection that waits, or else over a new one.
@@ -142,20 +170,28 @@ impl Proxy {
                 },
             }
         }
-        let mut fresh = self.connect(route, link, port).await?;
+        let (place, stream) = self.dial(route, link, port).await?;
+        let mut fresh = connect(place, stream).await?;
         let response = fresh.sender.send_request(request).await.map_err(Refusal::Closed)?;
         Ok((response, fresh))
     }
 
-    async fn connect(&self, route: &Route, link: &Link, port: u16) -> Result<Connection, Refusal> {
-        match connect(link, (route.of, port)).await {
-            Err(Refusal::Link(LinkError::Dial { .. })) if route.port == Port::Auto => {
+    /// Dials a port, or the one that has taken its place where that is found out.
+    async fn dial(
+        &self,
+        route: &Route,
+        link: &Link,
+        port: u16,
+    ) -> Result<(Place, PortStream), Refusal> {
+        let (port, stream) = match link.dial(port).await {
+            Err(LinkError::Dial { .. }) if route.port == Port::Auto => {
                 self.ports.forget(route.of);
                 let port = self.ports.find(route.of, route.port, link).await?;
-                connect(link, (route.of, port)).await
+                (port, link.dial(port).await)
             }
-            connected => connected,
-        }
+            dialled => (port, dialled),
+        };
+        Ok(((route.of, port), stream.map_err(Refusal::Link)?))
     }
 
     fn answered(

@@ -1,9 +1,9 @@
 //! Ports of the host that lead to ports of boxes: connections over the box's link, datagrams to its
 //! address.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +35,9 @@ pub async fn serve_forwards(herd: Herd, address: IpAddr) {
     loop {
         match herd.all_forwards().await {
             Ok(wanted) => {
+                let wanted: HashSet<_> = wanted.into_iter().collect();
                 // Whoever is no longer wanted is dropped, and what it does with it.
-                open.retain(|forward, tasks| wanted.contains(forward) && !tasks.is_empty());
+                open.retain(|forward, _| wanted.contains(forward));
                 for forward in wanted {
                     if !open.contains_key(&forward) {
                         open.extend(listen(&herd, address, forward).await);
@@ -104,7 +105,10 @@ async fn carry(herd: &Herd, forward: &Forward, mut client: TcpStream) -> io::Res
 }
 
 async fn datagrams(herd: Herd, forward: Forward, socket: UdpSocket) {
-    let Some(address) = forward.address else { return };
+    let Some(address) = forward.address else {
+        tracing::warn!(of = %forward.of, "a box with forwarded datagrams has lost its address");
+        return;
+    };
     let (socket, place) = (Arc::new(socket), SocketAddr::from((address, forward.port)));
     let mut clients: HashMap<SocketAddr, mpsc::Sender<Bytes>> = HashMap::new();
     let mut tasks = JoinSet::new();
@@ -152,9 +156,7 @@ async fn exchange(
     back: &UdpSocket,
     client: SocketAddr,
 ) -> io::Result<()> {
-    let unspecified: SocketAddr =
-        if place.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(unspecified).await?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
     socket.connect(place).await?;
     let mut buffer = vec![0; LARGEST];
     loop {

@@ -6,9 +6,8 @@ use std::collections::HashMap;
 
 use axum::body::Body;
 use axum::http::uri::{Authority, Scheme};
-use axum::http::{HeaderValue, Request, Response, Uri, Version, header};
-use boxherd_link::Link;
-use hyper::body::Incoming;
+use axum::http::{HeaderValue, Request, Uri, Version, header};
+use boxherd_link::PortStream;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
@@ -30,31 +29,17 @@ pub(crate) fn is_call(request: &Request<Body>) -> bool {
 }
 
 impl Calls {
-    /// Sends a call on.
-    pub(crate) async fn send(
-        &self,
-        link: &Link,
-        place: Place,
-        mut request: Request<Body>,
-    ) -> Result<Response<Incoming>, Refusal> {
-        into_call(&mut request)?;
-        let waiting = self.0.lock().get(&place).filter(|sender| !sender.is_closed()).cloned();
-        if let Some(mut sender) = waiting {
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(response),
-                Err(mut failed) => match failed.take_message() {
-                    // It was closed just then, and nothing was sent.
-                    Some(unsent) => request = unsent,
-                    None => return Err(Refusal::Closed(failed.into_error())),
-                },
-            }
-        }
-        let mut sender = self.connect(link, place).await?;
-        sender.send_request(request).await.map_err(Refusal::Closed)
+    /// The connection to that port, while it holds.
+    pub(crate) fn kept(&self, place: Place) -> Option<SendRequest<Body>> {
+        self.0.lock().get(&place).filter(|sender| !sender.is_closed()).cloned()
     }
 
-    async fn connect(&self, link: &Link, place: Place) -> Result<SendRequest<Body>, Refusal> {
-        let stream = link.dial(place.1).await.map_err(Refusal::Link)?;
+    /// A new one, over a stream to the port.
+    pub(crate) async fn connect(
+        &self,
+        place: Place,
+        stream: PortStream,
+    ) -> Result<SendRequest<Body>, Refusal> {
         let made = handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
         let (sender, driver) = made.map_err(Refusal::Closed)?;
         tokio::spawn(async move {
@@ -70,13 +55,13 @@ impl Calls {
 }
 
 /// What HTTP/2 wants to be told, and what was taken away as meant for one connection only.
-fn into_call(request: &mut Request<Body>) -> Result<(), Refusal> {
+pub(crate) fn into_call(request: &mut Request<Body>) -> Result<(), Refusal> {
     let host = request.headers_mut().remove(header::HOST);
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     (parts.scheme, parts.authority) = (Some(Scheme::HTTP), authority);
-    *request.uri_mut() =
-        Uri::from_parts(parts).map_err(|_| Refusal::Malformed("the call names no method"))?;
+    *request.uri_mut() = Uri::from_parts(parts)
+        .map_err(|_| Refusal::Malformed("the host or the method of the call makes no sense"))?;
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     Ok(())

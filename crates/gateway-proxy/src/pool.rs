@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::Body;
-use boxherd_link::Link;
+use boxherd_link::PortStream;
 use boxherd_model::BoxId;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -88,9 +88,8 @@ async fn sweep(pool: Weak<Pool>) {
     }
 }
 
-/// A new connection.
-pub(crate) async fn connect(link: &Link, place: Place) -> Result<Connection, Refusal> {
-    let stream = link.dial(place.1).await.map_err(Refusal::Link)?;
+/// A new connection, over a stream to the port.
+pub(crate) async fn connect(place: Place, stream: PortStream) -> Result<Connection, Refusal> {
     let (sender, driver) = handshake(TokioIo::new(stream)).await.map_err(Refusal::Closed)?;
     tokio::spawn(async move {
         if let Err(error) = driver.with_upgrades().await {

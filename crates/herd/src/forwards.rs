@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -44,9 +44,7 @@ impl Protocol {
 impl FromStr for Protocol {
     type Err = HerdError;
 
-    /// Nothing is TCP.
     fn from_str(text: &str) -> Result<Self, HerdError> {
-        let text = if text.is_empty() { "tcp" } else { text };
         Self::ALL.into_iter().find(|protocol| protocol.as_str() == text).ok_or_else(|| {
             HerdError::Invalid { field: "protocol", reason: "it is neither `tcp` nor `udp`".into() }
         })
@@ -92,7 +90,7 @@ pub struct Forward {
     /// The box, by name.
     pub box_name: BoxName,
     /// The box, by address; where datagrams go.
-    pub address: Option<IpAddr>,
+    pub address: Option<Ipv4Addr>,
     /// Its port.
     pub port: u16,
     /// The host's port.
@@ -153,7 +151,7 @@ impl Herd {
             return Err(HerdError::Invalid { field: "port", reason });
         }
         let record = self.find(address).await?;
-        if protocol == Protocol::Udp && record.details.addresses.is_empty() {
+        if protocol == Protocol::Udp && self::address(&record).is_none() {
             let reason = "datagrams need an address of the box, and it has none".to_owned();
             return Err(HerdError::Invalid { field: "protocol", reason });
         }
@@ -236,12 +234,20 @@ impl Herd {
     }
 }
 
+/// Boxes have no others.
+fn address(record: &BoxRecord) -> Option<Ipv4Addr> {
+    record.details.addresses.iter().find_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    })
+}
+
 fn forward(record: &BoxRecord, thing: &ThingRecord) -> Result<Forward, HerdError> {
     let Body { port, public, udp } = read(thing)?;
     Ok(Forward {
         of: record.id,
         box_name: record.spec.name.clone(),
-        address: record.details.addresses.iter().copied().find(IpAddr::is_ipv4),
+        address: address(record),
         port,
         public,
         protocol: if udp { Protocol::Udp } else { Protocol::Tcp },

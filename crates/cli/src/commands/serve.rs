@@ -60,13 +60,11 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
             false => listen::serve(web_bound, proxy, ended).await,
         }
     };
+    let forwards_at = args.forward_listen.as_ref().map(|range| range.address);
+    args.forward_listen.into_iter().for_each(|range| herd.offer_ports(range));
     let forwards = async {
-        match args.forward_listen {
-            Some(range) => {
-                let address = range.address;
-                herd.offer_ports(range);
-                proxy::serve_forwards((*herd).clone(), address).await;
-            }
+        match forwards_at {
+            Some(address) => proxy::serve_forwards((*herd).clone(), address).await,
             None => std::future::pending().await,
         }
     };
