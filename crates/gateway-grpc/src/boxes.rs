@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use boxherd_boxd_api as api;
 use boxherd_engine::Usage;
 use boxherd_herd::{Create, Fork, HerdError, Selector};
-use boxherd_model::{BoxState, BoxStatus};
+use boxherd_model::BoxStatus;
 
 use crate::desk::Desk;
 use crate::translate::{self, invalid};
@@ -47,7 +47,7 @@ pub(crate) async fn get(desk: &Desk<'_>, asked: api::GetVmRequest) -> Answer<api
 
 /// What a box uses; only of one that is there, which may end while it is looked at.
 async fn usage(desk: &Desk<'_>, status: &BoxStatus) -> Option<Usage> {
-    if !matches!(status.state, BoxState::Running | BoxState::Suspended | BoxState::Stopped) {
+    if !status.state.is_measured() {
         return None;
     }
     let measured = desk.herd.usage(&status.address()).await;

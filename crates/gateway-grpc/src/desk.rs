@@ -76,6 +76,11 @@ impl Desk<'_> {
         text.parse().map_err(|_| none())
     }
 
+    /// The box that `vm` names, or a field that releases before 0.2 have instead.
+    pub(crate) fn either(&self, vm: &str, older: &str) -> Result<Address, HerdError> {
+        self.address("vm", if vm.is_empty() { older } else { vm })
+    }
+
     /// Refuses what is asked for in another org than the caller's own, which is the only one there is
     /// and is called as the user.
     pub(crate) async fn own_org(&self, org: &str) -> Result<(), HerdError> {

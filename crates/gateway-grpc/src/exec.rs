@@ -41,18 +41,17 @@ struct Running {
 }
 
 /// The task that passes input on. It ends when this is dropped.
-struct Input(JoinHandle<()>);
+struct Input(Option<JoinHandle<()>>);
 
 impl Input {
     /// Lets the client end its side of a call whose command has ended. A call that is answered before
     /// is reset, and a client that speaks on then does wrong; it is hung up on when it has done so a
     /// thousand times.
     fn linger(&mut self) {
-        let task = std::mem::replace(&mut self.0, tokio::spawn(std::future::ready(())));
+        let Some(mut task) = self.0.take() else { return };
         tokio::spawn(async move {
-            let stop = task.abort_handle();
-            if tokio::time::timeout(LINGER, task).await.is_err() {
-                stop.abort();
+            if tokio::time::timeout(LINGER, &mut task).await.is_err() {
+                task.abort();
             }
         });
     }
@@ -60,7 +59,7 @@ impl Input {
 
 impl Drop for Input {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -88,7 +87,7 @@ pub(crate) async fn exec(
     let control = exec.control();
     let input = tokio::spawn(feed(frames, first, stdin, control));
     let name = address.to_string();
-    let input = Input(input);
+    let input = Input(Some(input));
     let (herd, since) = (desk.herd.clone(), Instant::now());
     let running = Running { exec, name, herd, since, input, _awake: awake, _slot: slot };
     Ok(unfold(Some(running), output))

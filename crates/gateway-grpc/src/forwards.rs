@@ -1,21 +1,12 @@
 //! Ports of the host that lead to boxes.
 
 use boxherd_boxd_api as api;
-use boxherd_herd::{Forward, HerdError};
-use boxherd_model::Address;
+use boxherd_herd::{Forward, HerdError, Protocol};
 
 use crate::desk::Desk;
 use crate::translate::invalid;
 
 type Answer<T> = Result<T, HerdError>;
-
-/// Releases before 0.2 say `vm_id`.
-fn address(desk: &Desk<'_>, vm: &str, vm_id: &str) -> Answer<Address> {
-    match vm {
-        "" => desk.address("vm", vm_id),
-        vm => desk.address("vm", vm),
-    }
-}
 
 fn port(port: u32) -> Answer<u16> {
     let port = u16::try_from(port).ok().filter(|port| *port > 0);
@@ -38,8 +29,12 @@ pub(crate) async fn expose(
     desk: &Desk<'_>,
     asked: api::ExposePortRequest,
 ) -> Answer<api::ExposePortResponse> {
-    let (port, protocol) = (port(asked.vm_port)?, asked.protocol.to_ascii_lowercase().parse()?);
-    let address = address(desk, &asked.vm, &asked.vm_id)?;
+    let protocol = match asked.protocol.as_str() {
+        "" => Protocol::Tcp,
+        text => text.to_ascii_lowercase().parse()?,
+    };
+    let port = port(asked.vm_port)?;
+    let address = desk.either(&asked.vm, &asked.vm_id)?;
     let forward = desk.herd.forward(&address, port, protocol).await?;
     desk.about(forward.of);
     Ok(info(&forward, desk))
@@ -50,7 +45,7 @@ pub(crate) async fn unexpose(
     desk: &Desk<'_>,
     asked: api::UnexposePortRequest,
 ) -> Answer<api::UnexposePortResponse> {
-    let address = address(desk, &asked.vm, &asked.vm_id)?;
+    let address = desk.either(&asked.vm, &asked.vm_id)?;
     let forward = desk.herd.unforward(&address, port(asked.vm_port)?).await?;
     desk.about(forward.of);
     Ok(api::UnexposePortResponse { forward: Some(info(&forward, desk)) })

@@ -12,20 +12,12 @@ const ACTIVE: &str = "active";
 
 type Answer<T> = Result<T, HerdError>;
 
-/// Releases before 0.2 say `vm_name`.
-fn address(desk: &Desk<'_>, vm: &str, vm_name: &str) -> Answer<Address> {
-    match vm {
-        "" => desk.address("vm", vm_name),
-        vm => desk.address("vm", vm),
-    }
-}
-
 #[expect(deprecated, reason = "releases before 0.2 use `vm_name`")]
 pub(crate) async fn list(
     desk: &Desk<'_>,
     asked: api::ListProxiesRequest,
 ) -> Answer<api::ListProxiesResponse> {
-    let proxies = desk.herd.proxies(&address(desk, &asked.vm, &asked.vm_name)?).await?;
+    let proxies = desk.herd.proxies(&desk.either(&asked.vm, &asked.vm_name)?).await?;
     let proxies = proxies.into_iter().map(|proxy| info(proxy, &desk.config.zone)).collect();
     Ok(api::ListProxiesResponse { proxies })
 }
@@ -53,7 +45,7 @@ pub(crate) async fn create(
     asked: api::CreateProxyRequest,
 ) -> Answer<api::CreateProxyResponse> {
     let port = number(asked.port)?;
-    let address = address(desk, &asked.vm, &asked.vm_name)?;
+    let address = desk.either(&asked.vm, &asked.vm_name)?;
     let proxy = desk.herd.add_proxy(&address, &asked.name, port).await?;
     desk.about(proxy.of);
     Ok(api::CreateProxyResponse {
@@ -69,7 +61,7 @@ pub(crate) async fn delete(
     desk: &Desk<'_>,
     asked: api::DeleteProxyRequest,
 ) -> Answer<api::DeleteProxyResponse> {
-    let address = address(desk, &asked.vm, &asked.vm_name)?;
+    let address = desk.either(&asked.vm, &asked.vm_name)?;
     desk.herd.remove_proxy(&address, &asked.name).await?;
     Ok(api::DeleteProxyResponse {})
 }
@@ -83,7 +75,7 @@ pub(crate) async fn set_port(
         "auto" => Port::Auto,
         text => text.parse().map_err(|_| no_port(text)).and_then(number)?,
     };
-    let address = address(desk, &asked.vm, &asked.vm_name)?;
+    let address = desk.either(&asked.vm, &asked.vm_name)?;
     let change = ProxyChange { port: Some(port), private: None };
     desk.herd.change_proxy(&address, &asked.name, change).await?;
     Ok(api::SetProxyPortResponse {})

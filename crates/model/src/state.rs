@@ -41,6 +41,12 @@ pub enum BoxState {
 }
 
 impl BoxState {
+    /// Whether an engine has something of the box that it can measure.
+    #[must_use]
+    pub const fn is_measured(self) -> bool {
+        matches!(self, Self::Running | Self::Suspended | Self::Stopped)
+    }
+
     /// Every state, for tables and tests.
     pub const ALL: [Self; 9] = [
         Self::Pending,

@@ -1,7 +1,7 @@
 //! `boxherd show`.
 
 use boxherd_engine::Usage;
-use boxherd_model::{BoxState, BoxStatus};
+use boxherd_model::BoxStatus;
 use serde::Serialize;
 
 use crate::app::App;
@@ -23,8 +23,6 @@ pub(crate) struct Shown {
 pub(super) async fn show(app: &App, args: NameArgs) -> Result<(), Failure> {
     let herd = app.herd().await?;
     let status = herd.show(&args.name).await?;
-    let measured =
-        matches!(status.state, BoxState::Running | BoxState::Suspended | BoxState::Stopped);
-    let usage = if measured { Some(herd.usage(&args.name).await?) } else { None };
+    let usage = if status.state.is_measured() { Some(herd.usage(&args.name).await?) } else { None };
     render::shown(&app.printer, &Shown { status, usage })
 }

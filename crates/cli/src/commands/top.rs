@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Instant;
 
-use boxherd_model::{Address, BoxId, BoxState, BoxStatus, Target};
+use boxherd_engine::Usage;
+use boxherd_herd::Herd;
+use boxherd_model::{Address, BoxState, BoxStatus, Target};
 use futures_util::future::join_all;
 use serde::Serialize;
 
@@ -35,11 +37,11 @@ struct Row {
     pids: Option<u64>,
 }
 
-/// Processor time of boxes in microseconds, and when it was looked at.
+/// What was seen of every box at one time.
 #[derive(Debug)]
 struct Look {
     at: Instant,
-    cpu: HashMap<BoxId, u64>,
+    seen: Vec<(BoxStatus, Usage)>,
 }
 
 /// Shows what boxes use, again and again on a terminal.
@@ -47,15 +49,14 @@ pub(super) async fn top(app: &App, args: TopArgs) -> Result<(), Failure> {
     let again = app.printer.is_table() && std::io::stdout().is_terminal() && !args.once;
     let mut signals =
         Signals::take().map_err(|error| Failure::io("cannot take signals", &error))?;
-    let mut earlier = look(app).await?.1;
+    let mut earlier = look(app).await?;
     loop {
-        let pause = tokio::time::sleep(args.interval);
         tokio::select! {
             _ = signals.ending() => return Ok(()),
-            () = pause => {}
+            () = tokio::time::sleep(args.interval) => {}
         }
-        let (boxes, now) = look(app).await?;
-        let mut rows = rows(&boxes, &earlier, &now);
+        let now = look(app).await?;
+        let mut rows = rows(&earlier, &now);
         // Who uses most comes first.
         rows.sort_by(|a, b| b.cpu_percent.unwrap_or(0.0).total_cmp(&a.cpu_percent.unwrap_or(0.0)));
         if again {
@@ -69,9 +70,7 @@ pub(super) async fn top(app: &App, args: TopArgs) -> Result<(), Failure> {
     }
 }
 
-type Seen = Vec<(BoxStatus, boxherd_engine::Usage)>;
-
-async fn look(app: &App) -> Result<(Seen, Look), Failure> {
+async fn look(app: &App) -> Result<Look, Failure> {
     let herd = app.herd().await?;
     let listing = herd.list().await?;
     for (engine, reason) in &listing.unreachable {
@@ -79,23 +78,36 @@ async fn look(app: &App) -> Result<(Seen, Look), Failure> {
     }
     let at = Instant::now();
     let measured = listing.boxes.into_iter().map(|status| async {
-        let address = Address { engine: None, target: Target::Id(status.id) };
-        // Of one that has gone meanwhile nothing is known, and that is what is shown.
-        let usage = herd.usage(&address).await.unwrap_or_default();
+        let usage = usage(app, herd, &status).await;
         (status, usage)
     });
-    let seen: Seen = join_all(measured).await;
-    let cpu = seen.iter().filter_map(|(status, usage)| Some((status.id, usage.cpu_micros?)));
-    let cpu = cpu.collect();
-    Ok((seen, Look { at, cpu }))
+    Ok(Look { at, seen: join_all(measured).await })
 }
 
-fn rows(seen: &Seen, earlier: &Look, now: &Look) -> Vec<Row> {
+/// Nothing of a box of which nothing is known.
+async fn usage(app: &App, herd: &Herd, status: &BoxStatus) -> Usage {
+    if !status.state.is_measured() {
+        return Usage::default();
+    }
+    let address = Address { engine: None, target: Target::Id(status.id) };
+    match herd.usage(&address).await {
+        Ok(usage) => usage,
+        Err(error) => {
+            app.printer.note(&format!("{}: {error}", status.spec.name));
+            Usage::default()
+        }
+    }
+}
+
+fn rows(earlier: &Look, now: &Look) -> Vec<Row> {
     let since = now.at.duration_since(earlier.at).as_micros().max(1) as f64;
-    let row = |(status, usage): &(BoxStatus, boxherd_engine::Usage)| {
+    let before =
+        earlier.seen.iter().filter_map(|(status, usage)| Some((status.id, usage.cpu_micros?)));
+    let before: HashMap<_, _> = before.collect();
+    let row = |(status, usage): &(BoxStatus, Usage)| {
         let cpu = usage.cpu_micros.and_then(|cpu| {
             // One that was started again begins anew.
-            let before = earlier.cpu.get(&status.id).copied().filter(|before| *before <= cpu)?;
+            let before = before.get(&status.id).filter(|before| **before <= cpu)?;
             Some((cpu - before) as f64 * 100.0 / since)
         });
         Row {
@@ -108,7 +120,7 @@ fn rows(seen: &Seen, earlier: &Look, now: &Look) -> Vec<Row> {
             pids: usage.pids,
         }
     };
-    seen.iter().map(row).collect()
+    now.seen.iter().map(row).collect()
 }
 
 fn show(app: &App, rows: &[Row]) -> Result<(), Failure> {
