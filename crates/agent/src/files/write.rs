@@ -36,43 +36,30 @@ pub(crate) async fn write(inner: Arc<Inner>, stream: Stream, request: proto::Wri
         Err(error) => return stream.end(io_failure(&error)),
     };
     let stream = Arc::new(stream);
-    let mut taken = 0;
-    if let Some(result) = fill(&stream, target, &mut taken).await {
+    // The window bounds what waits here.
+    let (chunks, waiting) = mpsc::unbounded_channel();
+    let mut intake = Intake { stream: Arc::clone(&stream), chunks, taken: 0, whole: false };
+    let writer = Writer { target, chunks: waiting, stream: Arc::clone(&stream) };
+    if let Some(result) = fill(&mut intake, writer).await {
         stream.end(done(result));
     }
-    tidy(taken);
+    tidy(intake.taken);
 }
 
 /// Writes what comes, and says how it went; `None` when the stream ends before its content.
 ///
 /// A thread writes for as long as something waits, and more is received meanwhile. A client that
 /// sends nothing holds none.
-async fn fill(stream: &Arc<Stream>, target: Target, taken: &mut u64) -> Option<io::Result<()>> {
-    // The window bounds what waits here.
-    let (sender, chunks) = mpsc::unbounded_channel();
-    let mut writer = Writer { target, chunks, stream: Arc::clone(stream) };
-    let mut whole = false;
+async fn fill(intake: &mut Intake, mut writer: Writer) -> Option<io::Result<()>> {
     loop {
         if writer.chunks.is_empty() {
-            let chunk = Chunk::receive(stream).await?;
-            *taken += u64::from(chunk.cost);
-            whole |= chunk.fin;
-            // The writer, and so the other end, is here.
-            sender.send(chunk).ok()?;
+            intake.next().await?;
         }
         let mut written = pin!(on_thread(move || writer.write()));
         let result = loop {
             tokio::select! {
                 result = &mut written => break result,
-                chunk = Chunk::receive(stream), if !whole => {
-                    let chunk = chunk?;
-                    *taken += u64::from(chunk.cost);
-                    whole |= chunk.fin;
-                    // A writer that has failed takes no more, and says why.
-                    if sender.send(chunk).is_err() {
-                        break written.await;
-                    }
-                }
+                came = intake.next(), if !intake.whole => came?,
             }
         };
         match result {
@@ -80,6 +67,29 @@ async fn fill(stream: &Arc<Stream>, target: Target, taken: &mut u64) -> Option<i
             Ok(None) => return Some(Ok(())),
             Err(error) => return Some(Err(error)),
         }
+    }
+}
+
+/// What comes on a stream, on its way to the writer.
+struct Intake {
+    stream: Arc<Stream>,
+    chunks: mpsc::UnboundedSender<Chunk>,
+    /// What has come, in bytes.
+    taken: u64,
+    /// Nothing more comes.
+    whole: bool,
+}
+
+impl Intake {
+    /// Hands the next chunk over; `None` when the stream ends before its content. Nothing is lost
+    /// when this is dropped before it is done.
+    async fn next(&mut self) -> Option<()> {
+        let chunk = Chunk::receive(&self.stream).await?;
+        self.taken += u64::from(chunk.cost);
+        self.whole = chunk.fin;
+        // A writer that has failed takes no more, and has said why.
+        drop(self.chunks.send(chunk));
+        Some(())
     }
 }
 
@@ -286,7 +296,8 @@ fn exchange(new: &Path, path: &Path) -> io::Result<bool> {
         Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => return Ok(false),
         result => result?,
     }
-    // It lives for as long as it is open. Freeing a gigabyte takes a tenth of a second.
+    // It lives for as long as it is open, and if it cannot be opened, it is freed at once. Freeing a
+    // gigabyte takes a tenth of a second.
     let old = File::options().read(true).custom_flags(OFlags::PATH.bits() as i32).open(new);
     let Err(error) = fs::remove_file(new) else {
         tokio::task::spawn_blocking(move || drop(old));
