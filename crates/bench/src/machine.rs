@@ -71,8 +71,14 @@ pub(crate) fn meminfo(field: &str) -> anyhow::Result<u64> {
 
 /// A field of this process's `/proc/self/status`, in bytes.
 pub(crate) fn own_status(field: &str) -> anyhow::Result<u64> {
-    let text = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
-    parse_kib(&text, field).with_context(|| format!("no `{field}` in /proc/self/status"))
+    status(std::process::id(), field)
+}
+
+/// A field of `/proc/PID/status`, in bytes.
+pub(crate) fn status(pid: u32, field: &str) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    parse_kib(&text, field).with_context(|| format!("no `{field}` in {path}"))
 }
 
 fn parse_kib(text: &str, field: &str) -> Option<u64> {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::contest::millis_since;
 use crate::context::Bench;
+use crate::machine::status;
 use crate::programs::Program;
 use crate::report::{Contest, Unit};
 
@@ -21,17 +22,16 @@ const DISK: u64 = 10 << 30;
 /// Commands at once, and how many in all, of the contest about throughput.
 const AT_ONCE: u32 = 32;
 const COMMANDS: u32 = 3000;
-const KIB: f64 = 1024.0;
+const MIB: f64 = (1 << 20) as f64;
 
-/// A server on the data folder of the run, and a client. Dropped, the server ends.
+/// A server on the data folder of the run, and a client.
 struct Server {
-    // First to go: a server that ends waits for its clients.
     client: Client,
     served: Served,
     disk: Option<u64>,
 }
 
-/// The process, and the key that it knows us by.
+/// The process. Dropped, it is killed; [`end`](Self::end) says whether it ended well.
 struct Served {
     child: Child,
     program: Program,
@@ -44,35 +44,61 @@ struct Key {
     api_key: String,
 }
 
-impl Server {
-    async fn start(program: &Program) -> anyhow::Result<Self> {
+impl Served {
+    /// The process, and where it listens.
+    fn start(program: &Program) -> anyhow::Result<(Self, String)> {
         let made = output(&program.with(["key", "create", "bench", "-o", "json"]))?;
         let key: Key = serde_json::from_slice(&made).context("a key that cannot be read")?;
         let serve = program.with(["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command(&serve)?.stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("no output")?;
+        let child = command(&serve)?.stdout(Stdio::piped()).spawn()?;
+        let mut this = Self { child, program: program.clone(), key };
+        let stdout = this.child.stdout.take().context("no output")?;
         let mut lines = BufReader::new(stdout).lines();
         let line = lines.next().context("the server has ended")??;
         let url = line.strip_prefix("listening on ").with_context(|| line.clone())?.to_owned();
         // Read on, so that the server never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        let client = Client::builder().endpoint(url).api_key(&key.api_key).connect().await?;
-        let served = Served { child, program: program.clone(), key };
+        Ok((this, url))
+    }
+
+    /// Ends it and takes its key back. Blocks until its clients have gone.
+    fn end(mut self) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let ended = self.child.wait()?;
+        anyhow::ensure!(ended.success(), "the server ended with {ended}");
+        output(&self.program.with(["key", "rm", &self.key.id])).map(drop)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It has ended as a rule, and then there is nothing to kill.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Server {
+    async fn start(program: &Program) -> anyhow::Result<Self> {
+        let (served, url) = Served::start(program)?;
+        let key = &served.key.api_key;
+        let client = Client::builder().endpoint(url).api_key(key).connect().await?;
         let mut this = Self { client, served, disk: Some(DISK) };
-        if let Err(error) = this.make("first").await {
+        match this.make("first").await {
             // No pool was prepared.
-            this.disk = None;
-            this.make("first").await.context(error)?;
+            Err(boxherd_client::Error::Unsupported(_)) => this.disk = None,
+            made => {
+                made?;
+                this.remove("first").await?;
+            }
         }
-        this.remove("first").await?;
         Ok(this)
     }
 
     /// Makes a box; its name is in the run's own way, so that it is found if it stays.
-    async fn make(&self, name: &str) -> anyhow::Result<()> {
+    async fn make(&self, name: &str) -> Result<(), boxherd_client::Error> {
         let new = NewBox { disk: self.disk, ..NewBox::named(name_of(name)) };
-        self.client.boxes().create(new).await?;
-        Ok(())
+        self.client.boxes().create(new).await.map(drop)
     }
 
     async fn remove(&self, name: &str) -> anyhow::Result<()> {
@@ -86,36 +112,23 @@ impl Server {
         Ok(())
     }
 
-    /// Made, and a command in it has said something.
-    async fn answers(&self, name: &str) -> anyhow::Result<()> {
+    /// Until a box is made and a command in it has said something, in milliseconds.
+    async fn answer(&self, name: &str) -> anyhow::Result<f64> {
+        let start = Instant::now();
         self.make(name).await?;
         let echo = boxherd_client::Command::argv(["echo", "hello"]);
         let mut running = self.client.boxes().exec(&name_of(name), echo).await?;
-        match running.next().await? {
-            Event::Stdout(_) => {}
+        let took = match running.next().await? {
+            Event::Stdout(_) => millis_since(start),
             other => bail!("output was expected, and there was {other:?}"),
-        }
+        };
         running.output().await?;
-        Ok(())
+        Ok(took)
     }
 
     /// What the server has of memory, in MiB.
     fn memory(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.served.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.context("no size")?.trim().trim_end_matches(" kB").parse::<f64>()?;
-        Ok(kib / KIB)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It may have ended, and then there is nothing to end.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        drop(self.child.wait());
-        drop(output(&self.program.with(["key", "rm", &self.key.id])));
+        Ok(status(self.served.child.id(), "VmRSS")? as f64 / MIB)
     }
 }
 
@@ -145,18 +158,19 @@ pub(crate) async fn server(bench: &mut Bench) -> anyhow::Result<Vec<Contest>> {
     let Server { client, served, .. } = server;
     drop(client);
     // In a thread, so that our side of the connection ends meanwhile: the server waits for it.
-    tokio::task::spawn_blocking(move || drop(served)).await?;
-    measured
+    let ended = tokio::task::spawn_blocking(move || served.end()).await?;
+    let measured = measured?;
+    ended?;
+    Ok(measured)
 }
 
 async fn measure(bench: &Bench, server: &Server) -> anyhow::Result<Vec<Contest>> {
     let idle = vec![server.memory()?];
     let mut creates = Vec::new();
     for round in 0..=bench.options.rounds {
-        let start = Instant::now();
-        server.answers("create").await?;
+        let took = server.answer("create").await?;
         // The first warms up.
-        creates.extend((round > 0).then(|| millis_since(start)));
+        creates.extend((round > 0).then_some(took));
         server.remove("create").await?;
     }
     server.make("exec").await?;
