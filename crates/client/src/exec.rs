@@ -138,7 +138,8 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
-/// A command that runs. Dropped, the command is ended with its process group.
+/// A command that runs. Dropped, the command is ended with its process group; where its input is full and
+/// it reads none, only when the connection ends.
 ///
 /// ```no_run
 /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
@@ -282,7 +283,7 @@ impl Running {
         }
     }
 
-    /// Ends the command with its process group; so does dropping this.
+    /// Ends the command with its process group, as dropping this does.
     ///
     /// ```no_run
     /// # async fn example(running: boxherd_client::Running) {

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use boxherd_client::{Client, Command, NewBox};
 use boxherd_testkit::root_or_skip;
 
-use super::Server;
+use super::{KEY, Server};
+use crate::wait::until;
 
 const CROWD: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,12 +62,7 @@ impl Server {
 
     /// Waits until it has no more descriptors than before.
     fn lets_go_of_all_but(&self, before: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.descriptors() > before {
-            let now = self.descriptors();
-            assert!(Instant::now() < deadline, "{now} descriptors, and {before} before");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("it lets go of descriptors", || (self.descriptors() <= before).then_some(()));
     }
 }
 
@@ -106,4 +103,29 @@ fn whoever_says_nothing_is_hung_up_on() {
     server.lets_go_of_all_but(before + CROWD / 5);
     drop(crowd);
     server.lets_go_of_all_but(before);
+}
+
+/// A client ends its side of a call after the command has ended, and not before: that is no mistake of
+/// its, however often it does so over one connection.
+#[tokio::test]
+async fn a_client_runs_as_many_commands_as_it_likes() {
+    if !root_or_skip("a_client_runs_as_many_commands_as_it_likes") {
+        return;
+    }
+    let server = Server::start();
+    let client = Client::builder().endpoint(&server.url).api_key(KEY).connect().await;
+    let client = client.expect("the server is there");
+    let boxes = client.boxes();
+    boxes.create(NewBox::named("busy")).await.expect("a box");
+    let some = async |_| {
+        for _ in 0..400 {
+            let running = boxes.exec("busy", Command::argv(["true"])).await.expect("it runs");
+            assert_eq!(running.output().await.expect("it ends").code, 0);
+        }
+    };
+    futures_util::future::join_all((0..32).map(some)).await;
+    boxes.destroy("busy").await.expect("it is there");
+    // The server ends when its clients have gone, and waits for them in vain in this thread.
+    drop((boxes, client));
+    tokio::task::spawn_blocking(move || drop(server)).await.expect("a thread");
 }

@@ -1,6 +1,8 @@
 //! Clients of other people against `boxherd serve`: the real boxd SDKs from PyPI, unchanged.
 
 mod crowd;
+#[path = "../it/wait.rs"]
+mod wait;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
