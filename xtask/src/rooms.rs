@@ -18,6 +18,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("net", &["model", "sys"]),
     ("store", &["model"]),
     ("boxd-api", &[]),
+    ("client", &["boxd-api"]),
     ("herd", &["engine", "link", "model", "store"]),
     ("engine-fake", &["agent", "engine", "link", "model", "sys"]),
     ("engine-local", &["agent-blob", "engine", "image", "link", "model", "net", "sys"]),
@@ -29,6 +30,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "cli",
         &[
             "bench",
+            "client",
             "engine",
             "engine-fake",
             "engine-local",

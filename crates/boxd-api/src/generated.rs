@@ -409,6 +409,9 @@ pub struct WakeVmResponse {}
 pub struct GetVmRequest {
     #[prost(string, tag = "1")]
     pub vm_id: ::prost::alloc::string::String,
+    /// Ours: answer `boxherd_status` too.
+    #[prost(bool, tag = "1000")]
+    pub boxherd_status: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetVmResponse {
@@ -495,6 +498,9 @@ pub struct GetVmResponse {
     pub requirements: ::prost::alloc::vec::Vec<MachineRequirement>,
     #[prost(message, repeated, tag = "40")]
     pub packages: ::prost::alloc::vec::Vec<MachinePackage>,
+    /// Ours: all that is known of the box, as `boxherd show -o json` prints it; empty unless asked for.
+    #[prost(string, tag = "1000")]
+    pub boxherd_status: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateMachineSpecRequest {
@@ -606,6 +612,9 @@ pub struct ListVmsRequest {
     pub all_contexts: bool,
     #[prost(string, repeated, tag = "3")]
     pub label_selector: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ours: answer `boxherd_status` too.
+    #[prost(bool, tag = "1000")]
+    pub boxherd_status: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListVmsResponse {

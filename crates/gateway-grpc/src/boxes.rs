@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use boxherd_boxd_api as api;
+use boxherd_engine::Usage;
 use boxherd_herd::{Fork, HerdError, Selector};
+use boxherd_model::{BoxState, BoxStatus};
 
 use crate::desk::Desk;
 use crate::proxies;
@@ -33,7 +35,28 @@ pub(crate) async fn create(
 pub(crate) async fn get(desk: &Desk<'_>, asked: api::GetVmRequest) -> Answer<api::GetVmResponse> {
     let status = desk.herd.show(&desk.address("vm_id", &asked.vm_id)?).await?;
     let network = desk.herd.network_of(&status).await?;
-    Ok(translate::vm(&status, network, desk.config))
+    let mut vm = translate::vm(&status, network, desk.config);
+    if asked.boxherd_status {
+        vm.boxherd_status = document(&status, usage(desk, &status).await)?;
+    }
+    Ok(vm)
+}
+
+/// What a box uses; only of one that is there, which may end while it is looked at.
+async fn usage(desk: &Desk<'_>, status: &BoxStatus) -> Option<Usage> {
+    if !matches!(status.state, BoxState::Running | BoxState::Suspended | BoxState::Stopped) {
+        return None;
+    }
+    let measured = desk.herd.usage(&status.address()).await;
+    measured.inspect_err(|error| tracing::warn!(%error, "a box cannot be measured")).ok()
+}
+
+/// A box as `boxherd show -o json` prints it.
+fn document(status: &BoxStatus, usage: Option<Usage>) -> Answer<String> {
+    let failed = |error: serde_json::Error| invalid("boxherd_status", error);
+    let mut document = serde_json::to_value(status).map_err(failed)?;
+    document["usage"] = serde_json::to_value(usage).map_err(failed)?;
+    Ok(document.to_string())
 }
 
 pub(crate) async fn list(
@@ -53,7 +76,11 @@ pub(crate) async fn list(
     let mut vms = Vec::new();
     for status in chosen {
         let network = desk.herd.network_of(status).await?;
-        vms.push(translate::vm(status, network, desk.config));
+        let mut vm = translate::vm(status, network, desk.config);
+        if asked.boxherd_status {
+            vm.boxherd_status = document(status, None)?;
+        }
+        vms.push(vm);
     }
     Ok(api::ListVmsResponse { vms, ssh_host_key: String::new() })
 }
