@@ -256,6 +256,15 @@ impl Boxes {
         /// # }
         /// ```
         resume: resume_vm(ResumeVmRequest);
+        /// Keeps the memory of a box on disk, until it is resumed.
+        ///
+        /// ```no_run
+        /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+        /// client.boxes().hibernate("web").await?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        hibernate: hibernate_vm(HibernateVmRequest);
         /// Deletes a box with its disk, whatever it does.
         ///
         /// ```no_run
@@ -298,6 +307,19 @@ impl Boxes {
         let method = |mut wire: Wire, asked| async move { wire.fork_vm(asked).await };
         let made = self.client.call(Repeat::Changes, asked, method).await?;
         self.get(&made.vm_id).await
+    }
+
+    /// A name that no box has yet.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// println!("{}", client.boxes().suggest_name().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn suggest_name(&self) -> Result<String, Error> {
+        let method = |mut wire: Wire, asked| async move { wire.suggest_vm_name(asked).await };
+        Ok(self.client.call(Repeat::Looks, api::SuggestVmNameRequest {}, method).await?.name)
     }
 
     /// Runs a command in a box; it runs when this is answered.
