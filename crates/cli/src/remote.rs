@@ -217,7 +217,9 @@ fn new_box(mut spec: BoxSpec, engine: Option<&EngineName>) -> Result<NewBox, Fai
     refuse("--user", spec.user.is_some())?;
     refuse("--nesting", spec.nesting)?;
     refuse("--isolation", spec.isolation != plain.isolation)?;
-    refuse("timers", spec.timers != plain.timers)?;
+    let timers = std::mem::take(&mut spec.timers);
+    refuse("hibernate_after_idle", timers.hibernate_after_idle.is_some())?;
+    refuse("delete_at", timers.delete_at.is_some())?;
     let limits = std::mem::take(&mut spec.limits);
     Ok(NewBox {
         name: spec.name.to_string(),
@@ -229,6 +231,10 @@ fn new_box(mut spec: BoxSpec, engine: Option<&EngineName>) -> Result<NewBox, Fai
         memory: limits.memory.map(boxherd_model::ByteSize::bytes),
         disk: limits.disk.map(boxherd_model::ByteSize::bytes),
         labels: spec.labels.into_iter().collect(),
+        volumes: Vec::new(),
+        proxies: Vec::new(),
+        suspend_after_idle: timers.suspend_after_idle.map(|s| Duration::from_secs(s.into())),
+        delete_after: timers.delete_after.map(Duration::from_secs),
         network,
         isolated,
     })

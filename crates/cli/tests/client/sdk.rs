@@ -3,23 +3,9 @@
 use boxherd_client::{Client, Command, Error, Event, NewBox, PtySize};
 use futures_util::future::join_all;
 
-use crate::server::Server;
+use crate::server::with_server;
 
-/// Runs a test on an event loop, with a server; says aloud when it cannot.
-macro_rules! with_server {
-    ($($(#[$how:meta])* $test:ident($server:ident) $body:block)*) => {$(
-        #[test]
-        $(#[$how])*
-        fn $test() {
-            #[allow(unused_mut, reason = "not every test changes the server")]
-            let Some(mut $server) = Server::open(stringify!($test)) else { return };
-            let runtime = tokio::runtime::Runtime::new().expect("an event loop");
-            runtime.block_on(async { $body });
-        }
-    )*};
-}
-
-async fn output(client: &Client, of: &str, line: &str) -> boxherd_client::Output {
+pub(crate) async fn output(client: &Client, of: &str, line: &str) -> boxherd_client::Output {
     let running = client.boxes().exec(of, Command::shell(line)).await.expect("it runs");
     running.output().await.expect("it ends")
 }

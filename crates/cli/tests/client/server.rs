@@ -12,12 +12,28 @@ use crate::lab::{Lab, Said};
 /// The key of `admin`; it protects nothing.
 pub(crate) const KEY: &str = "bxd_only-for-tests-0123456789";
 
+/// Runs a test on an event loop, with a server; says aloud when it cannot.
+macro_rules! with_server {
+    ($($(#[$how:meta])* $test:ident($server:ident) $body:block)*) => {$(
+        #[test]
+        $(#[$how])*
+        fn $test() {
+            #[allow(unused_mut, reason = "not every test changes the server")]
+            let Some(mut $server) = $crate::server::Server::open(stringify!($test)) else { return };
+            let runtime = tokio::runtime::Runtime::new().expect("an event loop");
+            runtime.block_on(async { $body });
+        }
+    )*};
+}
+pub(crate) use with_server;
+
 /// A server and the folder of its boxes. Dropped, the server ends first.
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Process,
     pub(crate) url: String,
     pub(crate) socket: String,
+    more: Vec<String>,
     pub(crate) lab: Lab,
     _folder: tempfile::TempDir,
 }
@@ -45,11 +61,17 @@ impl Drop for Process {
 impl Server {
     /// `None` when the test cannot run here, which was said aloud.
     pub(crate) fn open(test: &str) -> Option<Self> {
+        Self::open_with(test, &[])
+    }
+
+    /// The same, with more arguments for `serve`.
+    pub(crate) fn open_with(test: &str, more: &[&str]) -> Option<Self> {
         let lab = Lab::open(test)?;
         let folder = tempfile::tempdir().expect("a folder");
         let socket = format!("unix:{}", folder.path().join("s").display());
-        let (process, url) = start(&lab, "127.0.0.1:0", &socket);
-        Some(Self { process, url, socket, lab, _folder: folder })
+        let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
+        let (process, url) = start(&lab, "127.0.0.1:0", &socket, &more);
+        Some(Self { process, url, socket, more, lab, _folder: folder })
     }
 
     pub(crate) fn builder(&self) -> Builder {
@@ -68,7 +90,7 @@ impl Server {
     /// Starts it again where it was.
     pub(crate) fn again(&mut self) {
         let place = self.url.strip_prefix("http://").expect("plain").to_owned();
-        (self.process, self.url) = start(&self.lab, &place, &self.socket);
+        (self.process, self.url) = start(&self.lab, &place, &self.socket, &self.more);
     }
 
     /// The command line, which asks this server.
@@ -93,9 +115,10 @@ fn nowhere() -> PathBuf {
     "/proc/no-such-folder".into()
 }
 
-fn start(lab: &Lab, tcp: &str, socket: &str) -> (Process, String) {
+fn start(lab: &Lab, tcp: &str, socket: &str, more: &[String]) -> (Process, String) {
     let mut child = lab
         .command(&["serve", "--listen", tcp, "--listen", socket])
+        .args(more)
         .env("BOXHERD_BOOTSTRAP_KEY", KEY)
         .stdout(Stdio::piped())
         .spawn()
