@@ -83,5 +83,10 @@ pub use self::templates::{Template, Templates};
 pub use self::token_list::{NewToken, Token, TokenList};
 pub use self::variables::{Scope, Secrets, Variable, Variables};
 
+/// What the README shows is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 /// The largest message in either direction, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
