@@ -21,6 +21,8 @@ use crate::failure::Failure;
 
 /// Where the key is, unless it is in a file.
 const KEY: &str = "BOXHERD_API_KEY";
+/// A token, which is used as it is. It wins over the variable with the key.
+const TOKEN: &str = "BOXHERD_TOKEN";
 /// How long a server gives processes to end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -44,7 +46,12 @@ impl Remote {
     /// What asks it.
     pub(crate) async fn client(&self) -> Result<&Client, Failure> {
         let connect = async || {
-            let mut builder = Client::builder().endpoint(&self.url).api_key(self.key()?);
+            let builder = Client::builder().endpoint(&self.url);
+            let token = env::text(TOKEN).filter(|_| self.key_file.is_none());
+            let mut builder = match token {
+                Some(token) => builder.token(token),
+                None => builder.api_key(self.key()?),
+            };
             if let Some(file) = &self.ca {
                 builder = builder.ca(std::fs::read(file).map_err(|error| unread(file, &error))?);
             }

@@ -103,6 +103,9 @@ fn the_key_is_in_the_environment_or_in_a_file() {
     let said: Said =
         server.command(&ask).env_remove("BOXHERD_API_KEY").output().expect("runs").into();
     assert_eq!(said.ok(), "");
+    let refused: Said =
+        server.command(&["ls"]).env("BOXHERD_TOKEN", "eyJ.no").output().expect("runs").into();
+    assert!(refused.code == Some(1) && refused.err.contains("token"), "{refused:?}");
     let wrong: Said =
         server.command(&["ls"]).env("BOXHERD_API_KEY", "bxd_no").output().expect("runs").into();
     assert!(wrong.err.contains("refuses the API key"), "{wrong:?}");
