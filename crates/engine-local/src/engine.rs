@@ -270,8 +270,8 @@ impl Engine for LocalEngine {
     async fn settle(&self) -> Result<(), EngineError> {
         // What went wrong is told in either case.
         match self.core.pool.is_settled() {
-            true => self.core.pool.settle().map_err(storage),
-            false => self.blocking(|core| core.pool.settle().map_err(storage)).await,
+            true => self.core.settle(),
+            false => self.blocking(Core::settle).await,
         }
     }
 
