@@ -97,7 +97,10 @@ impl LocalEngine {
         let caller = Arc::downgrade(&wanted);
         let begin = move |core: &Core| match caller.strong_count() {
             0 => Err(EngineError::refused("begin", "the caller has gone")),
-            _ => work(core),
+            _ => {
+                let _pass = core.fences.enter(id)?;
+                work(core)
+            }
         };
         let done = self.blocking(move |core| core.alone(id, || begin(core))).await;
         drop(wanted);
@@ -237,6 +240,10 @@ impl Engine for LocalEngine {
             Ok(())
         };
         self.alone(id, work).await
+    }
+
+    async fn claim(&self, id: BoxId, token: u64) -> Result<(), EngineError> {
+        self.blocking(move |core| core.fences.claim(id, token)).await
     }
 
     async fn tidy(&self) -> Result<(), EngineError> {

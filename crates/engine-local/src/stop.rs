@@ -162,7 +162,7 @@ impl Core {
             fault::point("delete.uids");
             fs::remove_dir_all(folder.path()).map_err(at("remove the box's folder"))?;
         }
-        Ok(())
+        self.fences.forget(id).map_err(at("forget who may change the box"))
     }
 
     /// What deleting boxes left to be done: their disks are freed, and with the last one goes what

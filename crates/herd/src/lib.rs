@@ -26,6 +26,7 @@ mod forwards;
 mod guest;
 mod herd;
 mod journal;
+mod leases;
 pub mod locks;
 mod lookup;
 mod metrics;

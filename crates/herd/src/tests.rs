@@ -16,6 +16,7 @@ use super::*;
 mod belongings;
 mod callers;
 mod disks;
+mod leases;
 mod metrics;
 mod proxies;
 mod quotas;

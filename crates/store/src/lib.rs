@@ -69,17 +69,23 @@ pub trait Store: Accounts + Things + Leases + fmt::Debug + Send + Sync {
     /// [`StoreError::KeyTaken`] when an operation with that idempotency key was written before.
     async fn begin(&self, operation: &Operation, made: &[BoxRecord]) -> Result<(), StoreError>;
 
-    /// Writes how an operation ended, together with the boxes it changed and those it removed.
+    /// Writes how an operation ended, together with the boxes it changed and those it removed. Answers
+    /// which of those it changed are gone; they stay gone.
     async fn finish(
         &self,
         operation: &Operation,
         changed: &[BoxRecord],
         removed: &[BoxId],
         durability: Durability,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Vec<BoxId>, StoreError>;
 
-    /// Changes boxes outside of an operation, as reconcile does. Records that are gone stay gone.
+    /// Changes boxes outside of an operation. Records that are gone stay gone.
     async fn update(&self, changed: &[BoxRecord]) -> Result<(), StoreError>;
+
+    /// Writes the state of a box, as it is in `truth`, where the box is still as it was `found`: in the
+    /// same state, and last changed by the same operation. Says whether it was. For those who do not
+    /// keep others from the box meanwhile.
+    async fn correct(&self, found: &BoxRecord, truth: &BoxRecord) -> Result<bool, StoreError>;
 
     /// The box with that id.
     async fn box_by_id(&self, id: BoxId) -> Result<Option<BoxRecord>, StoreError>;

@@ -68,6 +68,9 @@ suite! {
     leases::whoever_has_a_lease_keeps_its_token,
     leases::a_lost_lease_is_neither_renewed_nor_released,
     leases::of_many_that_ask_at_once_one_gets_it,
+    leases::whoever_lost_a_lease_writes_nothing_of_its_box,
+    boxes::a_state_is_corrected_where_nobody_changed_the_box_meanwhile,
+    boxes::whoever_changes_what_is_gone_is_told,
 }
 
 fn record(name: &str) -> BoxRecord {
