@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use boxherd_engine::{Check, Engine, Verdict};
 use boxherd_engine_local::{Helper, LocalEngine, NetdCommand};
-use boxherd_herd::{Create, Herd, HerdConfig, HerdError};
+use boxherd_herd::{Herd, HerdConfig, HerdError};
 use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName, ImageInfo, ImageRef};
 use tokio::sync::OnceCell;
 
 use crate::args::Global;
+use crate::boxes::Boxes;
 use crate::env;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::remote::Remote;
 use crate::store;
 
 /// What a command works with.
@@ -23,6 +25,7 @@ pub(crate) struct App {
     data: PathBuf,
     /// Where boxes are written down, if not in the data folder.
     store: Option<String>,
+    remote: Option<Remote>,
     helper: Option<Helper>,
     /// Whether the engine will have work for a thread of its own.
     works: bool,
@@ -43,9 +46,9 @@ impl App {
         })?;
         let data = std::path::absolute(&data)
             .map_err(|error| Failure::io(format!("`{}`", data.display()), &error))?;
-        let store = global.store.clone();
+        let (store, remote) = (global.store.clone(), Remote::new(global));
         let (local, herd) = (OnceCell::new(), OnceCell::new());
-        Ok(Self { printer, data, store, helper, works, local, herd })
+        Ok(Self { printer, data, store, remote, helper, works, local, herd })
     }
 
     /// Where boxes are kept.
@@ -105,6 +108,19 @@ impl App {
         Ok(checks)
     }
 
+    /// The server that was named instead of this machine.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+
+    /// The boxes of the server, or of this machine.
+    pub(crate) async fn boxes(&self) -> Result<Boxes<'_>, Failure> {
+        match &self.remote {
+            Some(remote) => Ok(Boxes::There(remote)),
+            None => Ok(Boxes::Here(self.herd().await?)),
+        }
+    }
+
     /// The herd.
     pub(crate) async fn herd(&self) -> Result<&Herd, Failure> {
         self.opened().await.map(|herd| &**herd)
@@ -152,16 +168,17 @@ impl App {
         spec: BoxSpec,
         engine: Option<EngineName>,
     ) -> Result<BoxStatus, Failure> {
-        Ok(self.herd().await?.create(Create { engine, ..spec.into() }).await?)
+        self.boxes().await?.create(spec, engine).await
     }
 
-    /// What the image store says of `image`; `None` for `host` and for what is not there.
+    /// What the image store says of `image`; `None` for `host`, for what is not there, and where a
+    /// server has the images.
     pub(crate) async fn image(
         &self,
         image: &ImageRef,
         engine: Option<&EngineName>,
     ) -> Result<Option<ImageInfo>, Failure> {
-        if *image == ImageRef::host() {
+        if *image == ImageRef::host() || self.remote.is_some() {
             return Ok(None);
         }
         let engine = self.engine(engine).await?;

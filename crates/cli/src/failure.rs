@@ -1,5 +1,6 @@
 //! What went wrong, as people and scripts read it.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 
@@ -26,7 +27,7 @@ pub(crate) enum Failure {
         /// The message, with its causes.
         message: String,
         /// Stable, for scripts.
-        code: &'static str,
+        code: Cow<'static, str>,
         /// What to do.
         hint: Option<String>,
     },
@@ -44,7 +45,7 @@ impl Failure {
 
     /// A failure without a known way out.
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self::Told { message: message.into(), code, hint: None }
+        Self::Told { message: message.into(), code: code.into(), hint: None }
     }
 
     /// With a way out.
@@ -58,7 +59,7 @@ impl Failure {
 
     /// From an error and its causes.
     pub(crate) fn of(error: &dyn Error, code: &'static str, hint: Option<String>) -> Self {
-        Self::Told { message: chain(error), code, hint }
+        Self::Told { message: chain(error), code: code.into(), hint }
     }
 
     /// An error of the system about something.
@@ -75,7 +76,7 @@ impl Failure {
     }
 
     /// The stable code, of what is to be told.
-    pub(crate) fn code(&self) -> Option<&'static str> {
+    pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Self::Told { code, .. } => Some(code),
             Self::BrokenPipe | Self::Quiet => None,
@@ -178,7 +179,7 @@ mod tests {
         let inner = io::Error::other("no space");
         let outer = boxherd_engine::EngineError::refused("write the record", inner);
         let Failure::Told { message, code, .. } = outer.into() else { panic!() };
-        assert_eq!((message.as_str(), code), ("write the record failed: no space", "refused"));
+        assert_eq!((message.as_str(), &*code), ("write the record failed: no space", "refused"));
     }
 
     #[test]

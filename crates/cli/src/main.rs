@@ -9,6 +9,7 @@
 
 mod app;
 mod args;
+mod boxes;
 mod clock;
 mod columns;
 mod commands;
@@ -16,7 +17,9 @@ mod copy;
 mod env;
 mod failure;
 mod printer;
+mod process;
 mod progress;
+mod remote;
 mod render;
 mod session;
 mod signals;
@@ -58,6 +61,7 @@ fn start(cli: Cli, printer: Printer) -> Result<ExitCode, Failure> {
     // Before anything that starts a thread: the helper is a copy of this process.
     let helper = match cli.command {
         Command::Completion(_) | Command::Netd(_) => None,
+        _ if cli.global.server.as_ref().is_some_and(|url| !url.is_empty()) => None,
         _ => {
             let forked = Helper::fork(1);
             Some(forked.map_err(|error| Failure::io("cannot start the helper process", &error))?)

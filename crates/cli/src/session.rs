@@ -4,12 +4,12 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
-use boxherd_link::{Exec, ExecControl, ExecEvent, ExecStdin, ExitStatus, PtySize};
-use tokio::io::AsyncWriteExt as _;
+use boxherd_link::{ExecEvent, ExitStatus, PtySize};
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::TtyFlags;
 use crate::failure::Failure;
+use crate::process::{Control, Input, Process};
 use crate::signals::{self, Signals};
 use crate::streams::{self, Output};
 use crate::terminal::{self, RawMode};
@@ -40,11 +40,12 @@ impl Session {
         }
     }
 
-    /// Connects `exec` until it ends. The first signal that ends programs goes to the command, the
-    /// second kills it, the third leaves it to its agent.
+    /// Connects `process` until it ends. The first signal that ends programs goes to the command, the
+    /// second kills it, the third leaves it to its agent. The wire has no signals: there the first
+    /// ends the command, and so does the end of its time.
     pub(crate) async fn drive(
         self,
-        mut exec: Exec,
+        mut process: Process,
         signals: &mut Signals,
     ) -> Result<ExitStatus, Failure> {
         let raw = self.pty.is_some() && self.stdin && terminal::input_is_terminal();
@@ -52,20 +53,33 @@ impl Session {
             .then(RawMode::enter)
             .transpose()
             .map_err(|error| Failure::io("cannot make the terminal raw", &error))?;
-        let control = exec.control();
-        let input = exec.stdin().filter(|_| self.stdin);
+        let control = process.control();
+        // A terminal whose input nobody has stays open; any other input has ended.
+        let (input, _open) = match (process.input(), self.stdin) {
+            (input, true) => (input, None),
+            (input, false) => (None, input.filter(|_| self.pty.is_some())),
+        };
+        let there = self.timeout.filter(|_| process.is_there());
         tokio::select! {
-            ended = output(&mut exec, self.timeout) => ended,
+            ended = output(&mut process, self.timeout) => ended,
+            () = time_is_up(there) => Ok(ExitStatus::TimedOut),
             failed = feed(input) => Err(failed),
             failed = follow_size(self.pty.is_some(), &control) => Err(failed),
-            failed = pass_signals(signals, &control) => Err(failed),
+            ended = pass_signals(signals, &control) => ended,
         }
+    }
+}
+
+async fn time_is_up(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => pending().await,
     }
 }
 
 /// Writes what the command writes, until it ends. An agent that does not end it after `timeout` is
 /// not waited for; whoever reads our output may take longer.
-async fn output(exec: &mut Exec, timeout: Option<Duration>) -> Result<ExitStatus, Failure> {
+async fn output(process: &mut Process, timeout: Option<Duration>) -> Result<ExitStatus, Failure> {
     let (stdout, stderr) = (Output::stdout(), Output::stderr());
     let patience = timeout.and_then(|timeout| timeout.checked_add(SLACK));
     let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
@@ -73,9 +87,9 @@ async fn output(exec: &mut Exec, timeout: Option<Duration>) -> Result<ExitStatus
     loop {
         let event = match deadline {
             Some(deadline) => {
-                timeout_at(deadline, exec.next()).await.map_err(|_| not_ended())??
+                timeout_at(deadline, process.next()).await.map_err(|_| not_ended())??
             }
-            None => exec.next().await?,
+            None => process.next().await?,
         };
         let (output, bytes) = match event {
             ExecEvent::Stdout(bytes) => (stdout, bytes),
@@ -95,7 +109,7 @@ fn not_ended() -> Failure {
 }
 
 /// Gives the command our input; returns only when it cannot be read.
-async fn feed(input: Option<ExecStdin>) -> Failure {
+async fn feed(input: Option<Input>) -> Failure {
     let Some(mut to) = input else { return pending().await };
     let mut from = match streams::input() {
         Ok(from) => from,
@@ -105,19 +119,18 @@ async fn feed(input: Option<ExecStdin>) -> Failure {
         match piece {
             // It reads no more, or has ended: its exit says so.
             Ok(bytes) => {
-                if to.send(bytes).await.is_err() {
+                if !to.send(bytes).await {
                     return pending().await;
                 }
             }
             Err(error) => return Failure::io("cannot read standard input", &error),
         }
     }
-    // As above.
-    drop(to.shutdown().await);
+    to.end().await;
     pending().await
 }
 
-async fn follow_size(has_terminal: bool, control: &ExecControl) -> Failure {
+async fn follow_size(has_terminal: bool, control: &Control) -> Failure {
     if !has_terminal {
         return pending().await;
     }
@@ -126,22 +139,27 @@ async fn follow_size(has_terminal: bool, control: &ExecControl) -> Failure {
         Err(error) => return failed_signals(&error),
     };
     // It may have changed between the request and the handler.
-    control.resize(terminal::size());
+    control.resize(terminal::size()).await;
     while resizes.recv().await.is_some() {
-        control.resize(terminal::size());
+        control.resize(terminal::size()).await;
     }
     pending().await
 }
 
-async fn pass_signals(signals: &mut Signals, control: &ExecControl) -> Failure {
+async fn pass_signals(signals: &mut Signals, control: &Control) -> Result<ExitStatus, Failure> {
     let mut asked = 0;
     loop {
         let signal = signals.next().await;
         asked += u32::from(signals::ends(signal));
-        match asked {
-            0 | 1 => control.signal(signal),
-            2 => control.cancel(),
-            _ => return Failure::new("interrupted", "interrupted before the command had ended"),
+        match (control, asked) {
+            (Control::Here(control), 0 | 1) => control.signal(signal),
+            (Control::Here(control), 2) => control.cancel(),
+            (Control::There(_), 0) => {}
+            (Control::There(_), 1) => return Ok(ExitStatus::Signal(signal)),
+            _ => {
+                let message = "interrupted before the command had ended";
+                return Err(Failure::new("interrupted", message));
+            }
         }
     }
 }

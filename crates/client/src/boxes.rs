@@ -1,13 +1,16 @@
 //! Boxes: made, found, changed, copied, removed.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use boxherd_boxd_api as api;
 use bytes::Bytes;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
-use crate::client::{Client, Repeat, Wire};
-use crate::{Command, Error, Running};
+use crate::client::{Client, ask};
+use crate::{BoxInfo, Command, Error, NewBox, Running};
+
+/// How long until a box that is not ready is looked at again.
+const LOOKS: Duration = Duration::from_millis(500);
 
 /// The caller's boxes. A box is named by its name or its id.
 ///
@@ -21,112 +24,7 @@ use crate::{Command, Error, Running};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Boxes {
-    client: Client,
-}
-
-/// A box that is to be made; what is not said is as the server does it.
-///
-/// ```no_run
-/// use boxherd_client::NewBox;
-///
-/// let small = NewBox { memory: Some(256 << 20), ..NewBox::named("small") };
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NewBox {
-    /// Its name; empty, and the server makes one up.
-    pub name: String,
-    /// What to boot from; empty, and it is the server's default.
-    pub image: String,
-    /// What it runs besides its agent.
-    pub cmd: Vec<String>,
-    /// Variables of what it runs.
-    pub env: BTreeMap<String, String>,
-    /// When what it runs ends: `never`, `on-failure` or `always`; empty is `never`.
-    pub restart: String,
-    /// At most this many processors.
-    pub cpus: Option<u32>,
-    /// At most this much memory, in bytes.
-    pub memory: Option<u64>,
-    /// At most this much disk, in bytes.
-    pub disk: Option<u64>,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// The network it is in; `None` for the user's own.
-    pub network: Option<String>,
-    /// It sees no other box.
-    pub isolated: bool,
-}
-
-impl NewBox {
-    /// With this name, and everything else as the server does it.
-    ///
-    /// ```no_run
-    /// let web = boxherd_client::NewBox::named("web");
-    /// ```
-    #[must_use]
-    pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..Self::default() }
-    }
-
-    fn asked(self) -> api::CreateVmRequest {
-        let config = api::VmConfig {
-            vcpu: self.cpus.unwrap_or(0),
-            memory_bytes: self.memory.unwrap_or(0),
-            disk_bytes: self.disk.unwrap_or(0),
-            ..api::VmConfig::default()
-        };
-        let variable = |(key, value)| api::EnvVar { key, value };
-        api::CreateVmRequest {
-            name: self.name,
-            image_ref: self.image,
-            env: self.env.into_iter().map(variable).collect(),
-            cmd: self.cmd,
-            restart_policy: self.restart,
-            config: Some(config),
-            networks: self.network.into_iter().collect(),
-            isolated: self.isolated,
-            labels: self.labels.into_iter().collect(),
-            ..api::CreateVmRequest::default()
-        }
-    }
-}
-
-/// What a server says of a box.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BoxInfo {
-    /// For ever.
-    pub id: String,
-    /// As it is called now.
-    pub name: String,
-    /// What it was booted from.
-    pub image: String,
-    /// `running`, `stopped`, `suspended`, `hibernated`, …
-    pub status: String,
-    /// Where it is reached.
-    pub address: String,
-    /// When it was made, in seconds since 1970.
-    pub created: i64,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// All that a Boxherd server knows of it, as `boxherd show -o json` prints it; `None` from
-    /// others.
-    pub document: Option<String>,
-}
-
-impl From<api::GetVmResponse> for BoxInfo {
-    fn from(vm: api::GetVmResponse) -> Self {
-        Self {
-            id: vm.vm_id,
-            name: vm.name,
-            image: vm.image_ref,
-            status: vm.status,
-            address: vm.public_ip,
-            created: vm.created_at,
-            labels: vm.labels.into_iter().collect(),
-            document: Some(vm.boxherd_status).filter(|document| !document.is_empty()),
-        }
-    }
+    pub(crate) client: Client,
 }
 
 /// What a box writes to its console.
@@ -149,18 +47,6 @@ impl Logs {
     }
 }
 
-/// Methods that change one box and answer nothing.
-macro_rules! changes {
-    ($($(#[$doc:meta])* $name:ident: $method:ident($Request:ident);)*) => {$(
-        $(#[$doc])*
-        pub async fn $name(&self, of: &str) -> Result<(), Error> {
-            let asked = api::$Request { vm_id: of.to_owned() };
-            let method = |mut wire: Wire, asked| async move { wire.$method(asked).await };
-            self.client.call(Repeat::Changes, asked, method).await.map(drop)
-        }
-    )*};
-}
-
 impl Boxes {
     pub(crate) fn new(client: Client) -> Self {
         Self { client }
@@ -176,8 +62,7 @@ impl Boxes {
     /// # }
     /// ```
     pub async fn create(&self, new: NewBox) -> Result<BoxInfo, Error> {
-        let method = |mut wire: Wire, asked| async move { wire.create_vm(asked).await };
-        let made = self.client.call(Repeat::Changes, new.asked(), method).await?;
+        let made = ask!(self.client, Changes, create_vm, new.asked()?)?;
         self.get(&made.vm_id).await
     }
 
@@ -191,8 +76,7 @@ impl Boxes {
     /// ```
     pub async fn get(&self, of: &str) -> Result<BoxInfo, Error> {
         let asked = api::GetVmRequest { vm_id: of.to_owned(), boxherd_status: true };
-        let method = |mut wire: Wire, asked| async move { wire.get_vm(asked).await };
-        Ok(self.client.call(Repeat::Looks, asked, method).await?.into())
+        Ok(ask!(self.client, Looks, get_vm, asked)?.into())
     }
 
     /// Every box.
@@ -204,67 +88,129 @@ impl Boxes {
     /// # }
     /// ```
     pub async fn list(&self) -> Result<Vec<BoxInfo>, Error> {
-        let asked = api::ListVmsRequest { boxherd_status: true, ..api::ListVmsRequest::default() };
-        let method = |mut wire: Wire, asked| async move { wire.list_vms(asked).await };
-        let listed = self.client.call(Repeat::Looks, asked, method).await?;
+        self.list_where(&[]).await
+    }
+
+    /// The boxes that every selector selects: `KEY`, `!KEY`, `KEY=VALUE` or `KEY!=VALUE`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let front = client.boxes().list_where(&["tier=front", "!old"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_where(&self, selectors: &[&str]) -> Result<Vec<BoxInfo>, Error> {
+        let asked = api::ListVmsRequest {
+            label_selector: selectors.iter().map(|&selector| selector.to_owned()).collect(),
+            boxherd_status: true,
+            ..api::ListVmsRequest::default()
+        };
+        let listed = ask!(self.client, Looks, list_vms, asked)?;
         Ok(listed.vms.into_iter().map(BoxInfo::from).collect())
     }
 
-    changes! {
-        /// Starts a box that is stopped.
-        ///
-        /// ```no_run
-        /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
-        /// client.boxes().start("web").await?;
-        /// # Ok(())
-        /// # }
-        /// ```
-        start: start_vm(StartVmRequest);
-        /// Ends the processes of a box; its disk stays.
-        ///
-        /// ```no_run
-        /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
-        /// client.boxes().stop("web").await?;
-        /// # Ok(())
-        /// # }
-        /// ```
-        stop: stop_vm(StopVmRequest);
-        /// Stops a box and starts it.
-        ///
-        /// ```no_run
-        /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
-        /// client.boxes().restart("web").await?;
-        /// # Ok(())
-        /// # }
-        /// ```
-        restart: reboot_vm(RebootVmRequest);
-        /// Stops the clock of a box; what it has in memory stays there.
-        ///
-        /// ```no_run
-        /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
-        /// client.boxes().suspend("web").await?;
-        /// # Ok(())
-        /// # }
-        /// ```
-        suspend: suspend_vm(SuspendVmRequest);
-        /// Lets a box that was suspended go on.
-        ///
-        /// ```no_run
-        /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
-        /// client.boxes().resume("web").await?;
-        /// # Ok(())
-        /// # }
-        /// ```
-        resume: resume_vm(ResumeVmRequest);
-        /// Deletes a box with its disk, whatever it does.
-        ///
-        /// ```no_run
-        /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
-        /// client.boxes().destroy("web").await?;
-        /// # Ok(())
-        /// # }
-        /// ```
-        destroy: destroy_vm(DestroyVmRequest);
+    /// Starts a box that is stopped.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().start("web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn start(&self, of: &str) -> Result<(), Error> {
+        let asked = api::StartVmRequest { vm_id: of.to_owned() };
+        ask!(self.client, Changes, start_vm, asked).map(drop)
+    }
+
+    /// Ends the processes of a box; its disk stays.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().stop("web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stop(&self, of: &str) -> Result<(), Error> {
+        let asked = api::StopVmRequest { vm_id: of.to_owned() };
+        ask!(self.client, Changes, stop_vm, asked).map(drop)
+    }
+
+    /// Stops a box and starts it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().restart("web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn restart(&self, of: &str) -> Result<(), Error> {
+        let asked = api::RebootVmRequest { vm_id: of.to_owned() };
+        ask!(self.client, Changes, reboot_vm, asked).map(drop)
+    }
+
+    /// Stops the clock of a box; what it has in memory stays there.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().suspend("web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn suspend(&self, of: &str) -> Result<(), Error> {
+        let asked = api::SuspendVmRequest { vm_id: of.to_owned() };
+        ask!(self.client, Changes, suspend_vm, asked).map(drop)
+    }
+
+    /// Lets a box that was suspended go on.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().resume("web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn resume(&self, of: &str) -> Result<(), Error> {
+        let asked = api::ResumeVmRequest { vm_id: of.to_owned() };
+        ask!(self.client, Changes, resume_vm, asked).map(drop)
+    }
+
+    /// Keeps the memory of a box on disk, until it is resumed.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().hibernate("web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn hibernate(&self, of: &str) -> Result<(), Error> {
+        let asked = api::HibernateVmRequest { vm_id: of.to_owned() };
+        ask!(self.client, Changes, hibernate_vm, asked).map(drop)
+    }
+
+    /// Lets a box that was hibernated go on.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().wake("web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn wake(&self, of: &str) -> Result<(), Error> {
+        let asked = api::WakeVmRequest { vm_id: of.to_owned() };
+        ask!(self.client, Changes, wake_vm, asked).map(drop)
+    }
+
+    /// Deletes a box with its disk, whatever it does.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().destroy("web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn destroy(&self, of: &str) -> Result<(), Error> {
+        let asked = api::DestroyVmRequest { vm_id: of.to_owned() };
+        ask!(self.client, Changes, destroy_vm, asked).map(drop)
     }
 
     /// Gives a box another name.
@@ -277,8 +223,7 @@ impl Boxes {
     /// ```
     pub async fn rename(&self, of: &str, new: &str) -> Result<(), Error> {
         let asked = api::RenameVmRequest { vm_id: of.to_owned(), new_name: new.to_owned() };
-        let method = |mut wire: Wire, asked| async move { wire.rename_vm(asked).await };
-        self.client.call(Repeat::Changes, asked, method).await.map(drop)
+        ask!(self.client, Changes, rename_vm, asked).map(drop)
     }
 
     /// Copies a box: its disk, and a new identity. Without a name the server makes one up.
@@ -295,9 +240,20 @@ impl Boxes {
             name: new.unwrap_or_default().to_owned(),
             ..api::ForkVmRequest::default()
         };
-        let method = |mut wire: Wire, asked| async move { wire.fork_vm(asked).await };
-        let made = self.client.call(Repeat::Changes, asked, method).await?;
+        let made = ask!(self.client, Changes, fork_vm, asked)?;
         self.get(&made.vm_id).await
+    }
+
+    /// A name that no box has yet.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// println!("{}", client.boxes().suggest_name().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn suggest_name(&self) -> Result<String, Error> {
+        Ok(ask!(self.client, Looks, suggest_vm_name, api::SuggestVmNameRequest {})?.name)
     }
 
     /// Runs a command in a box; it runs when this is answered.
@@ -315,6 +271,44 @@ impl Boxes {
         Running::start(&self.client, of, &command).await
     }
 
+    /// Waits until a box runs and takes commands: a server may answer before that. Looks twice in a
+    /// second, and for as long as `patience`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().wait_until_ready("web", std::time::Duration::from_secs(90)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn wait_until_ready(&self, of: &str, patience: Duration) -> Result<(), Error> {
+        let ready = async {
+            while !self.is_ready(of).await? {
+                tokio::time::sleep(LOOKS).await;
+            }
+            Ok(())
+        };
+        let late = |_| {
+            let message = format!("`{of}` was not ready in {} s", patience.as_secs());
+            Error::of(Code::DeadlineExceeded, message)
+        };
+        tokio::time::timeout(patience, ready).await.map_err(late)?
+    }
+
+    async fn is_ready(&self, of: &str) -> Result<bool, Error> {
+        let status = self.get(of).await?.status;
+        match status.as_str() {
+            "running" => {}
+            "destroyed" | "failed" | "stopped" => {
+                let message = format!("`{of}` is {status} and will not be ready");
+                return Err(Error::of(Code::FailedPrecondition, message));
+            }
+            _ => return Ok(false),
+        }
+        // One that is just starting may refuse it.
+        let answers = async { self.exec(of, Command::argv(["true"])).await?.output().await };
+        Ok(answers.await.is_ok_and(|output| output.code == 0))
+    }
+
     /// What a box wrote to its console; with `follow`, also what it writes from now on.
     ///
     /// ```no_run
@@ -328,7 +322,6 @@ impl Boxes {
     /// ```
     pub async fn logs(&self, of: &str, follow: bool) -> Result<Logs, Error> {
         let asked = api::StreamLogsRequest { vm_id: of.to_owned(), follow };
-        let method = |mut wire: Wire, asked| async move { wire.stream_logs(asked).await };
-        Ok(Logs(self.client.call(Repeat::Looks, asked, method).await?))
+        Ok(Logs(ask!(self.client, Looks, stream_logs, asked)?))
     }
 }

@@ -1,28 +1,42 @@
 //! A client: where it connects to, as whom, and what it repeats.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boxherd_boxd_api as api;
 use boxherd_boxd_api::boxd_api_client::BoxdApiClient;
 use hyper::Uri;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
-use crate::endpoint::Endpoint;
-use crate::tokens::{Credentials, Secret, Tokens};
+use crate::embedded::{self, Embedded};
+use crate::tokens::{Secret, Tokens};
 use crate::transport::Transport;
-use crate::{Boxes, Error, Files, MAX_MESSAGE};
+use crate::{
+    Boxes, Builder, Checkpoints, Disks, Domains, Error, Files, Keys, MAX_MESSAGE, Networks, Ports,
+    Proxies, Secrets, Snapshots, Templates, TokenList, Variables,
+};
 
 /// How long is waited before each time something is tried again.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1500)];
 
 pub(crate) type Wire = BoxdApiClient<Transport>;
+
+/// Calls a method of the wire, as often as `Looks` or `Changes` allows.
+macro_rules! ask {
+    ($client:expr, $repeat:ident, $method:ident, $asked:expr) => {
+        $client
+            .call(
+                $crate::client::Repeat::$repeat,
+                $asked,
+                |mut wire: $crate::client::Wire, asked| async move { wire.$method(asked).await },
+            )
+            .await
+    };
+}
+pub(crate) use ask;
 
 /// What is known of a call that failed on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,141 +56,8 @@ struct Inner {
     transport: Transport,
     tokens: Tokens,
     origin: Uri,
-}
-
-/// What a client is made of; see [`Client::builder`].
-#[derive(Debug, Default)]
-pub struct Builder {
-    endpoint: Option<String>,
-    key: Option<Secret>,
-    token: Option<Secret>,
-    ca: Option<Vec<u8>>,
-    plaintext: bool,
-}
-
-impl Builder {
-    /// Where the server is: `https://HOST:PORT`, `http://HOST:PORT` or `unix:PATH`.
-    ///
-    /// ```no_run
-    /// let builder = boxherd_client::Client::builder().endpoint("http://127.0.0.1:9443");
-    /// ```
-    #[must_use]
-    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.endpoint = Some(endpoint.into());
-        self
-    }
-
-    /// As whom: a key of `boxherd key create`, which is exchanged for tokens.
-    ///
-    /// ```no_run
-    /// let builder = boxherd_client::Client::builder().api_key("bxd_…");
-    /// ```
-    #[must_use]
-    pub fn api_key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(Secret(key.into()));
-        self
-    }
-
-    /// As whom: a token, used as it is and never renewed. It wins over a key.
-    ///
-    /// ```no_run
-    /// let builder = boxherd_client::Client::builder().token("eyJ…");
-    /// ```
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(Secret(token.into()));
-        self
-    }
-
-    /// Certificates in PEM that are trusted, and no others; without, those of the system are.
-    ///
-    /// ```no_run
-    /// # fn example() -> std::io::Result<()> {
-    /// let authority = std::fs::read("/var/lib/boxherd/tls/ca.pem")?;
-    /// let builder = boxherd_client::Client::builder().ca(authority);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.ca = Some(pem.into());
-        self
-    }
-
-    /// Sends the key in the clear to other machines too, which is refused otherwise.
-    ///
-    /// ```no_run
-    /// let builder =
-    ///     boxherd_client::Client::builder().endpoint("http://10.0.0.7:9443").allow_plaintext();
-    /// ```
-    #[must_use]
-    pub fn allow_plaintext(mut self) -> Self {
-        self.plaintext = true;
-        self
-    }
-
-    /// Connects, and exchanges the key: one that is wrong is an error here.
-    ///
-    /// ```no_run
-    /// # async fn example() -> Result<(), boxherd_client::Error> {
-    /// let client = boxherd_client::Client::builder()
-    ///     .endpoint("http://127.0.0.1:9443")
-    ///     .api_key("bxd_…")
-    ///     .connect()
-    ///     .await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn connect(self) -> Result<Client, Error> {
-        let text =
-            self.endpoint.ok_or_else(|| Error::Config("no endpoint was given".to_owned()))?;
-        let endpoint = Endpoint::parse(&text)?;
-        if endpoint.is_open() && !self.plaintext {
-            let why = "others could read the key: use `https:`, or a tunnel to loopback";
-            return Err(Error::Config(format!("`{text}` is not encrypted, and {why}")));
-        }
-        let credentials = match (self.token, self.key) {
-            (Some(token), _) => Credentials::Token(token),
-            (None, Some(key)) => Credentials::Key(key),
-            (None, None) => return Err(Error::Config("no API key was given".to_owned())),
-        };
-        let tls = match &endpoint {
-            Endpoint::Tcp { tls: true, .. } => Some(trusting(self.ca.as_deref())?),
-            _ => None,
-        };
-        let origin = endpoint.origin()?;
-        let tokens = Tokens::new(credentials, origin.clone());
-        let client =
-            Client(Arc::new(Inner { transport: Transport::new(endpoint, tls), tokens, origin }));
-        again(Repeat::Looks, || client.token()).await?;
-        Ok(client)
-    }
-}
-
-fn trusting(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, Error> {
-    let wrong = |error: &dyn std::fmt::Display| Error::Config(format!("certificates: {error}"));
-    let mut roots = RootCertStore::empty();
-    match pem {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| wrong(&error))?;
-                roots.add(certificate).map_err(|error| wrong(&error))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err(Error::Config("there is no certificate that could be trusted".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(&error))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
+    /// The server, if it is ours.
+    _embedded: Option<Embedded>,
 }
 
 impl Client {
@@ -194,13 +75,49 @@ impl Client {
         Builder::default()
     }
 
+    /// Connects to a server with an API key.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), boxherd_client::Error> {
+    /// let client = boxherd_client::Client::connect("http://127.0.0.1:9443", "bxd_…").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn connect(url: &str, key: &str) -> Result<Self, Error> {
+        Self::builder().endpoint(url).api_key(key).connect().await
+    }
+
+    /// Connects as the environment says; see [`Builder::from_env`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), boxherd_client::Error> {
+    /// let client = boxherd_client::Client::from_env().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn from_env() -> Result<Self, Error> {
+        Builder::from_env()?.connect().await
+    }
+
+    /// The boxes of a data folder of this machine, without a server that runs already: one is
+    /// started (`boxherd`, or the program that `BOXHERD_BIN` names) and asked over a socket in that
+    /// folder. It ends with the last clone of this client, or with this process; boxes go on.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), boxherd_client::Error> {
+    /// let client = boxherd_client::Client::embedded("/var/lib/boxherd").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn embedded(data: impl AsRef<Path>) -> Result<Self, Error> {
+        embedded::start(data.as_ref()).await
+    }
+
     /// The caller's boxes.
     ///
     /// ```no_run
     /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
-    /// for found in client.boxes().list().await? {
-    ///     println!("{}", found.name);
-    /// }
+    /// println!("{} boxes", client.boxes().list().await?.len());
     /// # Ok(())
     /// # }
     /// ```
@@ -222,17 +139,173 @@ impl Client {
         Files::new(self.clone(), of.into())
     }
 
-    /// The id of the user that the key belongs to.
+    /// The ways into a box by HTTP.
     ///
     /// ```no_run
     /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
-    /// println!("{}", client.whoami().await?);
+    /// client.proxies("web").create("api", Some(8080)).await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn whoami(&self) -> Result<String, Error> {
-        let ask = |mut wire: Wire, asked| async move { wire.whoami(asked).await };
-        Ok(self.call(Repeat::Looks, api::WhoamiRequest {}, ask).await?.user_id)
+    #[must_use]
+    pub fn proxies(&self, of: impl Into<String>) -> Proxies {
+        Proxies::new(self.clone(), of.into())
+    }
+
+    /// The ports of the host that lead to a box.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let open = client.ports("web").expose(5432, "tcp").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn ports(&self, of: impl Into<String>) -> Ports {
+        Ports::new(self.clone(), of.into())
+    }
+
+    /// The saved disks of a box, to go back to.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.checkpoints("web").create("before").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn checkpoints(&self, of: impl Into<String>) -> Checkpoints {
+        Checkpoints::new(self.clone(), of.into())
+    }
+
+    /// The caller's saved boxes, to make others from.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.snapshots().create("web", "golden").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::new(self.clone())
+    }
+
+    /// The caller's templates.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let all = client.templates().list().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn templates(&self) -> Templates {
+        Templates::new(self.clone())
+    }
+
+    /// The caller's disks.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let disk = client.disks().create("data", 1 << 30).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn disks(&self) -> Disks {
+        Disks::new(self.clone())
+    }
+
+    /// The caller's domains.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.domains().bind("www.example.com", "web").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn domains(&self) -> Domains {
+        Domains::new(self.clone())
+    }
+
+    /// The caller's networks.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.networks().create("back").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn networks(&self) -> Networks {
+        Networks::new(self.clone())
+    }
+
+    /// The variables that commands are given.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.variables().set("EDITOR", "vi", &boxherd_client::Scope::All).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn variables(&self) -> Variables {
+        Variables::new(self.clone())
+    }
+
+    /// The secrets that commands are given.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.secrets().set("PASSWORD", "…", &boxherd_client::Scope::All).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        Secrets::new(self.clone())
+    }
+
+    /// The caller's tokens.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let token = client.tokens().create(None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tokens(&self) -> TokenList {
+        TokenList::new(self.clone())
+    }
+
+    /// The caller's API keys.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let key = client.keys().create("ci", None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.clone())
+    }
+
+    /// Over a transport; exchanges the key, so that one that is wrong is an error now.
+    pub(crate) async fn over(
+        transport: Transport,
+        tokens: Tokens,
+        origin: Uri,
+        embedded: Option<Embedded>,
+    ) -> Result<Self, Error> {
+        let inner = Inner { transport, tokens, origin, _embedded: embedded };
+        let client = Self(Arc::new(inner));
+        again(Repeat::Looks, || client.token()).await?;
+        Ok(client)
     }
 
     async fn token(&self) -> Result<Secret, Error> {
@@ -354,11 +427,5 @@ mod tests {
         assert_eq!(attempts(Repeat::Changes, true).await, 1);
         assert_eq!(attempts(Repeat::Changes, false).await, PAUSES.len() + 1);
         assert_eq!(attempts(Repeat::Looks, true).await, PAUSES.len() + 1);
-    }
-
-    #[tokio::test]
-    async fn a_key_is_not_sent_in_the_clear() {
-        let builder = Client::builder().endpoint("http://192.0.2.1:9443").api_key("bxd_1");
-        assert!(matches!(builder.connect().await, Err(Error::Config(_))));
     }
 }

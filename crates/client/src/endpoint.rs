@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use hyper::Uri;
+use hyper::http::uri::Parts;
 
 use crate::Error;
 
@@ -43,6 +44,23 @@ impl Endpoint {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         Ok(Self::Tcp { host, port, tls })
+    }
+
+    /// From a URL of HTTP with a path, which is answered too.
+    pub(crate) fn with_path(text: &str) -> Result<(Self, String), Error> {
+        let parts = text.parse::<Uri>().ok().map(Uri::into_parts);
+        let (scheme, authority, path) = match parts {
+            Some(Parts {
+                scheme: Some(s), authority: Some(a), path_and_query: Some(path), ..
+            }) => (s, a, path),
+            _ => return Err(Error::Config(format!("`{text}` is no URL"))),
+        };
+        Ok((Self::parse(&format!("{scheme}://{authority}"))?, path.to_string()))
+    }
+
+    /// Whether it is encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tcp { tls: true, .. })
     }
 
     /// What requests name as their origin.

@@ -14,6 +14,14 @@ pub struct Refusal {
     pub code: Option<String>,
     /// What to do.
     pub hint: Option<String>,
+    /// The status of gRPC that it came with.
+    pub status: Code,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: Code, message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: None, hint: None, status }
+    }
 }
 
 /// Why something was not done.
@@ -111,8 +119,38 @@ impl Error {
         }
     }
 
+    /// The status of gRPC that this is, also where no server said it.
+    ///
+    /// ```no_run
+    /// # fn example(error: boxherd_client::Error) {
+    /// assert_eq!(error.status(), boxherd_client::Code::NotFound);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> Code {
+        match self {
+            Self::RateLimited { .. } => Code::ResourceExhausted,
+            Self::Unavailable { .. } => Code::Unavailable,
+            Self::Config(_) => Code::InvalidArgument,
+            Self::Source(_) => Code::Cancelled,
+            told => told.refusal().map_or(Code::Unknown, |refusal| refusal.status),
+        }
+    }
+
+    /// What a status of gRPC means to a caller.
+    ///
+    /// ```no_run
+    /// use boxherd_client::{Code, Error};
+    ///
+    /// assert!(matches!(Error::of(Code::Aborted, "it is being stopped"), Error::Busy(_)));
+    /// ```
+    #[must_use]
+    pub fn of(status: Code, message: impl Into<String>) -> Self {
+        of_refusal(Refusal::new(status, message))
+    }
+
     pub(crate) fn server(message: impl Into<String>) -> Self {
-        Self::Server(Refusal { message: message.into(), code: None, hint: None })
+        Self::Server(Refusal::new(Code::Internal, message))
     }
 
     pub(crate) fn lost(message: impl Into<String>) -> Self {
@@ -142,14 +180,13 @@ impl From<Status> for Error {
             "" => status.code().description().to_owned(),
             message => message.to_owned(),
         };
-        let refusal =
-            Refusal { message, code: trailer("boxherd-code"), hint: trailer("boxherd-hint") };
-        of_code(status.code(), refusal)
+        let (code, hint) = (trailer("boxherd-code"), trailer("boxherd-hint"));
+        of_refusal(Refusal { message, code, hint, status: status.code() })
     }
 }
 
-fn of_code(code: Code, refusal: Refusal) -> Error {
-    match code {
+fn of_refusal(refusal: Refusal) -> Error {
+    match refusal.status {
         Code::NotFound => Error::NotFound(refusal),
         Code::AlreadyExists => Error::Exists(refusal),
         Code::FailedPrecondition => Error::WrongState(refusal),
@@ -176,6 +213,17 @@ mod tests {
         let Error::NotFound(refusal) = Error::from(status) else { panic!("another kind") };
         assert_eq!(refusal.code.as_deref(), Some("no-such-box"));
         assert_eq!(refusal.message, "there is no box `web`");
+    }
+
+    #[test]
+    fn a_status_comes_back_as_it_went() {
+        for number in 0..=16 {
+            let code = Code::from_i32(number);
+            let back = Error::of(code, "said").status();
+            // Who takes a call back cannot know what became of it.
+            let expected = if code == Code::Cancelled { Code::Unavailable } else { code };
+            assert_eq!(back, expected, "{code:?}");
+        }
     }
 
     #[test]

@@ -283,7 +283,7 @@ impl Running {
         }
     }
 
-    /// Ends the command with its process group, as dropping this does.
+    /// Ends the command with its process group; so does dropping this, with the exception above.
     ///
     /// ```no_run
     /// # async fn example(running: boxherd_client::Running) {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tonic::{Request, Streaming};
 
-use crate::client::{Client, Repeat, Wire};
+use crate::client::{Client, Wire, ask};
 use crate::{Error, MAX_MESSAGE};
 
 /// Bytes in one message.
@@ -28,8 +28,8 @@ const PIECE: usize = 1024 * 1024;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Files {
-    client: Client,
-    of: String,
+    pub(crate) client: Client,
+    pub(crate) of: String,
 }
 
 /// What is in a folder.
@@ -95,8 +95,7 @@ impl Files {
     /// ```
     pub async fn reader(&self, path: &str) -> Result<Reader, Error> {
         let asked = api::DownloadFileRequest { vm_id: self.of.clone(), path: path.to_owned() };
-        let method = |mut wire: Wire, asked| async move { wire.download_file_stream(asked).await };
-        let pieces = self.client.call(Repeat::Looks, asked, method).await?;
+        let pieces = ask!(self.client, Looks, download_file_stream, asked)?;
         Ok(Reader { pieces, size: None, read: 0 })
     }
 
@@ -174,8 +173,7 @@ impl Files {
     /// ```
     pub async fn list(&self, path: &str) -> Result<Vec<Entry>, Error> {
         let asked = api::ListDirRequest { vm_id: self.of.clone(), path: path.to_owned() };
-        let method = |mut wire: Wire, asked| async move { wire.list_dir(asked).await };
-        let listed = self.client.call(Repeat::Looks, asked, method).await?;
+        let listed = ask!(self.client, Looks, list_dir, asked)?;
         if listed.truncated {
             return Err(Error::server(format!("`{path}` has too many entries to be listed")));
         }
@@ -199,8 +197,7 @@ impl Files {
     /// ```
     pub async fn mkdir(&self, path: &str) -> Result<(), Error> {
         let asked = api::MkdirRequest { vm_id: self.of.clone(), path: path.to_owned() };
-        let method = |mut wire: Wire, asked| async move { wire.mkdir(asked).await };
-        self.client.call(Repeat::Changes, asked, method).await.map(drop)
+        ask!(self.client, Changes, mkdir, asked).map(drop)
     }
 
     /// Removes a file, or a folder with all that is in it.
@@ -213,8 +210,7 @@ impl Files {
     /// ```
     pub async fn remove(&self, path: &str) -> Result<(), Error> {
         let asked = api::DeletePathRequest { vm_id: self.of.clone(), path: path.to_owned() };
-        let method = |mut wire: Wire, asked| async move { wire.delete_path(asked).await };
-        self.client.call(Repeat::Changes, asked, method).await.map(drop)
+        ask!(self.client, Changes, delete_path, asked).map(drop)
     }
 
     /// Gives a file or folder another path.
@@ -228,8 +224,21 @@ impl Files {
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
         let (old_path, new_path) = (from.to_owned(), to.to_owned());
         let asked = api::RenamePathRequest { vm_id: self.of.clone(), old_path, new_path };
-        let method = |mut wire: Wire, asked| async move { wire.rename_path(asked).await };
-        self.client.call(Repeat::Changes, asked, method).await.map(drop)
+        ask!(self.client, Changes, rename_path, asked).map(drop)
+    }
+
+    /// Copies a file, or a folder with all that is in it, within the box.
+    ///
+    /// ```no_run
+    /// # async fn example(files: boxherd_client::Files) -> Result<(), boxherd_client::Error> {
+    /// files.copy("/srv/www", "/srv/backup").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {
+        let (old_path, new_path) = (from.to_owned(), to.to_owned());
+        let asked = api::CopyPathRequest { vm_id: self.of.clone(), old_path, new_path };
+        ask!(self.client, Changes, copy_path, asked).map(drop)
     }
 }
 

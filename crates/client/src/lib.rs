@@ -8,7 +8,8 @@
 //! change something only when they certainly never left this machine. [`Error::Unavailable`] says
 //! which of both it was.
 //!
-//! Start reading in `client.rs`, then `exec.rs`; `transport.rs` is below both.
+//! Start reading in `client.rs`, then `exec.rs`; `transport.rs` is below both. Every noun of the API
+//! has a file: `disks.rs`, `proxies.rs` and so on. Programs without an event loop use [`blocking`].
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), boxherd_client::Error> {
@@ -28,21 +29,59 @@
 //! # }
 //! ```
 
+pub mod blocking;
+
+mod account;
+mod box_info;
 mod boxes;
+mod builder;
+mod checkpoints;
 mod client;
+mod disks;
+mod domains;
+mod embedded;
 mod endpoint;
+mod env;
 mod error;
+mod exchange;
 mod exec;
 mod files;
+mod keys;
+mod networks;
+mod ports;
+mod proxies;
 mod quote;
+mod shape;
+mod snapshots;
+mod templates;
+mod token_list;
 mod tokens;
 mod transport;
+mod trees;
+mod variables;
 
-pub use self::boxes::{BoxInfo, Boxes, Logs, NewBox};
-pub use self::client::{Builder, Client};
+pub use tonic::Code;
+
+pub use self::account::{Account, ServerConfig};
+pub use self::box_info::{BoxInfo, NewBox, Sizes, Volume};
+pub use self::boxes::{Boxes, Logs};
+pub use self::builder::Builder;
+pub use self::checkpoints::{Checkpoint, Checkpoints};
+pub use self::client::Client;
+pub use self::disks::{AttachedDisk, Disk, Disks};
+pub use self::domains::{Domain, Domains};
 pub use self::error::{Error, Refusal};
 pub use self::exec::{Command, Event, Output, PtySize, Resizer, Running, Stdin};
 pub use self::files::{Entry, Files, Reader};
+pub use self::keys::{Key, Keys, NewKey};
+pub use self::networks::{Network, Networks};
+pub use self::ports::{ExposedPort, Ports};
+pub use self::proxies::{Proxies, Proxy};
+pub use self::shape::Resized;
+pub use self::snapshots::{Snapshot, Snapshots};
+pub use self::templates::{Template, Templates};
+pub use self::token_list::{NewToken, Token, TokenList};
+pub use self::variables::{Scope, Secrets, Variable, Variables};
 
 /// The largest message in either direction, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;

@@ -1,5 +1,7 @@
 //! Commands as the wire has them: one line for a POSIX shell. Pure.
 
+use tonic::Code;
+
 use crate::{Error, Refusal};
 
 /// A word that a shell takes as it is, whatever is in it.
@@ -39,7 +41,7 @@ pub(crate) fn prefix(env: &[(String, String)], folder: Option<&str>) -> Result<S
     for (key, value) in env {
         if !is_name(key) {
             let message = format!("`{key}` is no name of a variable that a shell can set");
-            return Err(Error::Invalid(Refusal { message, code: None, hint: None }));
+            return Err(Error::Invalid(Refusal::new(Code::InvalidArgument, message)));
         }
         line.push_str(&format!("export {key}={} && ", quoted(value)));
     }

@@ -6,16 +6,17 @@ use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::header::RETRY_AFTER;
+use hyper::{Response, StatusCode};
 use tokio::sync::Mutex;
-use tonic::body::Body;
+use tonic::Code;
 
+use crate::exchange::Exchange;
 use crate::transport::Transport;
 use crate::{Error, Refusal};
 
 /// Where keys are exchanged.
-const PATH: &str = "/api/v1/auth/token";
+pub(crate) const PATH: &str = "/api/v1/auth/token";
 /// How long before its end a token is renewed, unless it lives less than twice as long.
 const AHEAD: Duration = Duration::from_secs(300);
 /// A token is used at least so long: a clock that is wrong is no reason to exchange at every call.
@@ -42,7 +43,7 @@ pub(crate) enum Credentials {
 #[derive(Debug)]
 pub(crate) struct Tokens {
     credentials: Credentials,
-    origin: Uri,
+    exchange: Exchange,
     current: Mutex<Option<Current>>,
 }
 
@@ -53,8 +54,8 @@ struct Current {
 }
 
 impl Tokens {
-    pub(crate) fn new(credentials: Credentials, origin: Uri) -> Self {
-        Self { credentials, origin, current: Mutex::default() }
+    pub(crate) fn new(credentials: Credentials, exchange: Exchange) -> Self {
+        Self { credentials, exchange, current: Mutex::default() }
     }
 
     /// A token that is good for a while. One call at a time exchanges the key, the others wait.
@@ -86,12 +87,7 @@ impl Tokens {
 
     async fn exchange(&self, key: &Secret, transport: &Transport) -> Result<Current, Error> {
         let body = serde_json::json!({ "api_key": key.0 }).to_string();
-        let uri = format!("{}{PATH}", self.origin.to_string().trim_end_matches('/'));
-        let request = Request::post(uri)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Body::new(body))
-            .map_err(|error| Error::Config(error.to_string()))?;
-        let answer = transport.send(request).await?;
+        let answer = self.exchange.ask(transport, body).await?;
         if answer.status() == StatusCode::TOO_MANY_REQUESTS {
             return Err(Error::RateLimited { seconds: retry_after(&answer) });
         }
@@ -136,6 +132,7 @@ fn refused(status: StatusCode, said: &serde_json::Value) -> Error {
             message: format!("the server refuses the API key: {why}"),
             code: Some("unauthenticated".to_owned()),
             hint: None,
+            status: Code::Unauthenticated,
         }),
         status => Error::server(format!("the API key cannot be exchanged ({status}): {why}")),
     }

@@ -35,6 +35,9 @@ const SILENCE: Duration = Duration::from_secs(20);
 const STREAM: u32 = 256 * 1024;
 const ALL: u32 = 64 * 1024 * 1024;
 
+/// HTTP/2, as it is called in TLS (RFC 9113, 3.2).
+pub(crate) const H2: &[u8] = b"h2";
+
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -108,27 +111,37 @@ impl Inner {
     }
 
     async fn connect(&self) -> io::Result<SendRequest<Body>> {
-        match &self.endpoint {
-            Endpoint::Unix(path) => handshake(UnixStream::connect(path).await?).await,
-            Endpoint::Tcp { host, port, .. } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                let Some(tls) = &self.tls else { return handshake(stream).await };
-                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                let secure = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
-                if secure.get_ref().1.alpn_protocol() != Some(b"h2") {
-                    return Err(io::Error::other("the server does not speak HTTP/2"));
-                }
-                handshake(secure).await
-            }
-        }
+        handshake(dial(&self.endpoint, self.tls.as_ref()).await?).await
     }
 }
 
-async fn handshake<S>(stream: S) -> io::Result<SendRequest<Body>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+/// A connection, encrypted where it has to be.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
+
+/// Connects to a server.
+pub(crate) async fn dial(
+    endpoint: &Endpoint,
+    tls: Option<&Arc<ClientConfig>>,
+) -> io::Result<Box<dyn Io>> {
+    let (host, port) = match endpoint {
+        Endpoint::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+        Endpoint::Tcp { host, port, .. } => (host, *port),
+    };
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    stream.set_nodelay(true)?;
+    let Some(tls) = tls else { return Ok(Box::new(stream)) };
+    let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+    let secure = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+    let wanted = tls.alpn_protocols.iter().any(|protocol| protocol == H2);
+    if wanted && secure.get_ref().1.alpn_protocol() != Some(H2) {
+        return Err(io::Error::other("the server does not speak HTTP/2"));
+    }
+    Ok(Box::new(secure))
+}
+
+async fn handshake(stream: Box<dyn Io>) -> io::Result<SendRequest<Body>> {
     let (sender, connection) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(SILENCE)

@@ -44,6 +44,16 @@ pub(crate) struct Global {
     /// in the data folder. With a password in it, use the variable: others see what commands are given
     #[arg(long, global = true, value_name = "URL", env = "BOXHERD_STORE", hide_env_values = true)]
     pub(crate) store: Option<String>,
+    /// Ask the server at `https://HOST:PORT`, `http://127.0.0.1:PORT` or `unix:PATH` instead of the
+    /// boxes of this machine
+    #[arg(long, global = true, value_name = "URL", env = "BOXHERD_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<String>,
+    /// Where the server's API key is, unless it is in the variable `BOXHERD_API_KEY`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Trust the server by these certificates only
+    #[arg(long, global = true, value_name = "FILE", env = "BOXHERD_CA", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
     /// How results are printed; with `json`, errors too
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,

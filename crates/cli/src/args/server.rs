@@ -40,6 +40,9 @@ pub(crate) struct ServeArgs {
     /// Listen without TLS where other machines can reach it
     #[arg(long)]
     pub(crate) plaintext: bool,
+    /// End when standard input does, as it does when whoever started this ends
+    #[arg(long)]
+    pub(crate) until_input_ends: bool,
     /// Below which names of boxes are reached
     #[arg(long, value_name = "DOMAIN", default_value = "localhost")]
     pub(crate) zone: String,

@@ -41,9 +41,9 @@ pub(super) async fn run_in(
     {
         request.env.push(("TERM".to_owned(), term));
     }
-    let ended = match app.herd().await?.exec(address, request).await {
-        Ok(exec) => session.drive(exec, signals).await,
-        Err(error) => Err(error.into()),
+    let ended = match app.boxes().await?.exec(address, request).await {
+        Ok(process) => session.drive(process, signals).await,
+        Err(failure) => Err(failure),
     };
     match ended {
         Err(failure) if matches!(failure.code(), Some(LINK_LOST | AGENT)) => {
@@ -56,8 +56,8 @@ pub(super) async fn run_in(
 /// A link that was lost: where the box has stopped, that and why is what is to be told.
 async fn why_lost(app: &App, address: &Address, lost: Failure) -> Failure {
     // What cannot be looked at leaves what is known: the link is lost.
-    let stopped = match app.herd().await {
-        Ok(herd) => herd.show(address).await.ok().and_then(|status| status.reason),
+    let stopped = match app.boxes().await {
+        Ok(boxes) => boxes.show(address).await.ok().and_then(|status| status.reason),
         Err(_) => None,
     };
     let Some(reason) = stopped else { return lost };

@@ -7,14 +7,39 @@ use boxherd_model::BoxState;
 use crate::app::App;
 use crate::args::LogsArgs;
 use crate::failure::Failure;
+use crate::remote::Remote;
 
 /// How often a console that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Prints the console.
 pub(super) async fn logs(app: &App, args: LogsArgs) -> Result<(), Failure> {
+    if let Some(remote) = app.remote() {
+        return elsewhere(app, remote, &args).await;
+    }
     let from = so_far(app, &args).await?;
     if args.follow { follow(app, &args, from).await } else { Ok(()) }
+}
+
+/// Prints the console of a box on a server, which says itself when there is no more.
+async fn elsewhere(app: &App, remote: &Remote, args: &LogsArgs) -> Result<(), Failure> {
+    let Some(tail) = args.tail else {
+        let mut logs = remote.logs(&args.name, args.follow).await?;
+        while let Some(piece) = logs.next().await? {
+            app.printer.bytes(&piece)?;
+        }
+        return Ok(());
+    };
+    if args.follow {
+        return Err(Failure::usage("a server cannot be asked for `--tail` with `--follow`")
+            .hint("leave out one of them"));
+    }
+    let mut logs = remote.logs(&args.name, false).await?;
+    let mut kept = Vec::new();
+    while let Some(piece) = logs.next().await? {
+        kept.extend_from_slice(&piece);
+    }
+    app.printer.bytes(last_lines(&kept, tail))
 }
 
 /// Prints what is there now, and says where that ends. A box that writes faster than we read is not

@@ -7,11 +7,8 @@ use crate::render;
 
 /// Lists boxes; an engine that does not answer is a note and not a failure.
 pub(super) async fn ls(app: &App, args: LsArgs) -> Result<(), Failure> {
-    let listing = app.herd().await?.list().await?;
-    for (engine, reason) in &listing.unreachable {
-        app.printer.note(&format!("engine `{engine}` does not answer: {reason}"));
-    }
-    let mut boxes = listing.boxes;
+    let (mut boxes, unreachable) = app.boxes().await?.list().await?;
+    unreachable.iter().for_each(|told| app.printer.note(told));
     boxes.retain(|status| args.labels.iter().all(|label| label.selects(&status.spec.labels)));
     boxes.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
     render::list(&app.printer, &boxes)

@@ -41,6 +41,9 @@ pub(crate) use show::Shown;
 
 /// Does what was asked for.
 pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Failure> {
+    if app.remote().is_some() {
+        refuse_what_is_only_here(&command)?;
+    }
     let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Run(args) => run::run(app, *args).await,
@@ -76,6 +79,49 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         // Has an event loop of its own, and is started before ours.
         Command::Netd(_) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// What a server is not asked for. A variable that is set is no reason to do it here instead. Every
+/// command is named, so that a new one is not done here by mistake.
+fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
+    let name = match command {
+        Command::Doctor(_) => "doctor",
+        Command::Bench(_) => "bench",
+        Command::Serve(_) => "serve",
+        Command::Key(_) => "key",
+        Command::User(_) => "user",
+        Command::Snapshot(_) => "snapshot",
+        Command::Label(_) => "label",
+        Command::Cp(_) => "cp",
+        Command::Port(_) => "port",
+        Command::Proxy(_) => "proxy",
+        Command::Disk(_) => "disk",
+        Command::Top(_) => "top",
+        Command::Image(_) => "image",
+        Command::Run(_)
+        | Command::Create(_)
+        | Command::Ls(_)
+        | Command::Show(_)
+        | Command::Rm(_)
+        | Command::Start(_)
+        | Command::Stop(_)
+        | Command::Restart(_)
+        | Command::Suspend(_)
+        | Command::Resume(_)
+        | Command::Hibernate(_)
+        | Command::Fork(_)
+        | Command::Rename(_)
+        | Command::Exec(_)
+        | Command::Shell(_)
+        | Command::Logs(_)
+        | Command::Completion(_)
+        | Command::Netd(_) => return Ok(()),
+    };
+    let hint = match command {
+        Command::Cp(_) => "use `boxherd exec NAME -- tar` with its input or output redirected",
+        _ => "run it on the server's machine, without `--server` and `BOXHERD_SERVER`",
+    };
+    Err(Failure::usage(format!("`{name}` cannot be asked of a server")).hint(hint))
 }
 
 /// Does something with each box, whatever becomes of the others; every failure is told.

@@ -13,13 +13,13 @@ pub(super) async fn rm(app: &App, args: RmArgs) -> Result<(), Failure> {
 }
 
 async fn delete(app: &App, name: &Address, force: bool) -> Result<(), Failure> {
-    let herd = app.herd().await?;
+    let boxes = app.boxes().await?;
     if !force {
-        let state = herd.show(name).await?.state;
+        let state = boxes.show(name).await?.state;
         if matches!(state, BoxState::Running | BoxState::Starting | BoxState::Suspended) {
             return Err(Failure::new("not-stopped", format!("`{name}` is {state}"))
                 .hint("stop it first, or use `rm --force`"));
         }
     }
-    Ok(herd.delete(name).await?)
+    boxes.delete(name).await
 }

@@ -20,7 +20,7 @@ pub(super) async fn run(app: &App, args: RunArgs) -> Result<ExitCode, Failure> {
     let session = Session::new(args.tty, args.timeout);
     let name = match args.name {
         Some(name) => name,
-        None => app.herd().await?.suggest_name(),
+        None => app.boxes().await?.suggest_name().await?,
     };
     let mut spec = BoxSpec::new(name);
     spec.ephemeral = !args.keep;
@@ -64,7 +64,7 @@ async fn make(
     tokio::select! {
         made = making => {
             let made = made?;
-            app.herd().await?.delete(&Address { engine: None, target: boxherd_model::Target::Id(made.id) }).await?;
+            app.boxes().await?.delete(&Address { engine: None, target: boxherd_model::Target::Id(made.id) }).await?;
             Err(interrupted())
         }
         _ = signals.next() => Err(interrupted()),
@@ -78,12 +78,12 @@ async fn delete(
     address: &Address,
     ended: Result<ExitStatus, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let deleted = app.herd().await?.delete(address).await;
+    let deleted = app.boxes().await?.delete(address).await;
     match (ended, deleted) {
         (ended, Ok(())) => ended.map(code),
-        (Ok(status), Err(error)) if status.success() => Err(error.into()),
+        (Ok(status), Err(error)) if status.success() => Err(error),
         (ended, Err(error)) => {
-            app.printer.failure(&error.into());
+            app.printer.failure(&error);
             ended.map(code)
         }
     }

@@ -14,6 +14,7 @@ use crate::args::ServeArgs;
 use crate::env;
 use crate::failure::Failure;
 use crate::signals::Signals;
+use crate::streams;
 
 /// The key that the first administrator is given.
 const BOOTSTRAP_KEY: &str = "BOXHERD_BOOTSTRAP_KEY";
@@ -49,7 +50,10 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     let grpc = boxherd_gateway_grpc::service((*herd).clone(), config);
     let router = boxherd_gateway_http::router((*herd).clone()).route_service(GRPC, grpc);
     let ended = async move {
-        signals.ending().await;
+        tokio::select! {
+            _ = signals.ending() => {}
+            () = input_ends(args.until_input_ends) => {}
+        }
     }
     .shared();
     let api = listen::serve(bound, router, ended.clone());
@@ -72,6 +76,17 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
         () = forwards => Ok(()),
         ((), ()) = async { tokio::join!(api, web) } => Ok(()),
         () = herd.look_after_boxes() => Ok(()),
+    }
+}
+
+/// Waits for the end of standard input; for ever, unless it was asked for.
+async fn input_ends(asked: bool) {
+    if !asked {
+        return std::future::pending().await;
+    }
+    // One that cannot be read has ended too.
+    if let Ok(mut pieces) = streams::input() {
+        while let Some(Ok(_)) = pieces.recv().await {}
     }
 }
 

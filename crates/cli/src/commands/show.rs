@@ -2,7 +2,7 @@
 
 use boxherd_engine::Usage;
 use boxherd_model::BoxStatus;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::args::NameArgs;
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::render;
 
 /// Everything about a box.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Shown {
     /// What is kept and what is true.
     #[serde(flatten)]
@@ -21,8 +21,5 @@ pub(crate) struct Shown {
 
 /// Shows a box.
 pub(super) async fn show(app: &App, args: NameArgs) -> Result<(), Failure> {
-    let herd = app.herd().await?;
-    let status = herd.show(&args.name).await?;
-    let usage = if status.state.is_measured() { Some(herd.usage(&args.name).await?) } else { None };
-    render::shown(&app.printer, &Shown { status, usage })
+    render::shown(&app.printer, &app.boxes().await?.shown(&args.name).await?)
 }

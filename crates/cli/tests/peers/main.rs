@@ -182,6 +182,19 @@ fn boxd_0_2_19() {
     run("boxd_0_2_19", "0.2.19", &["modern.py", "apart.py"]);
 }
 
+/// What `boxherd-client` has a counterpart for, or none, is all that there is.
+#[test]
+fn every_method_of_boxd_0_2_19_is_listed() {
+    let Some(python) = sdk("every_method_of_boxd_0_2_19_is_listed", "0.2.19") else { return };
+    let listing = tree().join("tests/peers/boxd/surface.py");
+    let output = Command::new(python).arg(listing).output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs = String::from_utf8_lossy(&output.stdout);
+    let listed = include_str!("../../../client/tests/boxd-0.2.19.txt").lines();
+    let listed = listed.filter_map(|line| line.split_once(" = ").map(|(theirs, _)| theirs));
+    assert_eq!(listed.collect::<Vec<_>>(), theirs.lines().collect::<Vec<_>>());
+}
+
 /// It kills servers of its own, on the data folder of one that only looks.
 #[test]
 fn killed_servers() {

@@ -1,0 +1,123 @@
+//! Boxes, here or on a server: what commands ask for that work for both.
+
+use boxherd_herd::{Create, Fork, Herd};
+use boxherd_link::ExecRequest;
+use boxherd_model::{Address, BoxName, BoxSpec, BoxStatus, EngineName};
+
+use crate::commands::Shown;
+use crate::failure::Failure;
+use crate::process::Process;
+use crate::remote::{Change, Remote};
+
+/// Whom a command asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Boxes<'a> {
+    /// The herd of this data folder.
+    Here(&'a Herd),
+    /// A server.
+    There(&'a Remote),
+}
+
+impl Boxes<'_> {
+    /// Every box, and which engines do not answer.
+    pub(crate) async fn list(self) -> Result<(Vec<BoxStatus>, Vec<String>), Failure> {
+        match self {
+            Self::Here(herd) => {
+                let listing = herd.list().await?;
+                let told = listing
+                    .unreachable
+                    .iter()
+                    .map(|(engine, reason)| format!("engine `{engine}` does not answer: {reason}"));
+                Ok((listing.boxes, told.collect()))
+            }
+            Self::There(remote) => Ok((remote.list().await?, Vec::new())),
+        }
+    }
+
+    pub(crate) async fn show(self, address: &Address) -> Result<BoxStatus, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.show(address).await?),
+            Self::There(remote) => Ok(remote.shown(address).await?.status),
+        }
+    }
+
+    /// With what it uses.
+    pub(crate) async fn shown(self, address: &Address) -> Result<Shown, Failure> {
+        let herd = match self {
+            Self::Here(herd) => herd,
+            Self::There(remote) => return remote.shown(address).await,
+        };
+        let status = herd.show(address).await?;
+        let usage =
+            if status.state.is_measured() { Some(herd.usage(address).await?) } else { None };
+        Ok(Shown { status, usage })
+    }
+
+    pub(crate) async fn create(
+        self,
+        spec: BoxSpec,
+        engine: Option<EngineName>,
+    ) -> Result<BoxStatus, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.create(Create { engine, ..spec.into() }).await?),
+            Self::There(remote) => remote.create(spec, engine.as_ref()).await,
+        }
+    }
+
+    pub(crate) async fn change(
+        self,
+        address: &Address,
+        change: Change,
+    ) -> Result<BoxStatus, Failure> {
+        let herd = match self {
+            Self::Here(herd) => herd,
+            Self::There(remote) => return remote.change(address, change).await,
+        };
+        Ok(match change {
+            Change::Start => herd.start(address).await?,
+            Change::Stop(grace) => herd.stop(address, grace).await?,
+            Change::Restart(grace) => herd.restart(address, grace).await?,
+            Change::Suspend => herd.suspend(address).await?,
+            Change::Resume => herd.resume(address).await?,
+            Change::Hibernate => herd.hibernate(address).await?,
+            Change::Rename(name) => herd.rename(address, name).await?,
+        })
+    }
+
+    pub(crate) async fn delete(self, address: &Address) -> Result<(), Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.delete(address).await?),
+            Self::There(remote) => remote.delete(address).await,
+        }
+    }
+
+    pub(crate) async fn fork(
+        self,
+        address: &Address,
+        names: Vec<BoxName>,
+        live: bool,
+    ) -> Result<Vec<BoxStatus>, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.fork(address, Fork { names, live }).await?),
+            Self::There(remote) => remote.fork(address, &names, live).await,
+        }
+    }
+
+    pub(crate) async fn suggest_name(self) -> Result<BoxName, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.suggest_name()),
+            Self::There(remote) => remote.suggest_name().await,
+        }
+    }
+
+    pub(crate) async fn exec(
+        self,
+        address: &Address,
+        request: ExecRequest,
+    ) -> Result<Process, Failure> {
+        match self {
+            Self::Here(herd) => Ok(Process::Here(herd.exec(address, request).await?)),
+            Self::There(remote) => Ok(Process::There(remote.exec(address, request).await?)),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A herd that is elsewhere: the same questions, asked of a server with `boxherd-client`.
+//!
+//! What the wire cannot say is refused by the flag's name and never left out.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use boxherd_client::{BoxInfo, Client, Command, Error, NewBox, PtySize, Running};
+use boxherd_link::ExecRequest;
+use boxherd_model::{Address, BoxName, BoxSpec, BoxStatus, EngineName, NetworkSpec};
+use tokio::sync::OnceCell;
+
+use crate::args::Global;
+use crate::commands::Shown;
+use crate::env;
+use crate::failure::Failure;
+
+/// Where the key is, unless it is in a file.
+const KEY: &str = "BOXHERD_API_KEY";
+/// How long a server gives processes to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A server, connected to when something is asked of it.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    url: String,
+    key_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    client: OnceCell<Client>,
+}
+
+impl Remote {
+    /// The server that was named, if one was.
+    pub(crate) fn new(global: &Global) -> Option<Self> {
+        let url = global.server.clone().filter(|url| !url.is_empty())?;
+        let (key_file, ca) = (global.api_key_file.clone(), global.ca.clone());
+        Some(Self { url, key_file, ca, client: OnceCell::new() })
+    }
+
+    async fn client(&self) -> Result<&Client, Failure> {
+        let connect = async || {
+            let mut builder = Client::builder().endpoint(&self.url).api_key(self.key()?);
+            if let Some(file) = &self.ca {
+                builder = builder.ca(std::fs::read(file).map_err(|error| unread(file, &error))?);
+            }
+            Ok(builder.connect().await?)
+        };
+        self.client.get_or_try_init(connect).await
+    }
+
+    fn key(&self) -> Result<String, Failure> {
+        let Some(file) = &self.key_file else {
+            return env::text(KEY).ok_or_else(|| {
+                Failure::usage("the server wants to know who asks, and there is no API key")
+                    .hint(format!("set `{KEY}`, or use `--api-key-file FILE`"))
+            });
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| unread(file, &error))?;
+        Ok(text.trim().to_owned())
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<BoxStatus>, Failure> {
+        let boxes = self.client().await?.boxes().list().await?;
+        boxes.iter().map(|found| Ok(shown(found)?.status)).collect()
+    }
+
+    pub(crate) async fn shown(&self, address: &Address) -> Result<Shown, Failure> {
+        shown(&self.client().await?.boxes().get(&address.to_string()).await?)
+    }
+
+    pub(crate) async fn create(
+        &self,
+        spec: BoxSpec,
+        engine: Option<&EngineName>,
+    ) -> Result<BoxStatus, Failure> {
+        let new = new_box(spec, engine)?;
+        Ok(shown(&self.client().await?.boxes().create(new).await?)?.status)
+    }
+
+    pub(crate) async fn change(
+        &self,
+        address: &Address,
+        change: Change,
+    ) -> Result<BoxStatus, Failure> {
+        let boxes = self.client().await?.boxes();
+        // By its id from now on: it may be called otherwise afterwards.
+        let id = boxes.get(&address.to_string()).await?.id;
+        match change {
+            Change::Start => boxes.start(&id).await?,
+            Change::Stop(grace) => {
+                usual(grace)?;
+                boxes.stop(&id).await?;
+            }
+            Change::Restart(grace) => {
+                usual(grace)?;
+                boxes.restart(&id).await?;
+            }
+            Change::Suspend => boxes.suspend(&id).await?,
+            Change::Resume => boxes.resume(&id).await?,
+            Change::Hibernate => boxes.hibernate(&id).await?,
+            Change::Rename(name) => boxes.rename(&id, name.as_str()).await?,
+        }
+        Ok(shown(&boxes.get(&id).await?)?.status)
+    }
+
+    pub(crate) async fn delete(&self, address: &Address) -> Result<(), Failure> {
+        Ok(self.client().await?.boxes().destroy(&address.to_string()).await?)
+    }
+
+    pub(crate) async fn fork(
+        &self,
+        address: &Address,
+        names: &[BoxName],
+        live: bool,
+    ) -> Result<Vec<BoxStatus>, Failure> {
+        refuse("--live", live)?;
+        let boxes = self.client().await?.boxes();
+        let mut made = Vec::new();
+        for name in names {
+            let copy = boxes.fork(&address.to_string(), Some(name.as_str())).await?;
+            made.push(shown(&copy)?.status);
+        }
+        Ok(made)
+    }
+
+    pub(crate) async fn suggest_name(&self) -> Result<BoxName, Failure> {
+        let name = self.client().await?.boxes().suggest_name().await?;
+        name.parse().map_err(|error| Failure::of(&error, "protocol", None))
+    }
+
+    pub(crate) async fn exec(
+        &self,
+        address: &Address,
+        request: ExecRequest,
+    ) -> Result<Running, Failure> {
+        refuse("--user", request.user.is_some())?;
+        let mut command = match request.command {
+            boxherd_link::Command::Argv(argv) => Command::argv(argv),
+            boxherd_link::Command::Shell(line) => Command::shell(line),
+        };
+        for (key, value) in request.env {
+            command = command.env(key, value);
+        }
+        if let Some(folder) = request.workdir {
+            command = command.workdir(folder);
+        }
+        if let Some(size) = request.pty {
+            command = command.pty(PtySize { rows: size.rows, cols: size.cols });
+        }
+        Ok(self.client().await?.boxes().exec(&address.to_string(), command).await?)
+    }
+
+    pub(crate) async fn logs(
+        &self,
+        address: &Address,
+        follow: bool,
+    ) -> Result<boxherd_client::Logs, Failure> {
+        Ok(self.client().await?.boxes().logs(&address.to_string(), follow).await?)
+    }
+}
+
+/// What is to become of a box.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Start,
+    Stop(Duration),
+    Restart(Duration),
+    Suspend,
+    Resume,
+    Hibernate,
+    Rename(BoxName),
+}
+
+fn unread(file: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::io(format!("cannot read `{}`", file.display()), error)
+}
+
+fn shown(found: &BoxInfo) -> Result<Shown, Failure> {
+    let document = found.document.as_deref().ok_or_else(|| {
+        Failure::new("protocol", "the server does not say all that is to be shown of a box")
+            .hint("`--server` needs a `boxherd serve` of this version")
+    })?;
+    serde_json::from_str(document).map_err(|error| Failure::of(&error, "protocol", None))
+}
+
+fn usual(grace: Duration) -> Result<(), Failure> {
+    refuse("--grace", grace != GRACE)
+}
+
+fn refuse(flag: &str, given: bool) -> Result<(), Failure> {
+    match given {
+        false => Ok(()),
+        true => Err(Failure::usage(format!("a server cannot be asked for `{flag}`"))
+            .hint("leave it out, or run the command on the server's machine, without `--server`")),
+    }
+}
+
+/// A spec as the wire has it.
+fn new_box(mut spec: BoxSpec, engine: Option<&EngineName>) -> Result<NewBox, Failure> {
+    let plain = BoxSpec::new(spec.name.clone());
+    let (network, isolated) = match &spec.network {
+        NetworkSpec::Bridge { name, isolated, egress } => {
+            refuse("--egress", egress.is_some())?;
+            let own = *name == boxherd_model::NetworkName::default_network();
+            ((!own).then(|| name.to_string()), *isolated)
+        }
+        NetworkSpec::None => {
+            refuse("--network none", true)?;
+            (None, false)
+        }
+    };
+    let cpus = spec.limits.cpus.map(boxherd_model::CpuLimit::millis);
+    refuse("--cpus with a fraction", cpus.is_some_and(|millis| millis % 1000 != 0))?;
+    refuse("--engine", engine.is_some())?;
+    refuse("--pids", spec.limits.pids.is_some())?;
+    refuse("--workdir", spec.workdir.is_some())?;
+    refuse("--user", spec.user.is_some())?;
+    refuse("--nesting", spec.nesting)?;
+    refuse("--isolation", spec.isolation != plain.isolation)?;
+    let timers = std::mem::take(&mut spec.timers);
+    refuse("hibernate_after_idle", timers.hibernate_after_idle.is_some())?;
+    refuse("delete_at", timers.delete_at.is_some())?;
+    let limits = std::mem::take(&mut spec.limits);
+    Ok(NewBox {
+        name: spec.name.to_string(),
+        image: spec.image.to_string(),
+        cmd: spec.cmd,
+        env: spec.env,
+        restart: spec.restart.to_string(),
+        cpus: cpus.map(|millis| millis / 1000),
+        memory: limits.memory.map(boxherd_model::ByteSize::bytes),
+        disk: limits.disk.map(boxherd_model::ByteSize::bytes),
+        labels: spec.labels.into_iter().collect(),
+        volumes: Vec::new(),
+        proxies: Vec::new(),
+        suspend_after_idle: timers.suspend_after_idle.map(|s| Duration::from_secs(s.into())),
+        delete_after: timers.delete_after.map(Duration::from_secs),
+        network,
+        isolated,
+    })
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (code, hint) = match error.refusal() {
+            Some(refusal) => (refusal.code.clone(), refusal.hint.clone()),
+            None => (None, None),
+        };
+        let kind = match &error {
+            Error::Unavailable { .. } => "unavailable",
+            Error::Config(_) => "usage",
+            Error::RateLimited { .. } => "rate-limited",
+            _ => "server",
+        };
+        let hint = hint.or_else(|| match &error {
+            Error::Unavailable { maybe_done: true, .. } => {
+                Some("it may have been done all the same: look before you repeat it".to_owned())
+            }
+            Error::Unavailable { .. } => Some("is `boxherd serve` running there?".to_owned()),
+            _ => None,
+        });
+        Self::Told { message: error.to_string(), code: code.map_or(kind.into(), Into::into), hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> BoxSpec {
+        BoxSpec::new("web".parse().unwrap())
+    }
+
+    #[test]
+    fn what_a_server_cannot_be_asked_for_is_refused() {
+        let told = |spec| new_box(spec, None).unwrap_err().render(false, false);
+        assert!(told(BoxSpec { nesting: true, ..spec() }).contains("`--nesting`"));
+        assert!(told(BoxSpec { user: Some("a".to_owned()), ..spec() }).contains("`--user`"));
+        assert!(told(BoxSpec { network: NetworkSpec::None, ..spec() }).contains("none"));
+        assert!(new_box(spec(), Some(&EngineName::local())).is_err());
+    }
+
+    #[test]
+    fn a_plain_box_asks_for_nothing_special() {
+        let expected = NewBox {
+            image: "host".to_owned(),
+            restart: spec().restart.to_string(),
+            ..NewBox::named("web")
+        };
+        assert_eq!(new_box(spec(), None).unwrap(), expected);
+    }
+}

@@ -1,0 +1,28 @@
+//! The SDK for Rust and `boxherd --server` against `boxherd serve` with real boxes.
+
+mod account;
+mod blocking;
+mod checkpoints;
+mod command_line;
+mod connect;
+mod disks;
+mod domains;
+mod keys;
+mod networks;
+mod ports;
+mod proxies;
+mod sdk;
+mod server;
+mod shape;
+mod snapshots;
+mod templates;
+mod tokens;
+mod trees;
+mod variables;
+
+#[allow(dead_code, reason = "not every target needs all of it")]
+#[path = "../common/lab.rs"]
+mod lab;
+#[path = "../it/wait.rs"]
+#[allow(dead_code, reason = "not every target needs all of it")]
+mod wait;
