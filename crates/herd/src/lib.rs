@@ -18,6 +18,7 @@ mod change;
 mod config;
 mod console;
 mod create;
+mod deadline;
 mod delete;
 mod disks;
 mod error;

@@ -107,8 +107,19 @@ def test_timers_are_set_told_and_cleared(client, machine):
     assert (idle.suspend_after, idle.hibernate_after) == (3600, 7200)
     assert machines.set_delete_after(machine.id, 0) is None
     machines.set_auto_suspend_timeout(machine.id, 0)
-    with pytest.raises(boxd.APIStatusError, match="delete_after_cron"):
-        machines.set_delete_after(machine.id, cron="0 18 * * *")
+    end = machines.set_delete_after(machine.id, cron="0 18 * * *")
+    assert (end.hour, end.minute, end.second) == (18, 0, 0)
+    assert 0 < end.timestamp() - time.time() <= 86400
+    told = machines.get(machine.id)
+    assert (told.delete_at, told.delete_after_cron) == (end, "0 18 * * *")
+    for nonsense in ("daily", "0 0 18 * * *", "0 0 30 2 *", "* " * 500):
+        with pytest.raises(boxd.APIStatusError, match="delete_after_cron"):
+            machines.set_delete_after(machine.id, cron=nonsense)
+    assert machines.get(machine.id).delete_at == end
+    fork = machines.fork(machine.id, "peer-timed-fork")
+    assert (fork.delete_at, fork.delete_after_cron) == (end, "0 18 * * *")
+    machines.delete(fork.id)
+    assert machines.set_delete_after(machine.id, 0) is None
     with pytest.raises(boxd.APIStatusError, match="inbound"):
         machines.set_idle_ignore_outbound(machine.id, False)
 
