@@ -130,6 +130,9 @@ impl Herd {
         self.routes.changed();
         self.store.finish(&begun.operation, changed, removed, durability).await?;
         self.forwards.changed();
+        let now = self.now();
+        self.meters.saw(changed, now);
+        self.meters.ended(removed, now);
         begun.reached("done");
         Ok(())
     }

@@ -43,6 +43,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod usage;
 mod variables;
 
 pub use accounts::{Audited, NewKey, Secret, Source, Token, Whoami};
@@ -64,4 +65,5 @@ pub use proxies::{Domain, Host, Port, Proxy, ProxyChange, Route, check_proxy_nam
 pub use reconcile::Repairs;
 pub use saved::Saved;
 pub use templates::Template;
+pub use usage::Used;
 pub use variables::{Scope, Variable, Worth};

@@ -49,6 +49,7 @@ impl Herd {
         }
         if !changed.is_empty() {
             self.store.update(&changed).await?;
+            self.meters.saw(&changed, self.now());
         }
         Ok(Listing { boxes: records.into_iter().map(status).collect(), unreachable })
     }
@@ -93,6 +94,7 @@ impl Herd {
         let truth = truth.map_err(|source| engine_error("inspect", record, source))?;
         if believe(record, truth.as_ref()) {
             self.store.update(std::slice::from_ref(record)).await?;
+            self.meters.saw(std::slice::from_ref(record), self.now());
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ impl Herd {
                 if believe(&mut record, truth) {
                     repairs.corrected.push(record.id);
                     self.store.update(std::slice::from_ref(&record)).await?;
+                    self.meters.saw(std::slice::from_ref(&record), self.now());
                 }
             }
         }

@@ -24,6 +24,7 @@ pub mod state;
 mod status;
 mod text;
 mod time;
+pub mod usage;
 
 pub use account::{Caller, Quota};
 pub use address::{Address, AddressError, Target};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::*;
 
 /// A herd whose clock the test steps, in milliseconds.
-async fn with_clock(lab: &Lab) -> (Herd, Arc<AtomicI64>) {
+pub(super) async fn with_clock(lab: &Lab) -> (Herd, Arc<AtomicI64>) {
     let mut herd = lab.herd().await;
     let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
     let hand = Arc::clone(&clock);
@@ -14,7 +14,7 @@ async fn with_clock(lab: &Lab) -> (Herd, Arc<AtomicI64>) {
     (herd, clock)
 }
 
-async fn user(herd: &Herd, name: &str) -> UserId {
+pub(super) async fn user(herd: &Herd, name: &str) -> UserId {
     herd.add_user(name.parse().unwrap(), false, Quota::default()).await.unwrap().id
 }
 
