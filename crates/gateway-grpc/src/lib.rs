@@ -24,6 +24,7 @@ mod status;
 mod templates;
 mod timers;
 mod translate;
+mod usage;
 mod variables;
 
 use boxherd_boxd_api::boxd_api_server::BoxdApiServer;

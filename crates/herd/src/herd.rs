@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use boxherd_engine::Engine;
 use boxherd_link::Link;
@@ -18,6 +19,7 @@ use crate::leases::{Here, Leased};
 use crate::locks::{self, Held};
 use crate::metrics::Metrics;
 use crate::proxies::Routes;
+use crate::usage::Meters;
 use crate::{HerdConfig, HerdError, names};
 
 /// Makes and drives boxes for one [`Caller`]. One is opened per process and data folder; clones share
@@ -35,6 +37,9 @@ pub struct Herd {
     pub(crate) routes: Routes,
     pub(crate) forwards: Arc<Forwards>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) meters: Meters,
+    /// The day on which sums of long ago were last forgotten.
+    pub(crate) metered_day: Arc<AtomicI64>,
     pub(crate) caller: Caller,
     pub(crate) here: Here,
 }
@@ -60,6 +65,8 @@ impl Herd {
             routes: Routes::default(),
             forwards: Arc::default(),
             metrics: Arc::new(Metrics::new()),
+            meters: Meters::default(),
+            metered_day: Arc::default(),
             caller: Caller::Host,
             here: Here::default(),
         };
@@ -125,7 +132,9 @@ impl Herd {
         names::of_copy(of, random())
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// What time it is, by the clock of [`HerdConfig`].
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         (self.config.clock)()
     }
 

@@ -140,6 +140,9 @@ impl Herd {
             finished => finished?,
         };
         self.forwards.changed();
+        let now = self.now();
+        self.meters.saw(changed, now);
+        self.meters.ended(removed, now);
         begun.reached("done");
         // Somebody deleted the box while it was being made.
         let mut told = Ok(());

@@ -100,8 +100,9 @@ impl Herd {
             return Ok(false);
         }
         let corrected = self.store.correct(&found, record).await?;
-        if !corrected {
-            *record = self.store.box_by_id(record.id).await?.unwrap_or(found);
+        match corrected {
+            true => self.meters.saw(std::slice::from_ref(record), self.now()),
+            false => *record = self.store.box_by_id(record.id).await?.unwrap_or(found),
         }
         Ok(corrected)
     }

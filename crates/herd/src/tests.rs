@@ -21,6 +21,7 @@ mod metrics;
 mod proxies;
 mod quotas;
 mod reshape;
+mod usage;
 
 struct Lab {
     folder: tempfile::TempDir,

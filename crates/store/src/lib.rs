@@ -14,6 +14,7 @@ mod boxes;
 mod database;
 mod error;
 mod leases;
+mod meters;
 mod migrations;
 mod operations;
 pub mod postgres;
@@ -33,6 +34,7 @@ pub use accounts::{
 };
 pub use error::StoreError;
 pub use leases::{FencingToken, Lease, Leases};
+pub use meters::{Meters, UsageRecord};
 pub use postgres::PostgresStore;
 pub use records::{BoxRecord, Details, Operation, OperationKind, Outcome};
 pub use sql_store::SqlStore;
@@ -60,7 +62,7 @@ pub enum Durability {
 
 /// Remembers. Every call is one transaction: all of it happened, or none.
 #[async_trait]
-pub trait Store: Accounts + Things + Leases + fmt::Debug + Send + Sync {
+pub trait Store: Accounts + Things + Leases + Meters + fmt::Debug + Send + Sync {
     /// Writes an operation down together with the boxes it makes, before its first side effect.
     ///
     /// # Errors
