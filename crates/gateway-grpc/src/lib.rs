@@ -15,6 +15,7 @@ mod disks;
 mod exec;
 mod files;
 mod forwards;
+mod kept;
 mod logs;
 mod proxies;
 mod service;
