@@ -47,12 +47,16 @@ impl Phases {
 /// and whole programs.
 pub(crate) async fn create(bench: &mut Bench, peers: Option<&Peers>) -> anyhow::Result<Contest> {
     let folder = tempfile::tempdir_in(&bench.options.scratch)?;
-    let whole = Extent { network: true, port: true, groups: groups::for_the_floor()? };
-    let floors = [
+    let groups = groups::for_the_floor()?;
+    let whole = Extent { network: true, port: true, groups, disk: false };
+    let mut floors = vec![
         ("floor", Extent::default()),
         ("floor with network", Extent { network: true, ..Extent::default() }),
-        ("floor with port and groups", whole),
+        ("floor with port and groups", whole.clone()),
     ];
+    if Floor::limits_disks(folder.path())? {
+        floors.push(("floor with all and a disk", Extent { disk: true, ..whole }));
+    }
     let floors: Vec<_> = floors
         .into_iter()
         .map(|(name, extent)| Ok((name, Floor::new(folder.path(), extent)?)))

@@ -659,6 +659,35 @@ pub struct ExecChunk {
     pub is_stderr: bool,
     #[prost(string, tag = "11")]
     pub device_id: ::prost::alloc::string::String,
+    /// Ours: commands that outlive their call.
+    #[prost(message, optional, tag = "1000")]
+    pub boxherd: ::core::option::Option<BoxherdExec>,
+}
+/// Ours: what goes along with a command that is kept when its call is lost. Servers that do not know it
+/// answer none, and the command ends with the call.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdExec {
+    /// First to the server: for how long, in milliseconds, nobody needs to be there. Not 0.
+    #[prost(uint64, tag = "1")]
+    pub keep_ms: u64,
+    /// First to the client: which command it is. First to the server: go on with that one.
+    #[prost(string, tag = "2")]
+    pub exec_id: ::prost::alloc::string::String,
+    /// To the server: how much output has arrived, in bytes from the start. What has not can be had again.
+    #[prost(uint64, tag = "3")]
+    pub stdout: u64,
+    #[prost(uint64, tag = "4")]
+    pub stderr: u64,
+    /// To the client: how much input the command has, at first; how much was passed on to it, later. No more
+    /// than 1 MiB is sent beyond that.
+    #[prost(uint64, tag = "5")]
+    pub stdin: u64,
+    /// To the server: the exit has arrived.
+    #[prost(bool, tag = "6")]
+    pub done: bool,
+    /// To the server: send this signal to the process group.
+    #[prost(int32, tag = "7")]
+    pub signal: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DesktopChunk {

@@ -148,6 +148,8 @@ impl App {
             let (local, store) = (Arc::clone(local?), store?);
             let mut config = HerdConfig::new(self.data.join("locks"), env::boot_id()?);
             config.audit = Some(self.data.join("audit.jsonl"));
+            // Other servers may be there, and go on when this one stands still.
+            config.lease = self.store.as_ref().map(|_| store::LEASE);
             Ok(Arc::new(Herd::open(store, vec![local], config).await?))
         };
         self.herd.get_or_try_init(open).await

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use boxherd_store::{PostgresStore, SqliteStore, Store, StoreError};
 
@@ -16,6 +17,10 @@ pub(crate) const DATABASE: &str = "herd.db";
 const ELSEWHERE: &str = "store";
 /// In a store: the installation whose boxes it has.
 const INSTALLATION: &str = "installation";
+
+/// How long a server on a shared database may stand still before others take over the boxes that it
+/// works on.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
 /// The store in a data folder.
 pub(crate) fn open_own(data: &Path) -> Result<Arc<dyn Store>, Failure> {

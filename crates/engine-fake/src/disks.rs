@@ -36,6 +36,7 @@ impl Disks for FakeEngine {
     }
 
     async fn attach(&self, id: BoxId, mount: &DiskMount) -> Result<(), EngineError> {
+        self.pass(id)?;
         self.faults().reach("disk.attach").await?;
         self.world.state(id, "attach")?;
         let wanted = Some((id, mount.clone()));
@@ -55,6 +56,7 @@ impl Disks for FakeEngine {
     }
 
     async fn detach(&self, id: BoxId, disk: DiskId) -> Result<(), EngineError> {
+        self.pass(id)?;
         self.faults().reach("disk.detach").await?;
         let attached = self.world.disks().get(&disk).cloned().flatten();
         let Some((to, mount)) = attached else { return Ok(()) };

@@ -1,5 +1,6 @@
 //! The engine itself: each method of the trait, step by step.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, NetworkSpec, StopReason,
     Timings,
 };
+use parking_lot::Mutex;
 
 use crate::guest::Guest;
 use crate::world::{World, blocking};
@@ -30,6 +32,8 @@ pub struct FakeEngine {
     name: EngineName,
     capabilities: CapabilitySet,
     faults: FaultPlan,
+    /// The tokens with which boxes were claimed over this handle.
+    claims: Mutex<BTreeMap<BoxId, u64>>,
     pub(crate) world: Arc<World>,
 }
 
@@ -47,6 +51,7 @@ impl FakeEngine {
             name,
             capabilities,
             faults: FaultPlan::default(),
+            claims: Mutex::default(),
             world: Arc::new(World::new()?),
         })
     }
@@ -73,6 +78,7 @@ impl FakeEngine {
             name: self.name.clone(),
             capabilities: self.capabilities.clone(),
             faults: FaultPlan::default(),
+            claims: Mutex::default(),
             world: Arc::clone(&self.world),
         }
     }
@@ -119,6 +125,14 @@ impl FakeEngine {
             if matches!(entry.state, TruthState::Running | TruthState::Suspended) {
                 entry.state = TruthState::Stopped(StopReason::HostReboot);
             }
+        }
+    }
+
+    /// Lets a change of a box begin that was claimed over this handle last, or over none.
+    pub(crate) fn pass(&self, id: BoxId) -> Result<(), EngineError> {
+        match self.claims.lock().get(&id) {
+            Some(token) if self.world.fence(id) != Some(*token) => Err(EngineError::Fenced(id)),
+            _ => Ok(()),
         }
     }
 
@@ -190,6 +204,7 @@ impl Engine for FakeEngine {
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
         let since = Instant::now();
         self.faults.reach("create").await?;
+        self.pass(id)?;
         let lacking = spec.needs().into_iter().find(|(_, needed)| !self.capabilities.has(*needed));
         if let Some((field, capability)) = lacking {
             return Err(self.unsupported(field, capability));
@@ -210,6 +225,7 @@ impl Engine for FakeEngine {
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
         let since = Instant::now();
         self.faults.reach("start").await?;
+        self.pass(id)?;
         match self.world.truth(id).map(|truth| truth.state) {
             Some(TruthState::Running) => return Ok(Running::default()),
             Some(TruthState::Suspended) => {
@@ -233,6 +249,7 @@ impl Engine for FakeEngine {
 
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
         self.faults.reach("stop").await?;
+        self.pass(id)?;
         if let Some(Truth { state: TruthState::Stopped(_), .. }) = self.world.truth(id) {
             return Ok(());
         }
@@ -244,6 +261,7 @@ impl Engine for FakeEngine {
 
     async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
         self.faults.reach("suspend").await?;
+        self.pass(id)?;
         match self.world.state(id, "suspend")? {
             TruthState::Running => {
                 let mut entry = self.world.entry(id)?;
@@ -258,6 +276,7 @@ impl Engine for FakeEngine {
 
     async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
         self.faults.reach("resume").await?;
+        self.pass(id)?;
         match self.world.state(id, "resume")? {
             TruthState::Suspended => {
                 let mut entry = self.world.entry(id)?;
@@ -272,6 +291,7 @@ impl Engine for FakeEngine {
 
     async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
         self.faults.reach("fork").await?;
+        self.pass(source)?;
         self.world.state(source, "fork")?;
         let mut made = Vec::with_capacity(children.len());
         for child in children {
@@ -291,13 +311,24 @@ impl Engine for FakeEngine {
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
         self.faults.reach("delete").await?;
+        self.pass(id)?;
         if let Ok(mut entry) = self.world.entry(id) {
             entry.state = TruthState::Partial;
         }
         self.end(id, Duration::ZERO).await?;
         self.faults.reach("delete.disk").await?;
         self.erase(id).await?;
+        if self.claims.lock().remove(&id).is_some() {
+            self.world.lower_fence(id);
+        }
         self.faults.reach("delete.end").await
+    }
+
+    async fn claim(&self, id: BoxId, token: u64) -> Result<(), EngineError> {
+        self.faults.reach("claim").await?;
+        self.world.raise_fence(id, token)?;
+        self.claims.lock().insert(id, token);
+        Ok(())
     }
 
     async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {
@@ -321,12 +352,14 @@ impl Engine for FakeEngine {
 
     async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
         self.faults.reach("rename").await?;
+        self.pass(id)?;
         self.world.entry(id)?.spec.name = name.clone();
         Ok(())
     }
 
     async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
         self.faults.reach("reshape").await?;
+        self.pass(id)?;
         self.world.entry(id)?.spec = spec.clone();
         Ok(())
     }

@@ -28,6 +28,7 @@ pub const STEPS: &[&str] = &[
     "fork.end",
     "connect",
     "rename",
+    "claim",
     "reshape",
     "console",
     "usage",

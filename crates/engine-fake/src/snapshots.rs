@@ -12,6 +12,7 @@ use crate::{FakeEngine, disk};
 #[async_trait]
 impl Snapshots for FakeEngine {
     async fn take(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.pass(id)?;
         self.faults().reach("snapshot.take").await?;
         self.world.state(id, "snapshot")?;
         self.faults().reach("snapshot.take.copy").await?;
@@ -22,6 +23,7 @@ impl Snapshots for FakeEngine {
     }
 
     async fn restore(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.pass(id)?;
         self.faults().reach("snapshot.restore").await?;
         if !matches!(self.world.state(id, "restore")?, TruthState::Stopped(_)) {
             return Err(EngineError::WrongState { op: "restore", found: "not stopped" });
@@ -48,6 +50,7 @@ impl Snapshots for FakeEngine {
     }
 
     async fn remove(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.pass(id)?;
         self.faults().reach("snapshot.remove").await?;
         self.world.entry(id)?.snapshots.remove(&snapshot);
         let tree = self.world.snapshot(id, snapshot);

@@ -22,6 +22,8 @@ pub(crate) struct World {
     folder: TempDir,
     boxes: Mutex<BTreeMap<BoxId, Entry>>,
     disks: Mutex<BTreeMap<DiskId, Attached>>,
+    /// The greatest token with which a box was claimed.
+    fences: Mutex<BTreeMap<BoxId, u64>>,
     /// Held by whoever changes folders: work whose caller was cut off goes on, and a delete must
     /// not meet it half-way. What comes later fails for want of the box's folder.
     pub(crate) folders: Mutex<()>,
@@ -45,8 +47,27 @@ pub(crate) struct Entry {
 impl World {
     pub(crate) fn new() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("boxherd-fake-").tempdir()?;
-        let (boxes, disks, folders) = Default::default();
-        Ok(Self { folder, boxes, disks, folders })
+        let (boxes, disks, fences, folders) = Default::default();
+        Ok(Self { folder, boxes, disks, fences, folders })
+    }
+
+    /// Whose claim of a box holds.
+    pub(crate) fn fence(&self, id: BoxId) -> Option<u64> {
+        self.fences.lock().get(&id).copied()
+    }
+
+    pub(crate) fn raise_fence(&self, id: BoxId, token: u64) -> Result<(), EngineError> {
+        let mut fences = self.fences.lock();
+        let noted = fences.entry(id).or_default();
+        if *noted > token {
+            return Err(EngineError::Fenced(id));
+        }
+        *noted = token;
+        Ok(())
+    }
+
+    pub(crate) fn lower_fence(&self, id: BoxId) {
+        self.fences.lock().remove(&id);
     }
 
     /// The folder that is the disk of `id`.

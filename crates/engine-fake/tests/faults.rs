@@ -32,6 +32,7 @@ async fn live_a_whole_life(engine: &FakeEngine, ids: [BoxId; 2]) -> Vec<Result<(
         engine.fork(id, &[child]).await.map(drop),
         snapshots.take(id, snapshot).await,
         snapshots.list(id).await.map(drop),
+        engine.claim(id, 1).await,
         engine.rename(id, &"two".parse().unwrap()).await,
         engine.reshape(id, &spec("two")).await,
         engine.console(id, 0).await.map(drop),

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::cgroup::{Group, Hierarchies};
 use crate::data::{BoxFolder, Data};
 use crate::error::{at, data_folder, network, storage};
+use crate::fences::Fences;
 use crate::helper::Helper;
 use crate::link::Warm;
 use crate::process;
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) agent: PathBuf,
     pub(crate) boot_id: String,
     pub(crate) warm: Warm,
+    pub(crate) fences: Fences,
     busy: Mutex<HashMap<BoxId, Arc<Mutex<()>>>>,
 }
 
@@ -62,6 +64,7 @@ impl Core {
             agent: agent.map_err(at("write the agent"))?,
             boot_id: process::boot_id().map_err(at("read the boot id"))?,
             warm: Warm::default(),
+            fences: Fences::new(data.fences()),
             busy: Mutex::default(),
             data,
             pool,

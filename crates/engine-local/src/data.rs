@@ -71,6 +71,10 @@ impl Data {
         self.root.join("boxes")
     }
 
+    pub(crate) fn fences(&self) -> PathBuf {
+        self.root.join("fences")
+    }
+
     pub(crate) fn uids(&self) -> PathBuf {
         self.root.join("uids")
     }

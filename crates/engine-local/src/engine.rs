@@ -97,7 +97,10 @@ impl LocalEngine {
         let caller = Arc::downgrade(&wanted);
         let begin = move |core: &Core| match caller.strong_count() {
             0 => Err(EngineError::refused("begin", "the caller has gone")),
-            _ => work(core),
+            _ => {
+                let _pass = core.fences.enter(id)?;
+                work(core)
+            }
         };
         let done = self.blocking(move |core| core.alone(id, || begin(core))).await;
         drop(wanted);
@@ -239,6 +242,10 @@ impl Engine for LocalEngine {
         self.alone(id, work).await
     }
 
+    async fn claim(&self, id: BoxId, token: u64) -> Result<(), EngineError> {
+        self.blocking(move |core| core.fences.claim(id, token)).await
+    }
+
     async fn tidy(&self) -> Result<(), EngineError> {
         let netd = self.netd.clone();
         self.blocking(move |core| core.tidy(netd.as_deref())).await
@@ -270,8 +277,8 @@ impl Engine for LocalEngine {
     async fn settle(&self) -> Result<(), EngineError> {
         // What went wrong is told in either case.
         match self.core.pool.is_settled() {
-            true => self.core.pool.settle().map_err(storage),
-            false => self.blocking(|core| core.pool.settle().map_err(storage)).await,
+            true => self.core.settle(),
+            false => self.blocking(Core::settle).await,
         }
     }
 

@@ -20,6 +20,7 @@ mod data;
 mod disks;
 mod engine;
 mod error;
+mod fences;
 mod handed;
 mod helper;
 mod identity;

@@ -162,6 +162,13 @@ impl Core {
             fault::point("delete.uids");
             fs::remove_dir_all(folder.path()).map_err(at("remove the box's folder"))?;
         }
+        self.fences.forget(id).map_err(at("forget who may change the box"))
+    }
+
+    /// What deleting boxes left to be done: their disks are freed, and with the last one goes what
+    /// they had together.
+    pub(crate) fn settle(&self) -> Result<(), EngineError> {
+        self.pool.settle().map_err(storage)?;
         self.leave_the_groups().map_err(at("remove the control groups of the installation"))
     }
 
@@ -185,7 +192,8 @@ impl Core {
         self.leave_the_groups().map_err(at("remove the control groups of the installation"))
     }
 
-    /// After the last box, nothing of the installation is left among the control groups.
+    /// After the last box, nothing of the installation is left among the control groups. Not at each
+    /// delete: the next box would have to make them anew.
     fn leave_the_groups(&self) -> io::Result<()> {
         let Some(hierarchies) = &self.hierarchies else { return Ok(()) };
         match fs::read_dir(self.data.boxes())?.next() {

@@ -88,6 +88,9 @@ pub enum EngineError {
         /// How long was waited.
         after: std::time::Duration,
     },
+    /// Another process has taken over the box with a later claim; nothing was done.
+    #[error("another server has taken over the box {0}")]
+    Fenced(BoxId),
     /// The engine itself cannot be reached; boxes keep their last known state.
     #[error("the engine cannot be reached")]
     Unreachable {
@@ -123,6 +126,7 @@ impl EngineError {
             Self::Exhausted { .. } => "exhausted",
             Self::Refused { .. } => "refused",
             Self::AgentSilent { .. } => "agent-silent",
+            Self::Fenced(_) => "fenced",
             Self::Unreachable { .. } => "unreachable",
         }
     }

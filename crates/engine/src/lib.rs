@@ -122,6 +122,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// when there is nothing (success). May be called again after it failed.
     async fn delete(&self, id: BoxId) -> Result<(), EngineError>;
 
+    /// Says that the caller has the lease of a box that came with `token`, which grows with every
+    /// change of holder. From now on, whatever changes the box over this handle is
+    /// [`EngineError::Fenced`] once the box was claimed over another with a greater token; so is this
+    /// call. Called before every change where several servers share one store, and else never.
+    async fn claim(&self, id: BoxId, token: u64) -> Result<(), EngineError>;
+
     /// Removes what is left of boxes that are gone, and of what boxes shared: nothing that a box has
     /// which this or another process makes or uses at the same time. Called after dead processes were
     /// found; may be called at any time.

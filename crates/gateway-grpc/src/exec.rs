@@ -3,13 +3,18 @@
 //! The first frame says what to run, the others are input or the size of the terminal. That no more
 //! frames come is the end of input and no reason to end the command; that the call is gone is, and
 //! ends its process group. The exit code comes in a frame of its own, after all output.
+//!
+//! Whoever asks for it (`boxherd`, ours) has a command that outlives its call, and this server: the agent
+//! keeps what the client has not acknowledged, and another call goes on with it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use boxherd_boxd_api::ExecChunk;
+use boxherd_boxd_api::{BoxherdExec, ExecChunk};
 use boxherd_herd::{ExecSlot, Herd, HerdError, InUse};
-use boxherd_link::{Exec, ExecControl, ExecEvent, ExecRequest, ExecStdin, LinkError, PtySize};
+use boxherd_link::{
+    Exec, ExecControl, ExecEvent, ExecRequest, ExecStdin, LinkError, Offsets, PtySize,
+};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::io::AsyncWriteExt as _;
@@ -17,21 +22,25 @@ use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
 use crate::desk::Desk;
+use crate::kept::{Kept, Next};
 use crate::status::status;
 use crate::translate::invalid;
 
 /// The size of a terminal whose size is not given.
 const SIZE: PtySize = PtySize { rows: 24, cols: 80 };
 /// What a terminal takes for the end of input (VEOF).
-const END_OF_INPUT: &[u8] = b"\x04";
+pub(crate) const END_OF_INPUT: &[u8] = b"\x04";
 /// How long a client may take to end its side of a call after its command.
 const LINGER: Duration = Duration::from_secs(5);
+/// For how long a command is kept that nobody listens to, at most.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// What programs are told about the terminal.
 const TERM: (&str, &str) = ("TERM", "xterm-256color");
 
 /// A command that was started, and what must live as long as its call.
 struct Running {
     exec: Exec,
+    kept: Option<Kept>,
     name: String,
     herd: Herd,
     since: Instant,
@@ -82,26 +91,42 @@ pub(crate) async fn exec(
     let (id, awake) = desk.herd.keep_awake(&address).await?;
     desk.about(id);
     let slot = desk.herd.exec_slot().await?;
-    let mut exec = desk.herd.exec(&address, request(&first)).await?;
-    let stdin = exec.stdin();
-    let control = exec.control();
-    let input = tokio::spawn(feed(frames, first, stdin, control));
+    let ours = first.boxherd.clone().unwrap_or_default();
+    let mut exec = match ours.exec_id.as_str() {
+        "" => desk.herd.exec(&address, request(&first)).await?,
+        id => {
+            let id = id.parse().map_err(|_| invalid("boxherd.exec_id", "it is none"))?;
+            desk.herd.go_on(&address, id, offsets(&ours)).await?
+        }
+    };
+    let kept = ours.keep_ms > 0 || !ours.exec_id.is_empty();
+    let (kept, ears) = kept.then(|| Kept::hold(&mut exec)).unzip();
+    let (stdin, control) = (exec.stdin(), exec.control());
+    let input = match ears {
+        None => tokio::spawn(feed(frames, first, stdin, control)),
+        Some(ears) => tokio::spawn(ears.listen(first, frames, stdin, control)),
+    };
     let name = address.to_string();
     let input = Input(Some(input));
     let (herd, since) = (desk.herd.clone(), Instant::now());
-    let running = Running { exec, name, herd, since, input, _awake: awake, _slot: slot };
+    let running = Running { exec, kept, name, herd, since, input, _awake: awake, _slot: slot };
     Ok(unfold(Some(running), output))
 }
 
 fn request(first: &ExecChunk) -> ExecRequest {
     let pty = first.tty.then(|| size(first));
     let env = pty.iter().map(|_| (TERM.0.to_owned(), TERM.1.to_owned())).collect();
-    // A call that is gone is a client that is gone: nothing can go on where it was.
-    let detach_ttl = Duration::ZERO;
+    // A call that is gone is a client that is gone, and nothing can go on where it was, unless it says so.
+    let keep = first.boxherd.as_ref().map_or(0, |ours| ours.keep_ms);
+    let detach_ttl = Duration::from_millis(keep).min(LONGEST);
     ExecRequest { stdin: true, pty, env, detach_ttl, ..ExecRequest::shell(first.command.clone()) }
 }
 
-fn size(frame: &ExecChunk) -> PtySize {
+fn offsets(ours: &BoxherdExec) -> Offsets {
+    Offsets { stdout: ours.stdout, stderr: ours.stderr }
+}
+
+pub(crate) fn size(frame: &ExecChunk) -> PtySize {
     let or = |given: u32, default| match given {
         0 => default,
         given => u16::try_from(given).unwrap_or(u16::MAX),
@@ -151,14 +176,38 @@ async fn feed(
 /// The next frame of a command, until the one that says how it ended.
 async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, Option<Running>)> {
     let mut running = running?;
-    let frame = match running.exec.next().await {
+    if running.kept.as_ref().is_some_and(|kept| kept.exited) {
+        running.forget().await;
+        return None;
+    }
+    if let Some(greeting) = running.kept.as_mut().and_then(|kept| kept.greeting.take()) {
+        let frame = ExecChunk { boxherd: Some(greeting), ..ExecChunk::default() };
+        return Some((Ok(frame), Some(running)));
+    }
+    let event = match &mut running.kept {
+        None => running.exec.next().await,
+        Some(kept) => match kept.next(&mut running.exec).await {
+            Ok(Next::Taken(stdin)) => {
+                let ours = BoxherdExec { stdin, ..BoxherdExec::default() };
+                let frame = ExecChunk { boxherd: Some(ours), ..ExecChunk::default() };
+                return Some((Ok(frame), Some(running)));
+            }
+            Ok(Next::Event(event)) => Ok(event),
+            Err(error) => Err(error),
+        },
+    };
+    let frame = match event {
         Ok(ExecEvent::Stdout(data)) => ExecChunk { data, ..ExecChunk::default() },
         Ok(ExecEvent::Stderr(data)) => ExecChunk { data, is_stderr: true, ..ExecChunk::default() },
         Ok(ExecEvent::Exit(exit)) => {
             running.herd.exec_ended(running.since.elapsed());
-            running.input.linger();
-            let exit_code = exit.shell_code();
-            return Some((Ok(ExecChunk { exit_code, ..ExecChunk::default() }), None));
+            let frame = ExecChunk { exit_code: exit.shell_code(), ..ExecChunk::default() };
+            let Some(kept) = &mut running.kept else {
+                running.input.linger();
+                return Some((Ok(frame), None));
+            };
+            kept.exited = true;
+            frame
         }
         Err(source) => {
             let error = HerdError::Link { name: running.name, source };
@@ -166,6 +215,18 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
         }
     };
     Some((Ok(frame), Some(running)))
+}
+
+impl Running {
+    /// Once the client has the exit, the agent keeps it no longer; from one that never says so, it is
+    /// asked for again.
+    async fn forget(mut self) {
+        let Some(kept) = &mut self.kept else { return };
+        if tokio::time::timeout(LINGER, kept.heard_all()).await.is_ok() {
+            self.exec.forget();
+        }
+        self.input.linger();
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod disks;
 mod exec;
 mod files;
 mod forwards;
+mod kept;
 mod logs;
 mod proxies;
 mod service;
@@ -24,6 +25,7 @@ mod status;
 mod templates;
 mod timers;
 mod translate;
+mod usage;
 mod variables;
 
 use boxherd_boxd_api::boxd_api_server::BoxdApiServer;

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
     Config, accounts, boxes, checkpoints, disks, exec, files, forwards, logs, proxies, shape,
-    snapshots, templates, timers, variables,
+    snapshots, templates, timers, usage, variables,
 };
 
 /// The API.
@@ -154,6 +154,11 @@ methods! {
         Audited "timer.delete" (asked: asked.vm_id), timers::delete_after;
     set_idle_ignore_outbound(SetIdleIgnoreOutboundRequest) -> SetIdleIgnoreOutboundResponse =
         Audited "timer.idle" (asked: asked.vm_id), timers::ignore_outbound;
+
+    get_vm_usage(GetVmUsageRequest) -> GetVmUsageResponse =
+        Plain "usage" (asked: asked.vm_id), usage::of_box;
+    get_org_usage(GetOrgUsageRequest) -> GetOrgUsageResponse =
+        Plain "usage" (asked: asked.org), usage::of_org;
 
     upload_file(UploadFileRequest) -> UploadFileResponse =
         Audited "file.write" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::upload;

@@ -67,6 +67,7 @@ fn of_engine(error: &EngineError) -> Code {
         EngineError::Unsupported(_) => Code::Unimplemented,
         EngineError::Exhausted { .. } => Code::ResourceExhausted,
         EngineError::AgentSilent { .. } => Code::DeadlineExceeded,
+        EngineError::Fenced(_) => Code::Aborted,
         EngineError::Refused { .. } | EngineError::Unreachable { .. } => Code::Internal,
     }
 }

@@ -2,7 +2,7 @@
 
 use boxherd_boxd_api as api;
 use boxherd_herd::HerdError;
-use boxherd_model::Timestamp;
+use boxherd_model::{Deadline, Timestamp};
 
 use crate::desk::Desk;
 use crate::translate::invalid;
@@ -36,29 +36,26 @@ pub(crate) async fn hibernate_after_idle(
     Ok(api::SetAutoHibernateTimeoutResponse {})
 }
 
-/// From now on, whatever was set before; 0 is never.
+/// From now on, whatever was set before; neither is never.
 pub(crate) async fn delete_after(
     desk: &Desk<'_>,
     asked: api::SetDeleteAfterRequest,
 ) -> Answer<api::SetDeleteAfterResponse> {
     let address = desk.address("vm_id", &asked.vm_id)?;
-    if !asked.delete_after_cron.is_empty() {
-        return Err(invalid("delete_after_cron", "this server takes `delete_after_secs` only"));
-    }
-    let seconds = asked.delete_after_secs;
-    let change = desk.herd.change_timers(&address, |timers, now| {
-        timers.delete_at = (seconds != 0).then(|| later(now, seconds));
-    });
-    let status = change.await?;
+    let deadline = deadline(asked.delete_after_secs, asked.delete_after_cron)?;
+    let status = desk.herd.set_deadline(&address, deadline).await?;
     desk.about(status.id);
     let delete_at_ms = status.spec.timers.delete_at.map_or(0, Timestamp::millis);
     Ok(api::SetDeleteAfterResponse { delete_at_ms })
 }
 
-/// A time that is further away than there are numbers for never comes.
-fn later(now: Timestamp, seconds: u64) -> Timestamp {
-    let millis = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
-    Timestamp::from_millis(now.millis().saturating_add(millis))
+fn deadline(seconds: u64, cron: String) -> Answer<Option<Deadline>> {
+    match (seconds, cron.is_empty()) {
+        (0, true) => Ok(None),
+        (seconds, true) => Ok(Some(Deadline::In(seconds))),
+        (0, false) => Ok(Some(Deadline::Cron(cron))),
+        _ => Err(invalid("delete_after_cron", "give it or `delete_after_secs`, not both")),
+    }
 }
 
 /// Outbound traffic never counts here.
@@ -79,10 +76,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_edges() {
-        let now = Timestamp::from_millis(1_000);
-        assert_eq!(later(now, 1).millis(), 2_000);
-        assert_eq!(later(now, u64::MAX).millis(), i64::MAX);
+    fn a_deadline_has_one_form() {
+        assert_eq!(deadline(0, String::new()).unwrap(), None);
+        assert_eq!(deadline(5, String::new()).unwrap(), Some(Deadline::In(5)));
+        let cron = "0 18 * * *".to_owned();
+        assert_eq!(deadline(0, cron.clone()).unwrap(), Some(Deadline::Cron(cron.clone())));
+        assert!(deadline(5, cron).is_err());
         assert_eq!(limit(0), None);
         assert_eq!(limit(u32::MAX), Some(u32::MAX));
     }

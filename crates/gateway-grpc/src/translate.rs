@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use boxherd_boxd_api as api;
 use boxherd_herd::HerdError;
 use boxherd_model::{
-    BoxName, BoxSpec, BoxState, BoxStatus, ByteSize, CpuLimit, ImageRef, Labels, NetworkSpec,
-    RestartPolicy, Timers, Timestamp,
+    BoxName, BoxSpec, BoxState, BoxStatus, ByteSize, CpuLimit, Deadline, ImageRef, Labels,
+    NetworkSpec, RestartPolicy, Timers, Timestamp,
 };
 
 use crate::Config;
@@ -182,6 +182,10 @@ pub(crate) fn vm(
         egress_allow: egress,
         networks: network.into_iter().collect(),
         delete_at_ms: spec.timers.delete_at.map_or(0, Timestamp::millis),
+        delete_after_cron: match &spec.timers.deadline {
+            Some(Deadline::Cron(expression)) => expression.clone(),
+            _ => String::new(),
+        },
         idle_ignore_outbound: true,
         labels: spec.labels.clone().into_iter().collect(),
         ..api::GetVmResponse::default()

@@ -20,6 +20,9 @@ pub struct HerdConfig {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// How long another process's operation on the same box is waited for.
     pub patience: Duration,
+    /// For a store that servers share which can stand still one by one: boxes are worked on under a
+    /// lease of this length instead of a lock, and one that is not renewed in time is taken over.
+    pub lease: Option<Duration>,
 }
 
 impl HerdConfig {
@@ -32,6 +35,7 @@ impl HerdConfig {
             boot_id,
             clock: Arc::new(|| SystemTime::now().into()),
             patience: Duration::from_secs(30),
+            lease: None,
         }
     }
 }
@@ -43,6 +47,7 @@ impl fmt::Debug for HerdConfig {
             .field("audit", &self.audit)
             .field("boot_id", &self.boot_id)
             .field("patience", &self.patience)
+            .field("lease", &self.lease)
             .finish_non_exhaustive()
     }
 }

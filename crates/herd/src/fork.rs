@@ -10,6 +10,7 @@ use boxherd_model::{
 use boxherd_store::{BoxRecord, OperationKind, Outcome};
 use futures_util::future::join_all;
 
+use crate::deadline;
 use crate::herd::{apply, decide, status};
 use crate::lookup::engine_error;
 use crate::{Herd, HerdError};
@@ -112,6 +113,7 @@ impl Herd {
             spec.name = name;
             // A copy outlives whoever asked for it.
             spec.ephemeral = false;
+            deadline::rearm(&mut spec.timers, self.now())?;
             dress(&mut spec);
             self.new_record(engine, spec)
         };

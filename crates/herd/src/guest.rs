@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boxherd_engine::{ConsoleChunk, Engine, EngineError, Usage};
-use boxherd_link::{Exec, ExecRequest, ExitStatus, Link, LinkError};
+use boxherd_link::{Exec, ExecId, ExecRequest, ExitStatus, Link, LinkError, Offsets};
 use boxherd_model::policy::Decision;
 use boxherd_model::spec::is_another_user;
 use boxherd_model::{Address, Capability, Request};
@@ -46,6 +46,20 @@ impl Herd {
         let begun = link.exec(request).await.map_err(|source| not_begun(&record, source))?;
         self.metrics.executed("start", asked.elapsed());
         Ok(begun)
+    }
+
+    /// Goes on with a command that was run before, perhaps over another server, and is kept by its
+    /// agent. Whoever was there before is there no more.
+    pub async fn go_on(
+        &self,
+        address: &Address,
+        id: ExecId,
+        from: Offsets,
+    ) -> Result<Exec, HerdError> {
+        let record = self.find(address).await?;
+        let (record, link) = self.link_of(record).await?;
+        let failed = |source| HerdError::Link { name: record.spec.name.to_string(), source };
+        link.reattach(id, from).await.map_err(failed)
     }
 
     /// A command that was run has ended.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use boxherd_engine::Engine;
 use boxherd_link::Link;
@@ -14,9 +15,11 @@ use uuid::Uuid;
 use crate::activity::Activity;
 use crate::admission::Admission;
 use crate::forwards::Forwards;
+use crate::leases::{Here, Leased};
 use crate::locks::{self, Held};
 use crate::metrics::Metrics;
 use crate::proxies::Routes;
+use crate::usage::Meters;
 use crate::{HerdConfig, HerdError, names};
 
 /// Makes and drives boxes for one [`Caller`]. One is opened per process and data folder; clones share
@@ -34,7 +37,11 @@ pub struct Herd {
     pub(crate) routes: Routes,
     pub(crate) forwards: Arc<Forwards>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) meters: Meters,
+    /// The day on which sums of long ago were last forgotten.
+    pub(crate) metered_day: Arc<AtomicI64>,
     pub(crate) caller: Caller,
+    pub(crate) here: Here,
 }
 
 impl Herd {
@@ -58,7 +65,10 @@ impl Herd {
             routes: Routes::default(),
             forwards: Arc::default(),
             metrics: Arc::new(Metrics::new()),
+            meters: Meters::default(),
+            metered_day: Arc::default(),
             caller: Caller::Host,
+            here: Here::default(),
         };
         herd.recover().await?;
         herd.after_reboot().await?;
@@ -122,7 +132,9 @@ impl Herd {
         names::of_copy(of, random())
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// What time it is, by the clock of [`HerdConfig`].
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         (self.config.clock)()
     }
 
@@ -154,24 +166,47 @@ impl Herd {
     }
 
     /// Keeps everybody else away from a box until it is dropped.
-    pub(crate) async fn lock(&self, record: &BoxRecord) -> Result<Held, HerdError> {
-        let name = format!("box-{}", record.id);
+    pub(crate) async fn lock(&self, record: &BoxRecord) -> Result<Hold, HerdError> {
         let deadline = tokio::time::Instant::now() + self.config.patience;
         let mut pause = std::time::Duration::from_millis(1);
         loop {
-            let held = locks::try_hold(&self.config.locks, &name)
-                .map_err(|error| lock_error(&self.config.locks.join(&name), error))?;
-            if let Some(held) = held {
-                return Ok(held);
+            if let Some(hold) = self.try_lock(record).await? {
+                return Ok(hold);
             }
             if tokio::time::Instant::now() >= deadline {
                 return Err(HerdError::Busy { name: record.spec.name.to_string() });
             }
-            // `flock` with a time limit does not exist; the pause grows to 50 ms.
+            // Neither locks nor leases tell when they are free; the pause grows to 50 ms.
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(std::time::Duration::from_millis(50));
+            if self.config.lease.is_some() && self.store.box_by_id(record.id).await?.is_none() {
+                return Ok(Hold::Gone);
+            }
         }
     }
+
+    /// The same for who has no time: `None` while somebody else works on the box.
+    pub(crate) async fn try_lock(&self, record: &BoxRecord) -> Result<Option<Hold>, HerdError> {
+        if let Some(ttl) = self.config.lease {
+            return Ok(self.lease(record, ttl).await?.map(Hold::Lease));
+        }
+        let name = format!("box-{}", record.id);
+        let held = locks::try_hold(&self.config.locks, &name)
+            .map_err(|error| lock_error(&self.config.locks.join(&name), error))?;
+        Ok(held.map(Hold::Kernel))
+    }
+}
+
+/// What keeps everybody else away from a box until it is dropped.
+#[derive(Debug)]
+pub(crate) enum Hold {
+    /// A lock that the kernel drops with this process. Nobody can be kept from the box while this
+    /// process stands still, nor can it be taken over.
+    Kernel(#[expect(dead_code, reason = "held, not looked at")] Held),
+    /// See [`HerdConfig::lease`].
+    Lease(#[expect(dead_code, reason = "held, not looked at")] Leased),
+    /// There is no such box any more, and nothing to keep anybody from.
+    Gone,
 }
 
 pub(crate) fn lock_error(path: &Path, source: std::io::Error) -> HerdError {

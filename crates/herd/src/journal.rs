@@ -2,8 +2,9 @@
 
 use boxherd_engine::fault;
 use boxherd_model::{BoxId, OperationId};
-use boxherd_store::{BoxRecord, Durability, Operation, OperationKind, Outcome};
+use boxherd_store::{BoxRecord, Durability, Operation, OperationKind, Outcome, StoreError};
 
+use crate::herd::status;
 use crate::{Herd, HerdError};
 
 /// The steps at which a test may kill this process (`boxherd_engine::fault`), besides the engine's
@@ -128,10 +129,30 @@ impl Herd {
     ) -> Result<(), HerdError> {
         begun.operation.outcome = Some(outcome);
         self.routes.changed();
-        self.store.finish(&begun.operation, changed, removed, durability).await?;
+        let finished = self.store.finish(&begun.operation, changed, removed, durability).await;
+        let gone = match finished {
+            // The box is another server's to change. What was done to it before is seen by that one.
+            Err(StoreError::Fenced(id)) => {
+                begun.operation.outcome = Some(Outcome::Failed);
+                self.store.finish(&begun.operation, &[], &[], durability).await?;
+                return Err(StoreError::Fenced(id).into());
+            }
+            finished => finished?,
+        };
         self.forwards.changed();
+        let now = self.now();
+        self.meters.saw(changed, now);
+        self.meters.ended(removed, now);
         begun.reached("done");
-        Ok(())
+        // Somebody deleted the box while it was being made.
+        let mut told = Ok(());
+        for record in changed {
+            if gone.contains(&record.id) {
+                self.remove_failed(self.engine_of(record)?, record.id).await;
+                told = Err(HerdError::NoSuchBox(status(record.clone()).address()));
+            }
+        }
+        told
     }
 
     /// Ends an operation of a session that died.

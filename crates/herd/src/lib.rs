@@ -18,6 +18,7 @@ mod change;
 mod config;
 mod console;
 mod create;
+mod deadline;
 mod delete;
 mod disks;
 mod error;
@@ -26,6 +27,7 @@ mod forwards;
 mod guest;
 mod herd;
 mod journal;
+mod leases;
 pub mod locks;
 mod lookup;
 mod metrics;
@@ -42,6 +44,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod usage;
 mod variables;
 
 pub use accounts::{Audited, NewKey, Secret, Source, Token, Whoami};
@@ -63,4 +66,5 @@ pub use proxies::{Domain, Host, Port, Proxy, ProxyChange, Route, check_proxy_nam
 pub use reconcile::Repairs;
 pub use saved::Saved;
 pub use templates::Template;
+pub use usage::Used;
 pub use variables::{Scope, Variable, Worth};

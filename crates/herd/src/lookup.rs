@@ -24,7 +24,8 @@ impl Herd {
     /// Every box of every engine; the engines are asked at once, and one that does not answer costs
     /// an entry in [`Listing::unreachable`].
     pub async fn list(&self) -> Result<Listing, HerdError> {
-        // The engines first: a box that is made in between is in the store only, and stays as it is.
+        let mut records = self.store.boxes().await?;
+        records.retain(|record| self.caller.sees(record.owner));
         let asked =
             self.engines.iter().map(|engine| async { (engine.name(), engine.list().await) });
         let mut unreachable = Vec::new();
@@ -38,17 +39,9 @@ impl Herd {
                 Err(error) => unreachable.push((name.clone(), error)),
             }
         }
-        let mut records = self.store.boxes().await?;
-        records.retain(|record| self.caller.sees(record.owner));
-        let mut changed = Vec::new();
         for record in &mut records {
             let Some(truths) = truths.get(&record.engine) else { continue };
-            if believe(record, truths.get(&record.id)) {
-                changed.push(record.clone());
-            }
-        }
-        if !changed.is_empty() {
-            self.store.update(&changed).await?;
+            self.correct(record, truths.get(&record.id)).await?;
         }
         Ok(Listing { boxes: records.into_iter().map(status).collect(), unreachable })
     }
@@ -91,10 +84,27 @@ impl Herd {
     pub(crate) async fn look(&self, record: &mut BoxRecord) -> Result<(), HerdError> {
         let truth = self.engine_of(record)?.inspect(record.id).await;
         let truth = truth.map_err(|source| engine_error("inspect", record, source))?;
-        if believe(record, truth.as_ref()) {
-            self.store.update(std::slice::from_ref(record)).await?;
-        }
+        self.correct(record, truth.as_ref()).await?;
         Ok(())
+    }
+
+    /// Writes down what the engine said of a box *after* its record was read. Where somebody has
+    /// changed the box since, that counts: the record is read anew. Says whether anything was news.
+    pub(crate) async fn correct(
+        &self,
+        record: &mut BoxRecord,
+        truth: Option<&Truth>,
+    ) -> Result<bool, HerdError> {
+        let found = record.clone();
+        if !believe(record, truth) {
+            return Ok(false);
+        }
+        let corrected = self.store.correct(&found, record).await?;
+        match corrected {
+            true => self.meters.saw(std::slice::from_ref(record), self.now()),
+            false => *record = self.store.box_by_id(record.id).await?.unwrap_or(found),
+        }
+        Ok(corrected)
     }
 }
 

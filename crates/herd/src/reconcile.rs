@@ -32,11 +32,12 @@ impl Herd {
         self.recover().await?;
         let mut repairs = Repairs::default();
         for engine in self.engines.iter() {
-            // The engine first: what is made in between is in the store before it is on the engine.
-            let Ok(truths) = engine.list().await else { continue };
             let mut records = self.store.boxes().await?;
             records.retain(|record| record.engine == *engine.name());
-            let known: BTreeSet<_> = records.iter().map(|record| record.id).collect();
+            let Ok(truths) = engine.list().await else { continue };
+            // Read again: what was made in between is in the store before it is on the engine.
+            let known = self.store.boxes().await?;
+            let known: BTreeSet<_> = known.iter().map(|record| record.id).collect();
             for orphan in truths.iter().filter(|truth| !known.contains(&truth.id)) {
                 match engine.delete(orphan.id).await {
                     Ok(()) => repairs.orphans.push(orphan.id),
@@ -45,9 +46,8 @@ impl Herd {
             }
             for mut record in records {
                 let truth = truths.iter().find(|truth| truth.id == record.id);
-                if believe(&mut record, truth) {
+                if self.correct(&mut record, truth).await? {
                     repairs.corrected.push(record.id);
-                    self.store.update(std::slice::from_ref(&record)).await?;
                 }
             }
         }
@@ -72,7 +72,10 @@ impl Herd {
     }
 
     async fn start_again(&self) -> Result<(), HerdError> {
-        for mut record in self.store.boxes().await? {
+        for record in self.store.boxes().await? {
+            // Another process that starts it again is as good.
+            let Some(_hold) = self.try_lock(&record).await? else { continue };
+            let Some(mut record) = self.store.box_by_id(record.id).await? else { continue };
             let rebooted = record.reason == Some(StopReason::HostReboot);
             if !rebooted || record.spec.restart != RestartPolicy::Always {
                 continue;

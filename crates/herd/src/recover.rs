@@ -53,6 +53,11 @@ impl Herd {
 
     async fn recover_one(&self, operation: Operation) -> Result<(), HerdError> {
         tracing::info!(id = %operation.id, kind = ?operation.kind, "recovering");
+        let mut holds = Vec::new();
+        for record in self.records(&operation.boxes).await? {
+            let hold = self.try_lock(&record).await?;
+            holds.push(hold.ok_or(HerdError::Busy { name: record.spec.name.to_string() })?);
+        }
         match operation.kind {
             OperationKind::Create | OperationKind::Fork => {
                 self.remove_all(operation, Outcome::RolledBack).await

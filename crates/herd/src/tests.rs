@@ -16,10 +16,12 @@ use super::*;
 mod belongings;
 mod callers;
 mod disks;
+mod leases;
 mod metrics;
 mod proxies;
 mod quotas;
 mod reshape;
+mod usage;
 
 struct Lab {
     folder: tempfile::TempDir,

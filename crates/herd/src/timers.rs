@@ -62,7 +62,9 @@ impl Herd {
     /// others from it, and is tried again at the next look.
     pub async fn look_at_the_clock(&self) -> Result<(), HerdError> {
         let now = self.now();
-        for record in self.store.boxes().await? {
+        let records = self.store.boxes().await?;
+        self.count_usage(&records, now).await;
+        for record in records {
             let Some(due) = due(&record, self.activity.of(record.id, now), now) else { continue };
             let address = status(record).address();
             tracing::info!(box_ = %address, ?due, "time is up");

@@ -24,6 +24,7 @@ pub mod state;
 mod status;
 mod text;
 mod time;
+pub mod usage;
 
 pub use account::{Caller, Quota};
 pub use address::{Address, AddressError, Target};
@@ -41,8 +42,8 @@ pub use progress::{Progress, ProgressEvent, Silent};
 pub use selector::{Selector, SelectorError};
 pub use size::{ByteSize, SizeError};
 pub use spec::{
-    BoxSpec, CpuLimit, CpuLimitError, Isolation, Labels, Limits, RestartPolicy, RestartPolicyError,
-    Timers,
+    BoxSpec, CpuLimit, CpuLimitError, Deadline, Isolation, Labels, Limits, RestartPolicy,
+    RestartPolicyError, Timers,
 };
 pub use state::{BoxState, StopReason};
 pub use status::{BoxStatus, Phase, SnapshotInfo, Timings};

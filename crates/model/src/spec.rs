@@ -192,6 +192,18 @@ pub struct Timers {
     pub delete_after: Option<u64>,
     /// Deleted at this time.
     pub delete_at: Option<crate::Timestamp>,
+    /// What that time was made of.
+    pub deadline: Option<Deadline>,
+}
+
+/// When a box is to be deleted, counted from when that is said: of a copy, from when it is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deadline {
+    /// After so many seconds.
+    In(u64),
+    /// At the next match of a cron expression of five fields, UTC.
+    Cron(String),
 }
 
 /// How a box is held apart from the host's kernel.

@@ -40,6 +40,21 @@ pub(crate) fn update(record: &BoxRecord) -> Statement {
     Statement::new("changing a box", sql, values(record)).unless_duplicate(taken(record))
 }
 
+/// Changes the state of a box that is as it was `found`.
+pub(crate) fn correct(found: &BoxRecord, truth: &BoxRecord) -> Statement {
+    let sql = "UPDATE boxes SET state = ?2, reason = ?3, failure = ?4 \
+               WHERE id = ?1 AND state = ?5 AND COALESCE(last_operation, '') = ?6";
+    let values = [
+        text(truth.id),
+        text(truth.state),
+        optional(truth.reason.as_ref(), json),
+        optional(truth.failure.as_ref(), text),
+        text(found.state),
+        or_empty(found.last_operation),
+    ];
+    Statement::new("correcting a box", sql, values)
+}
+
 /// Changes boxes, in the order of their ids: two servers that change the same ones wait for each other
 /// in turn, and not each for the other.
 pub(crate) fn update_all(records: &[BoxRecord]) -> impl Iterator<Item = Statement> {

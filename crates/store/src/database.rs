@@ -40,6 +40,8 @@ pub(crate) struct Statement {
     pub(crate) values: Vec<Value>,
     /// Why the transaction is taken back when a row like this one is there already.
     pub(crate) duplicate: Option<StoreError>,
+    /// Why the transaction is taken back when this changes nothing.
+    pub(crate) idle: Option<StoreError>,
 }
 
 /// Statements that happen together or not at all.
@@ -145,11 +147,16 @@ impl Statement {
         sql: &'static str,
         values: impl Into<Vec<Value>>,
     ) -> Self {
-        Self { step, sql, values: values.into(), duplicate: None }
+        Self { step, sql, values: values.into(), duplicate: None, idle: None }
     }
 
     /// Takes the transaction back with `error` when there is such a row already.
     pub(crate) fn unless_duplicate(self, error: StoreError) -> Self {
         Self { duplicate: Some(error), ..self }
+    }
+
+    /// Takes the transaction back with `error` when this statement changes nothing.
+    pub(crate) fn unless_idle(self, error: StoreError) -> Self {
+        Self { idle: Some(error), ..self }
     }
 }

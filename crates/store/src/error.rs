@@ -1,5 +1,7 @@
 //! Why the store refuses.
 
+use boxherd_model::BoxId;
+
 /// What a database said.
 pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -39,6 +41,10 @@ pub enum StoreError {
         /// The newest version this program knows.
         known: i64,
     },
+    /// The box was leased to another server after this one stood still for too long; nothing was
+    /// changed.
+    #[error("another server has taken over the box {0}")]
+    Fenced(BoxId),
     /// Somebody else held the database for too long.
     #[error("the store is locked by another process")]
     Busy(#[source] Source),
@@ -102,6 +108,7 @@ impl StoreError {
             Self::Taken { .. } => "taken",
             Self::KeyTaken => "key-taken",
             Self::TooNew { .. } => "store-too-new",
+            Self::Fenced(_) => "fenced",
             Self::Busy(_) => "store-busy",
             Self::Full { .. } => "store-full",
             Self::Address(_) => "store-address",
@@ -120,7 +127,7 @@ impl StoreError {
                 Some("choose another name")
             }
             Self::TooNew { .. } => Some("use the newer boxherd, or another `--data` folder"),
-            Self::Busy(_) => Some("try again"),
+            Self::Busy(_) | Self::Fenced(_) => Some("try again"),
             Self::Full { .. } => Some(
                 "free space there; what makes room may still work: `boxherd rm`, `boxherd snapshot rm`",
             ),

@@ -30,6 +30,10 @@ pub struct Lease {
 
 /// Gives boxes to one server at a time. Time is told by the database alone, so that the clocks of
 /// servers need not agree.
+///
+/// Whoever took a lease and did not give it back changes the box's record through the same handle only
+/// for as long as nobody else took it: after that everything that [`Store`](crate::Store) writes of the
+/// box is refused as [`StoreError::Fenced`].
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// Takes the lease of a box for `ttl`; `None` while somebody else has it. Whoever has it already
@@ -79,7 +83,11 @@ impl<D: Database> Leases for SqlStore<D> {
         let values = [text(id), text(holder), millis(ttl)];
         let statement = Statement::new("taking a lease", sql, values);
         let mut done = self.database.only(Durability::Disk, statement).await?;
-        done.rows.pop().map(|row| to_token(&mut Columns::from(row))).transpose()
+        let token = done.rows.pop().map(|row| to_token(&mut Columns::from(row))).transpose()?;
+        if let Some(token) = token {
+            self.held.lock().insert(id, token);
+        }
+        Ok(token)
     }
 
     async fn renew(
@@ -96,6 +104,7 @@ impl<D: Database> Leases for SqlStore<D> {
     }
 
     async fn release(&self, id: BoxId, token: FencingToken) -> Result<bool, StoreError> {
+        self.held.lock().remove(&id);
         // The row stays: it knows which tokens were given.
         let sql = "UPDATE leases SET expires = now_ms() \
                    WHERE box_id = ?1 AND token = ?2 AND expires > now_ms()";
@@ -107,6 +116,26 @@ impl<D: Database> Leases for SqlStore<D> {
         let sql = "SELECT holder, token, expires FROM leases \
                    WHERE box_id = ?1 AND expires > now_ms()";
         self.database.one(Query::new(sql, [text(id)]), to_lease).await
+    }
+}
+
+impl<D> SqlStore<D> {
+    /// What makes a transaction that changes boxes fail where the lease of one was lost. The rows are
+    /// locked by it, so that nobody takes such a lease before the transaction has ended.
+    pub(crate) fn guards(&self, boxes: impl Iterator<Item = BoxId>) -> Vec<Statement> {
+        let held = self.held.lock();
+        if held.is_empty() {
+            return Vec::new();
+        }
+        let mut boxes: Vec<_> = boxes.filter_map(|id| Some((id, *held.get(&id)?))).collect();
+        boxes.sort_unstable();
+        boxes.dedup();
+        let guard = |(id, token)| {
+            let sql = "UPDATE leases SET holder = holder WHERE box_id = ?1 AND token = ?2";
+            Statement::new("looking whether a lease holds", sql, [text(id), of_token(token)])
+                .unless_idle(StoreError::Fenced(id))
+        };
+        boxes.into_iter().map(guard).collect()
     }
 }
 

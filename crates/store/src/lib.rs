@@ -14,6 +14,7 @@ mod boxes;
 mod database;
 mod error;
 mod leases;
+mod meters;
 mod migrations;
 mod operations;
 pub mod postgres;
@@ -33,6 +34,7 @@ pub use accounts::{
 };
 pub use error::StoreError;
 pub use leases::{FencingToken, Lease, Leases};
+pub use meters::{Meters, UsageRecord};
 pub use postgres::PostgresStore;
 pub use records::{BoxRecord, Details, Operation, OperationKind, Outcome};
 pub use sql_store::SqlStore;
@@ -60,7 +62,7 @@ pub enum Durability {
 
 /// Remembers. Every call is one transaction: all of it happened, or none.
 #[async_trait]
-pub trait Store: Accounts + Things + Leases + fmt::Debug + Send + Sync {
+pub trait Store: Accounts + Things + Leases + Meters + fmt::Debug + Send + Sync {
     /// Writes an operation down together with the boxes it makes, before its first side effect.
     ///
     /// # Errors
@@ -69,17 +71,23 @@ pub trait Store: Accounts + Things + Leases + fmt::Debug + Send + Sync {
     /// [`StoreError::KeyTaken`] when an operation with that idempotency key was written before.
     async fn begin(&self, operation: &Operation, made: &[BoxRecord]) -> Result<(), StoreError>;
 
-    /// Writes how an operation ended, together with the boxes it changed and those it removed.
+    /// Writes how an operation ended, together with the boxes it changed and those it removed. Answers
+    /// which of those it changed are gone; they stay gone.
     async fn finish(
         &self,
         operation: &Operation,
         changed: &[BoxRecord],
         removed: &[BoxId],
         durability: Durability,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Vec<BoxId>, StoreError>;
 
-    /// Changes boxes outside of an operation, as reconcile does. Records that are gone stay gone.
+    /// Changes boxes outside of an operation. Records that are gone stay gone.
     async fn update(&self, changed: &[BoxRecord]) -> Result<(), StoreError>;
+
+    /// Writes the state of a box, as it is in `truth`, where the box is still as it was `found`: in the
+    /// same state, and last changed by the same operation. Says whether it was. For those who do not
+    /// keep others from the box meanwhile.
+    async fn correct(&self, found: &BoxRecord, truth: &BoxRecord) -> Result<bool, StoreError>;
 
     /// The box with that id.
     async fn box_by_id(&self, id: BoxId) -> Result<Option<BoxRecord>, StoreError>;

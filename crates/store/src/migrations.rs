@@ -4,7 +4,7 @@
 use crate::StoreError;
 
 /// One entry per version, applied in order.
-const MIGRATIONS: &[&str] = &[BOXES, SERVER];
+const MIGRATIONS: &[&str] = &[BOXES, SERVER, USAGE];
 
 /// Version 1: boxes, their journal, their snapshots.
 const BOXES: &str = "
@@ -149,6 +149,31 @@ const SERVER: &str = "
         token BIGINT NOT NULL,
         expires BIGINT NOT NULL
     );
+    ";
+
+/// Version 3: what boxes used.
+const USAGE: &str = "
+    CREATE TABLE meters (
+        box_id TEXT PRIMARY KEY NOT NULL,
+        counted BIGINT NOT NULL,
+        turn TEXT NOT NULL
+    );
+    CREATE TABLE usage (
+        box_id TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        name TEXT NOT NULL,
+        day BIGINT NOT NULL,
+        running BIGINT NOT NULL,
+        suspended BIGINT NOT NULL,
+        hibernated BIGINT NOT NULL,
+        stopped BIGINT NOT NULL,
+        cpu BIGINT NOT NULL,
+        memory BIGINT NOT NULL,
+        disk BIGINT NOT NULL,
+        PRIMARY KEY (box_id, day)
+    );
+    CREATE INDEX usage_by_owner ON usage (owner, day);
+    CREATE INDEX usage_by_day ON usage (day);
     ";
 
 /// The newest version.

@@ -1,25 +1,38 @@
 //! The store over any database that takes its SQL.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use boxherd_model::{
     BoxId, BoxName, Caller, EngineName, OperationId, SnapshotId, SnapshotInfo, SnapshotName,
     Timestamp,
 };
+use parking_lot::Mutex;
 
 use crate::database::{Database, Query, Statement, Transaction};
 use crate::row::{Columns, text};
-use crate::{BoxRecord, Durability, Operation, Store, StoreError, boxes, operations};
+use crate::{BoxRecord, Durability, FencingToken, Operation, Store, StoreError, boxes, operations};
 
 /// The store over a database.
 #[derive(Debug)]
 pub struct SqlStore<D> {
     pub(crate) database: D,
+    /// Leases that were taken over this handle and not given back, lost ones too.
+    pub(crate) held: Mutex<HashMap<BoxId, FencingToken>>,
+}
+
+impl<D> SqlStore<D> {
+    pub(crate) fn over(database: D) -> Self {
+        Self { database, held: Mutex::default() }
+    }
 }
 
 #[async_trait]
 impl<D: Database> Store for SqlStore<D> {
     async fn begin(&self, operation: &Operation, made: &[BoxRecord]) -> Result<(), StoreError> {
+        let guards = self.guards(operation.boxes.iter().copied());
         let statements = operations::insert(operation).chain(made.iter().map(boxes::insert));
+        let statements = guards.into_iter().chain(statements);
         let transaction = Transaction {
             step: "beginning an operation",
             durability: Durability::Process,
@@ -36,20 +49,36 @@ impl<D: Database> Store for SqlStore<D> {
         changed: &[BoxRecord],
         removed: &[BoxId],
         durability: Durability,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<BoxId>, StoreError> {
+        let mut ids: Vec<_> = changed.iter().map(|record| record.id).collect();
+        ids.sort_unstable();
+        let guards = self.guards(ids.iter().chain(removed).copied());
+        let before = guards.len();
         let changed = boxes::update_all(changed);
         let removed = removed.iter().copied().flat_map(boxes::remove);
-        let statements = changed.chain(removed).chain(operations::end(operation));
-        self.database
-            .all_at_last("finishing an operation", durability, statements.collect())
-            .await?;
-        Ok(())
+        let statements = guards.into_iter().chain(changed).chain(removed);
+        let statements = statements.chain(operations::end(operation));
+        let done =
+            self.database.all_at_last("finishing an operation", durability, statements.collect());
+        let done = done.await?;
+        let gone =
+            ids.into_iter().zip(done.iter().skip(before)).filter(|(_, done)| done.changed == 0);
+        Ok(gone.map(|(id, _)| id).collect())
     }
 
     async fn update(&self, changed: &[BoxRecord]) -> Result<(), StoreError> {
-        let statements = boxes::update_all(changed).collect();
+        let guards = self.guards(changed.iter().map(|record| record.id));
+        let statements = guards.into_iter().chain(boxes::update_all(changed)).collect();
         self.database.all("changing boxes", Durability::Process, statements).await?;
         Ok(())
+    }
+
+    async fn correct(&self, found: &BoxRecord, truth: &BoxRecord) -> Result<bool, StoreError> {
+        let mut statements = self.guards(std::iter::once(found.id));
+        statements.push(boxes::correct(found, truth));
+        let mut done =
+            self.database.all("correcting a box", Durability::Process, statements).await?;
+        Ok(done.pop().is_some_and(|done| done.changed > 0))
     }
 
     async fn box_by_id(&self, id: BoxId) -> Result<Option<BoxRecord>, StoreError> {
@@ -86,7 +115,9 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn add_snapshot(&self, snapshot: &SnapshotInfo) -> Result<(), StoreError> {
-        self.database.only(Durability::Disk, boxes::insert_snapshot(snapshot)).await?;
+        let mut statements = self.guards(std::iter::once(snapshot.box_id));
+        statements.push(boxes::insert_snapshot(snapshot));
+        self.database.all("writing a snapshot", Durability::Disk, statements).await?;
         Ok(())
     }
 

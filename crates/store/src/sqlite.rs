@@ -52,7 +52,7 @@ impl SqliteStore {
             result => result?,
         };
         reserve.keep();
-        Ok(Self { database: Sqlite { connection: Mutex::new(connection), reserve } })
+        Ok(Self::over(Sqlite { connection: Mutex::new(connection), reserve }))
     }
 }
 
@@ -122,10 +122,12 @@ fn commit(
 
 fn execute(connection: &Connection, statement: &mut Statement) -> Result<Done, StoreError> {
     let done = run(connection, statement.sql, &statement.values);
-    done.map_err(|error| match statement.duplicate.take_if(|_| is_duplicate(&error)) {
-        Some(duplicate) => duplicate,
-        None => failed(statement.step, error),
-    })
+    let done =
+        done.map_err(|error| match statement.duplicate.take_if(|_| is_duplicate(&error)) {
+            Some(duplicate) => duplicate,
+            None => failed(statement.step, error),
+        })?;
+    statement.idle.take_if(|_| done.changed == 0).map_or(Ok(done), Err)
 }
 
 fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Done> {

@@ -2,11 +2,12 @@
 //!
 //! One `clone` into the namespaces that a box has, an overlay as its root with the filesystems of
 //! the kernel that a box has mounted, `pivot_root`, and `true` in it; if asked for, a pair of network
-//! devices with an address, and control groups. There is no disk of its own, no filter, nothing that
-//! is hidden, and no agent; and nothing of its root has to reach the disk. The child borrows the parent's memory until it executes, as in
+//! devices with an address, control groups, and a writable layer with a limit. There is no filter,
+//! nothing that is hidden, and no agent; and nothing of its root has to reach the disk. The child borrows the parent's memory until it executes, as in
 //! [`crate::spawn`], so that nothing is copied: no real engine can be faster than this on the same
 //! kernel.
 
+mod disk;
 mod port;
 
 use std::ffi::{CString, c_int, c_void};
@@ -21,6 +22,8 @@ use std::ptr;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
+use disk::Disk;
+
 /// Bytes of stack for the child's half.
 const STACK: usize = 64 * 1024;
 
@@ -31,6 +34,7 @@ pub struct Floor {
     program: CString,
     namespaces: c_int,
     groups: Vec<PathBuf>,
+    disk: Option<Disk>,
     /// What the overlay leaves, with which it cannot be mounted again.
     mark: PathBuf,
 }
@@ -45,6 +49,8 @@ pub struct Extent {
     /// Control groups of v1, which are made and joined in every run. They have no such folder yet,
     /// and what is above them there is.
     pub groups: Vec<PathBuf>,
+    /// A subvolume with a limit as its writable layer, made in every run. See [`Floor::limits_disks`].
+    pub disk: bool,
 }
 
 /// A step failed.
@@ -86,7 +92,7 @@ impl Floor {
     /// The root is made of folders in `folder`, an empty directory, and mounted there, in mounts
     /// that nobody else sees.
     pub fn new(folder: &Path, extent: Extent) -> io::Result<Self> {
-        let Extent { network, port, groups } = extent;
+        let Extent { network, port, groups, disk } = extent;
         let text = |text: &str| CString::new(text).map_err(io::Error::from);
         let below = |name: &str| CString::new(folder.join(name).as_os_str().as_bytes());
         let write =
@@ -96,12 +102,15 @@ impl Floor {
             io::Result::Ok(Step::Mount { source, target: below(name)?, kind, flags, data })
         };
         prepare(folder)?;
-        let part = |name: &str| folder.join(name).display().to_string();
-        let parts = ["lower", "upper", "work"].map(part);
+        let disk = disk.then(|| Disk::in_folder(folder)).transpose()?;
+        let layer = disk.as_ref().map_or(folder, Disk::path);
         let layers = format!(
             "userxattr,volatile,lowerdir={},upperdir={},workdir={}",
-            parts[0], parts[1], parts[2]
+            folder.join("lower").display(),
+            layer.join("upper").display(),
+            layer.join("work").display()
         );
+        let mark = layer.join("work/work/incompat");
         let hidden = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
         let mut steps = vec![
             write("/proc/self/setgroups", "deny")?,
@@ -133,13 +142,19 @@ impl Floor {
         if network {
             namespaces |= libc::CLONE_NEWNET;
         }
-        let mark = folder.join("work/work/incompat");
-        Ok(Self { steps, program: text("/usr/bin/true")?, namespaces, groups, mark })
+        Ok(Self { steps, program: text("/usr/bin/true")?, namespaces, groups, disk, mark })
+    }
+
+    /// Whether [`Extent::disk`] can be had in `folder`: it is on btrfs that counts what is written.
+    pub fn limits_disks(folder: &Path) -> io::Result<bool> {
+        disk::possible(folder)
     }
 
     /// Runs the program once and waits for its end. [`clear`](Self::clear) comes before the next run.
     pub fn run(&self) -> Result<(), FloorError> {
         let failed = |step: &str, source| FloorError { step: step.to_owned(), source };
+        let disk = self.disk.as_ref().map_or(Ok(()), Disk::make);
+        disk.map_err(|source| failed("make a disk", source))?;
         let tasks = self.groups.iter().map(|group| make_group(group));
         let tasks = tasks.collect::<io::Result<Vec<_>>>();
         let tasks = tasks.map_err(|source| failed("make a control group", source))?;
@@ -171,7 +186,8 @@ impl Floor {
         groups.chain([fs::remove_dir_all(&self.mark)]).try_for_each(|removed| match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
-        })
+        })?;
+        self.disk.as_ref().map_or(Ok(()), Disk::remove)
     }
 }
 
@@ -313,7 +329,7 @@ mod tests {
             return boxherd_testkit::skip("a_network_with_a_port_is_part_of_it", "needs root");
         }
         let folder = tempfile::tempdir().unwrap();
-        let extent = Extent { network: true, port: true, groups: Vec::new() };
+        let extent = Extent { network: true, port: true, ..Extent::default() };
         let floor = Floor::new(folder.path(), extent).unwrap();
         for _ in 0..2 {
             floor.run().unwrap();

@@ -107,8 +107,19 @@ def test_timers_are_set_told_and_cleared(client, machine):
     assert (idle.suspend_after, idle.hibernate_after) == (3600, 7200)
     assert machines.set_delete_after(machine.id, 0) is None
     machines.set_auto_suspend_timeout(machine.id, 0)
-    with pytest.raises(boxd.APIStatusError, match="delete_after_cron"):
-        machines.set_delete_after(machine.id, cron="0 18 * * *")
+    end = machines.set_delete_after(machine.id, cron="0 18 * * *")
+    assert (end.hour, end.minute, end.second) == (18, 0, 0)
+    assert 0 < end.timestamp() - time.time() <= 86400
+    told = machines.get(machine.id)
+    assert (told.delete_at, told.delete_after_cron) == (end, "0 18 * * *")
+    for nonsense in ("daily", "0 0 18 * * *", "0 0 30 2 *", "* " * 500):
+        with pytest.raises(boxd.APIStatusError, match="delete_after_cron"):
+            machines.set_delete_after(machine.id, cron=nonsense)
+    assert machines.get(machine.id).delete_at == end
+    fork = machines.fork(machine.id, "peer-timed-fork")
+    assert (fork.delete_at, fork.delete_after_cron) == (end, "0 18 * * *")
+    machines.delete(fork.id)
+    assert machines.set_delete_after(machine.id, 0) is None
     with pytest.raises(boxd.APIStatusError, match="inbound"):
         machines.set_idle_ignore_outbound(machine.id, False)
 
@@ -124,6 +135,35 @@ def test_a_machine_ends_when_its_time_is_up(client):
             return
         time.sleep(0.2)
     raise AssertionError("the machine is still there")
+
+
+def test_usage_is_told_of_machines_that_are_and_were(client):
+    began = time.time()
+    made = client.machines.create("peer-used", vcpu=2, memory="512M")
+    client.machines.exec(made.id, ["sh", "-c", "head -c 60M /dev/zero > /srv/fill; sleep 2"])
+    client.machines.pause(made.id)
+    time.sleep(1.5)
+    used = client.machines.usage("peer-used")
+    assert (used.machine_id, used.name, used.status) == (made.id, "peer-used", "suspended")
+    assert (used.resources.vcpu, used.resources.memory_bytes) == (2, 512 << 20)
+    assert used.owner_name == "admin" and not used.complete and used.cost_micro == 0
+    lived = time.time() - began
+    assert 2 <= used.seconds.running <= lived and 1 <= used.seconds.standby <= lived
+    assert abs(used.vcpu_hours * 3600 / 2 - used.seconds.running) <= 1.1
+    assert used.ram_gib_hours > 0
+    assert began - 1 <= used.period.start.timestamp() < used.period.end.timestamp() <= time.time()
+    assert made.id in [one.machine_id for one in client.orgs.usage(org="admin").machines]
+    for since, until in ((-1, None), (2**62, None), (2**60, 5)):
+        with pytest.raises(boxd.APIStatusError) as refused:
+            client.machines.usage(made.id, since=since, until=until)
+        assert refused.value.code == "invalid_argument"
+    client.machines.delete(made.id)
+    gone = client.machines.usage("peer-used")
+    assert (gone.machine_id, gone.status, gone.complete) == (made.id, "deleted", True)
+    assert gone.seconds.running == used.seconds.running
+    assert gone.seconds.standby >= used.seconds.standby
+    with pytest.raises(boxd.NotFoundError):
+        client.machines.usage("peer-never-was")
 
 
 def test_selectors(client):

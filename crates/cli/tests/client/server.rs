@@ -86,6 +86,12 @@ impl Server {
         self.process.end();
     }
 
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.0.kill().expect("it runs");
+        self.process.0.wait().expect("it is ours");
+    }
+
     /// Starts it again where it was.
     pub(crate) fn again(&mut self) {
         let place = self.url.strip_prefix("http://").expect("plain").to_owned();

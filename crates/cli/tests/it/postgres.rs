@@ -1,8 +1,13 @@
 //! Boxes that are written down on a real Postgres server.
 
+use std::io::Read as _;
+use std::process::Stdio;
+
 use boxherd_testkit::PostgresServer;
+use rustix::process::{Pid, Signal};
 
 use crate::lab::{Lab, Said};
+use crate::wait::until;
 
 fn on(url: &str, lab: &Lab, args: &[&str]) -> Said {
     lab.command(args).env("BOXHERD_STORE", url).output().expect("boxherd runs").into()
@@ -48,4 +53,45 @@ async fn boxes_are_written_down_on_a_server() {
     assert_eq!(on(&url, &lab, &["exec", "web", "--", "echo", "still"]).ok(), "still\n");
     on(&url, &lab, &["rm", "--force", "web"]).ok();
     assert_eq!(on(&url, &lab, &["ls", "-q"]).ok(), "");
+}
+
+/// A program that stands still in the middle of an operation for longer than its lease, and goes on
+/// when another has done something else to the box, finds that out and changes nothing.
+#[tokio::test]
+async fn a_box_is_taken_over_from_who_stands_still() {
+    let test = "postgres::a_box_is_taken_over_from_who_stands_still";
+    let Some(lab) = Lab::open(test) else { return };
+    let Some(server) = PostgresServer::start_or_skip(test).await else { return };
+    let url = server.url("public");
+    on(&url, &lab, &["create", "web", "--network", "none"]).ok();
+
+    let mut still = lab
+        .command(&["suspend", "web"])
+        .env("BOXHERD_STORE", &url)
+        .env("BOXHERD_STOP_AT", "change.begun")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("boxherd runs");
+    until("it stands still", || (state(still.id()) == Some('T')).then_some(()));
+    assert_eq!(on(&url, &lab, &["exec", "web", "--", "echo", "on"]).ok(), "on\n");
+    on(&url, &lab, &["rename", "web", "site"]).ok();
+
+    let pid = Pid::from_child(&still);
+    rustix::process::kill_process(pid, Signal::CONT).expect("it is there");
+    let mut said = String::new();
+    still.stderr.take().expect("piped").read_to_string(&mut said).expect("it says why");
+    assert_eq!(still.wait().expect("it ends").code(), Some(1), "{said}");
+    assert!(said.contains("another server has taken over the box"), "{said}");
+
+    // It did nothing, and nothing is left undone.
+    let listed = on(&url, &lab, &["ls"]).ok();
+    assert!(listed.contains("site") && listed.contains("running"), "{listed}");
+    assert_eq!(on(&url, &lab, &["exec", "site", "--", "echo", "still"]).ok(), "still\n");
+    on(&url, &lab, &["rm", "--force", "site"]).ok();
+}
+
+/// The third word of `/proc/PID/stat` (`proc_pid_stat(5)`); the second has no spaces here.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.split(' ').nth(2)?.chars().next()
 }

@@ -21,6 +21,7 @@ mod disks;
 mod entries;
 mod exec;
 mod exec_table;
+mod fences;
 mod files;
 mod fork;
 mod lifecycle;
@@ -114,6 +115,7 @@ pub fn cases() -> Vec<Case> {
         suspend::cases,
         memory::cases,
         reopen::cases,
+        fences::cases,
         crowd::cases,
     ];
     themes.into_iter().flat_map(|theme| theme()).collect()

@@ -1,12 +1,12 @@
 //! Users, and what they see of each other: nothing.
 
-use boxherd_model::{Caller, Labels, Quota, Timestamp, UserId};
+use boxherd_model::{BoxStatus, Caller, Deadline, Labels, Quota, Timestamp, UserId};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 
 /// A herd whose clock the test steps, in milliseconds.
-async fn with_clock(lab: &Lab) -> (Herd, Arc<AtomicI64>) {
+pub(super) async fn with_clock(lab: &Lab) -> (Herd, Arc<AtomicI64>) {
     let mut herd = lab.herd().await;
     let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
     let hand = Arc::clone(&clock);
@@ -14,7 +14,7 @@ async fn with_clock(lab: &Lab) -> (Herd, Arc<AtomicI64>) {
     (herd, clock)
 }
 
-async fn user(herd: &Herd, name: &str) -> UserId {
+pub(super) async fn user(herd: &Herd, name: &str) -> UserId {
     herd.add_user(name.parse().unwrap(), false, Quota::default()).await.unwrap().id
 }
 
@@ -252,4 +252,39 @@ async fn timers_are_changed_and_survive_the_process() {
     later.store(start + 60_000, Ordering::SeqCst);
     again.look_at_the_clock().await.unwrap();
     assert_eq!(again.show(&at("web")).await.unwrap_err().code(), "no-such-box");
+}
+
+#[tokio::test]
+async fn a_copy_counts_to_its_deadline_anew_and_a_cron_expression_survives_the_process() {
+    let lab = Lab::new();
+    let (herd, clock) = with_clock(&lab).await;
+    herd.create(spec("web").into()).await.unwrap();
+    let start = clock.load(Ordering::SeqCst);
+    let end = |status: BoxStatus| status.spec.timers.delete_at.unwrap().millis();
+    let timed = herd.set_deadline(&at("web"), Some(Deadline::In(60))).await.unwrap();
+    assert_eq!(end(timed), start + 60_000);
+    clock.fetch_add(59_000, Ordering::SeqCst);
+    let fork = || Fork { names: vec!["copy".parse().unwrap()], live: false };
+    let copy = herd.fork(&at("web"), fork()).await.unwrap().remove(0);
+    assert_eq!(end(copy), start + 119_000);
+    clock.fetch_add(1_000, Ordering::SeqCst);
+    herd.look_at_the_clock().await.unwrap();
+    assert_eq!(herd.show(&at("web")).await.unwrap_err().code(), "no-such-box");
+
+    let never = Some(Deadline::Cron("0 0 30 2 *".to_owned()));
+    assert_eq!(herd.set_deadline(&at("copy"), never).await.unwrap_err().code(), "invalid");
+    assert_eq!(end(herd.show(&at("copy")).await.unwrap()), start + 119_000, "it is unchanged");
+    // 22:13:20 is 6,400 seconds before midnight.
+    let nightly = Some(Deadline::Cron("0 0 * * *".to_owned()));
+    let timed = herd.set_deadline(&at("copy"), nightly.clone()).await.unwrap();
+    assert_eq!(end(timed), start + 6_400_000);
+    herd.stop(&at("copy"), Duration::ZERO).await.unwrap();
+
+    let (again, later) = with_clock(&lab).await;
+    later.store(start + 6_399_999, Ordering::SeqCst);
+    again.look_at_the_clock().await.unwrap();
+    assert_eq!(again.show(&at("copy")).await.unwrap().spec.timers.deadline, nightly);
+    later.store(start + 6_400_000, Ordering::SeqCst);
+    again.look_at_the_clock().await.unwrap();
+    assert_eq!(again.show(&at("copy")).await.unwrap_err().code(), "no-such-box");
 }

@@ -1,5 +1,6 @@
 //! A command that runs in a box.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -23,7 +24,16 @@ pub struct Exec {
     stdin_offset: u64,
     /// What the last event cost; given back when the caller comes for the next.
     owed: u32,
+    /// What was delivered and not acknowledged, where the caller acknowledges.
+    held: Option<VecDeque<Delivered>>,
     exited: Option<ExitStatus>,
+}
+
+/// What came with one event, or in between.
+struct Delivered {
+    /// What the caller has when it has this.
+    up_to: Offsets,
+    cost: u32,
 }
 
 impl Exec {
@@ -54,7 +64,7 @@ impl Exec {
         let stream = Arc::new(stream);
         let stdin = started.stdin_open.then(|| ExecStdin::new(&stream, started.stdin));
         let stdin_offset = started.stdin;
-        Self { stream, id, offsets, stdin, stdin_offset, owed: 0, exited: None }
+        Self { stream, id, offsets, stdin, stdin_offset, owed: 0, held: None, exited: None }
     }
 
     /// What to reattach by.
@@ -69,7 +79,7 @@ impl Exec {
         if let Some(status) = self.exited {
             return Ok(ExecEvent::Exit(status));
         }
-        self.stream.release(std::mem::take(&mut self.owed));
+        self.settle();
         loop {
             match self.stream.recv().await? {
                 Inbound::Data { channel, bytes, cost, .. } => {
@@ -83,13 +93,52 @@ impl Exec {
                         let status = exit.into();
                         self.exited = Some(status);
                         // Until it hears this the agent keeps the exit, for a link that is lost.
-                        self.stream.reset();
+                        if self.held.is_none() {
+                            self.stream.reset();
+                        }
                         return Ok(ExecEvent::Exit(status));
                     }
                 }
                 Inbound::End | Inbound::Reset => return Err(gave_up()),
             }
         }
+    }
+
+    /// What the last event cost is given back, or kept until it is acknowledged.
+    fn settle(&mut self) {
+        let (cost, up_to) = (std::mem::take(&mut self.owed), self.offsets);
+        match &mut self.held {
+            None => self.stream.release(cost),
+            Some(_) if cost == 0 => {}
+            Some(held) => held.push_back(Delivered { up_to, cost }),
+        }
+    }
+
+    /// From now on the agent keeps output, and the exit, until they are
+    /// [acknowledged](Self::acknowledge): a caller that passes them on can be lost with them, and the
+    /// next one has them from the agent again. The command is kept as with [`detach`](Self::detach)
+    /// when this is dropped.
+    pub fn hold(&mut self) {
+        self.held = Some(VecDeque::new());
+        self.stream.message(&control(Do::Detach(proto::Nothing {})));
+    }
+
+    /// Output up to there has arrived where it was to go. After some hundred KiB of output that has
+    /// not, the command blocks.
+    pub fn acknowledge(&mut self, up_to: Offsets) {
+        self.settle();
+        let arrived =
+            |one: &Delivered| one.up_to.stdout <= up_to.stdout && one.up_to.stderr <= up_to.stderr;
+        while let Some(one) =
+            self.held.as_mut().and_then(|held| held.pop_front_if(|one| arrived(one)))
+        {
+            self.stream.release(one.cost);
+        }
+    }
+
+    /// The exit has arrived where it was to go: the agent forgets the command.
+    pub fn forget(self) {
+        self.stream.reset();
     }
 
     fn deliver(&mut self, from: u8, bytes: Bytes) -> Option<ExecEvent> {

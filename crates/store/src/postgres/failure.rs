@@ -24,6 +24,8 @@ pub(super) enum Failure {
     Lost(Source),
     /// The server refused the statement of that index; `None` for what belongs to no statement.
     Refused(Option<usize>, tokio_postgres::Error),
+    /// The statement of that index changed nothing, which it must.
+    Idle(usize),
     /// The connection was lost during the commit.
     Unsure(Source),
 }
@@ -67,7 +69,7 @@ impl Failure {
         match self {
             Self::Lost(_) => true,
             Self::Refused(_, error) => in_the_way(error),
-            Self::Unreachable(_) | Self::Unsure(_) => false,
+            Self::Unreachable(_) | Self::Unsure(_) | Self::Idle(_) => false,
         }
     }
 
@@ -76,6 +78,13 @@ impl Failure {
         match self {
             Self::Unreachable(source) | Self::Lost(source) => StoreError::Gone { step, source },
             Self::Unsure(source) => StoreError::Unsure { step, source },
+            Self::Idle(index) => {
+                let idle = statements.into_iter().nth(index).and_then(|statement| statement.idle);
+                idle.unwrap_or_else(|| StoreError::Database {
+                    step,
+                    source: "nothing was changed".into(),
+                })
+            }
             Self::Refused(index, error) => {
                 let statement = index.and_then(|index| statements.into_iter().nth(index));
                 match statement {

@@ -58,7 +58,7 @@ impl PostgresStore {
     async fn connect_to(address: Address) -> Result<Self, StoreError> {
         let database = Postgres { pool: Pool::new(address) };
         migrate::migrate(&database.pool).await?;
-        Ok(Self { database })
+        Ok(Self::over(database))
     }
 
     /// Connects to a server that shows one of `trusted`.
@@ -74,7 +74,7 @@ impl PostgresStore {
 impl Database for Postgres {
     async fn read(&self, query: Query) -> Result<Vec<Row>, StoreError> {
         let step = "reading the store";
-        let statement = Statement { step, sql: query.sql, values: query.values, duplicate: None };
+        let statement = Statement::new(step, query.sql, query.values);
         let mut tries = 1..TRIES;
         loop {
             match self.ask(&statement).await {
@@ -173,7 +173,12 @@ async fn run_all(
     let answers = statements.iter().map(|statement| in_time(run(connection, statement)));
     let answers = join_all(answers).await.into_iter().enumerate();
     // After the first that failed all others fail because of it.
-    answers.map(|(index, done)| done.map_err(|failure| failure.of(index))).collect()
+    let done = answers.map(|(index, done)| done.map_err(|failure| failure.of(index)));
+    let done: Vec<Done> = done.collect::<Result<_, _>>()?;
+    let idle =
+        |(statement, done): (&Statement, &Done)| statement.idle.is_some() && done.changed == 0;
+    statements.iter().zip(&done).position(idle).map_or(Ok(()), |at| Err(Failure::Idle(at)))?;
+    Ok(done)
 }
 
 async fn run(

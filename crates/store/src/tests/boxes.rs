@@ -240,3 +240,44 @@ pub(super) async fn odd_texts_are_kept(home: &dyn Home) {
         assert_eq!(store.fact("odd").await.unwrap().as_deref(), Some(text));
     }
 }
+
+pub(super) async fn a_state_is_corrected_where_nobody_changed_the_box_meanwhile(home: &dyn Home) {
+    let store = home.open().await;
+    let found = record("web");
+    store
+        .begin(&operation(OperationKind::Create, &found), std::slice::from_ref(&found))
+        .await
+        .unwrap();
+    let mut renamed = found.clone();
+    renamed.spec.name = "site".parse().unwrap();
+    store.update(std::slice::from_ref(&renamed)).await.unwrap();
+    let mut truth = found.clone();
+    truth.state = BoxState::Stopped;
+    truth.failure = Some("it fell over".to_owned());
+    assert!(store.correct(&found, &truth).await.unwrap());
+    // Nothing but where it stands.
+    let now = store.box_by_id(found.id).await.unwrap().unwrap();
+    assert_eq!(now, BoxRecord { spec: renamed.spec.clone(), ..truth.clone() });
+
+    assert!(!store.correct(&found, &truth).await.unwrap(), "it stands elsewhere by now");
+    let changed = BoxRecord { last_operation: Some(OperationId::new()), ..now.clone() };
+    store.update(std::slice::from_ref(&changed)).await.unwrap();
+    assert!(!store.correct(&now, &truth).await.unwrap(), "somebody did something");
+    assert!(store.correct(&changed, &truth).await.unwrap());
+}
+
+pub(super) async fn whoever_changes_what_is_gone_is_told(home: &dyn Home) {
+    let store = home.open().await;
+    let (stays, goes) = (record("stays"), record("goes"));
+    let both = [stays.clone(), goes.clone()];
+    let mut create = operation(OperationKind::Fork, &stays);
+    store.begin(&create, &both).await.unwrap();
+    let mut delete = operation(OperationKind::Delete, &goes);
+    store.begin(&delete, &[]).await.unwrap();
+    delete.outcome = Some(Outcome::Done);
+    store.finish(&delete, &[], &[goes.id], Durability::Process).await.unwrap();
+    create.outcome = Some(Outcome::Done);
+    let gone = store.finish(&create, &both, &[], Durability::Process).await.unwrap();
+    assert_eq!(gone, [goes.id]);
+    assert_eq!(store.boxes().await.unwrap(), [stays]);
+}

@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::FencingToken;
+use crate::{Durability, FencingToken, Outcome, StoreError};
 
 const LONG: Duration = Duration::from_secs(3600);
 /// A lease that ends when it begins, as it looks to others after a holder stood still for long.
@@ -72,4 +72,41 @@ pub(super) async fn of_many_that_ask_at_once_one_gets_it(home: &dyn Home) {
     }))
     .await;
     assert_eq!(asked.into_iter().flatten().count(), 1);
+}
+
+pub(super) async fn whoever_lost_a_lease_writes_nothing_of_its_box(home: &dyn Home) {
+    let (one, two) = (home.open().await, home.open().await);
+    let made = record("web");
+    let create = operation(OperationKind::Create, &made);
+    one.begin(&create, std::slice::from_ref(&made)).await.unwrap();
+    let lost = one.acquire(made.id, "one", OVER).await.unwrap().unwrap();
+    let mut renamed = made.clone();
+    renamed.spec.name = "site".parse().unwrap();
+    // It is over, and nobody has it yet.
+    one.update(std::slice::from_ref(&renamed)).await.unwrap();
+    one.update(std::slice::from_ref(&made)).await.unwrap();
+
+    let token = two.acquire(made.id, "two", LONG).await.unwrap().unwrap();
+    let mut change = operation(OperationKind::Change, &made);
+    let durability = Durability::Process;
+    let refused = [
+        one.update(std::slice::from_ref(&renamed)).await,
+        one.correct(&made, &renamed).await.map(drop),
+        one.begin(&change, &[]).await,
+        one.finish(&create, std::slice::from_ref(&renamed), &[], durability).await.map(drop),
+        one.finish(&create, &[], &[made.id], durability).await.map(drop),
+    ];
+    for refused in refused {
+        assert!(matches!(refused, Err(StoreError::Fenced(id)) if id == made.id), "{refused:?}");
+    }
+    assert_eq!(two.box_by_id(made.id).await.unwrap().as_ref(), Some(&made));
+    assert_eq!(two.unfinished().await.unwrap(), [create]);
+
+    two.begin(&change, &[]).await.unwrap();
+    change.outcome = Some(Outcome::Done);
+    two.finish(&change, std::slice::from_ref(&renamed), &[], durability).await.unwrap();
+    assert!(two.release(made.id, token).await.unwrap());
+    assert!(!one.release(made.id, lost).await.unwrap());
+    // Whoever holds none is not looked at.
+    one.update(std::slice::from_ref(&made)).await.unwrap();
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod boxes;
 mod leases;
+mod meters;
 mod postgres;
 mod sqlite;
 mod things;
@@ -68,6 +69,12 @@ suite! {
     leases::whoever_has_a_lease_keeps_its_token,
     leases::a_lost_lease_is_neither_renewed_nor_released,
     leases::of_many_that_ask_at_once_one_gets_it,
+    leases::whoever_lost_a_lease_writes_nothing_of_its_box,
+    boxes::a_state_is_corrected_where_nobody_changed_the_box_meanwhile,
+    boxes::whoever_changes_what_is_gone_is_told,
+    meters::what_was_used_is_summed_by_day_and_counted_once,
+    meters::of_many_that_count_at_once_one_does,
+    meters::old_and_surplus_sums_are_forgotten,
 }
 
 fn record(name: &str) -> BoxRecord {

@@ -158,9 +158,9 @@ async fn write(store: Arc<PostgresStore>, writer: usize) {
     }
 }
 
-async fn until_it_is_there<F>(mut write: impl FnMut() -> F)
+async fn until_it_is_there<T, F>(mut write: impl FnMut() -> F) -> T
 where
-    F: Future<Output = Result<(), StoreError>>,
+    F: Future<Output = Result<T, StoreError>>,
 {
     loop {
         match write().await {

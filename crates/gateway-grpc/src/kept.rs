@@ -1,0 +1,187 @@
+//! Commands that outlive their call, and this server: what the client and the server tell each other about
+//! them (`BoxherdExec`, ours).
+//!
+//! The agent keeps output until the client has acknowledged it. So acknowledgements must always get
+//! through, whatever waits for the command to read its input: input is taken off the wire at once, and the
+//! client sends no more than was agreed beyond what was passed on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use boxherd_boxd_api::{BoxherdExec, ExecChunk};
+use boxherd_link::{Exec, ExecControl, ExecEvent, ExecStdin, LinkError, Offsets};
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{mpsc, watch};
+use tonic::Streaming;
+
+use crate::exec::{END_OF_INPUT, size};
+
+/// How much input may wait, in bytes: what is agreed, and a frame.
+const WAITING: usize = 2 * 1024 * 1024;
+
+/// What goes along with a command that outlives its call.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// To be told before anything else.
+    pub(crate) greeting: Option<BoxherdExec>,
+    /// What the client has.
+    heard: watch::Receiver<Heard>,
+    /// How much input was passed on, in bytes from its start.
+    taken: watch::Receiver<u64>,
+    /// The client was told of the exit.
+    pub(crate) exited: bool,
+}
+
+/// What becomes of what the client says.
+#[derive(Debug)]
+pub(crate) struct Ears {
+    heard: watch::Sender<Heard>,
+    taken: watch::Sender<u64>,
+}
+
+/// What the client has of a command.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    output: Offsets,
+    exit: bool,
+}
+
+/// What is to be told next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Event(ExecEvent),
+    Taken(u64),
+}
+
+impl Kept {
+    /// Has the agent keep what `exec` writes.
+    pub(crate) fn hold(exec: &mut Exec) -> (Self, Ears) {
+        exec.hold();
+        let stdin = exec.stdin_offset();
+        let greeting = BoxherdExec { exec_id: exec.id().to_string(), stdin, ..Default::default() };
+        let ((hear, heard), (take, taken)) =
+            (watch::channel(Heard::default()), watch::channel(stdin));
+        let kept = Self { greeting: Some(greeting), heard, taken, exited: false };
+        (kept, Ears { heard: hear, taken: take })
+    }
+
+    /// What the command does next. What has arrived at the client meanwhile, the agent keeps no longer.
+    pub(crate) async fn next(&mut self, exec: &mut Exec) -> Result<Next, LinkError> {
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = self.heard.changed() => {
+                    exec.acknowledge(self.heard.borrow_and_update().output);
+                }
+                event = exec.next() => return event.map(Next::Event),
+                Ok(()) = self.taken.changed() => {
+                    return Ok(Next::Taken(*self.taken.borrow_and_update()));
+                }
+            }
+        }
+    }
+
+    /// Waits until the client has the exit, too.
+    pub(crate) async fn heard_all(&mut self) {
+        if self.heard.wait_for(|heard| heard.exit).await.is_err() {
+            // It will say so no more.
+            std::future::pending().await
+        }
+    }
+}
+
+impl Ears {
+    /// Takes what the client says, until it says no more.
+    pub(crate) async fn listen(
+        self,
+        first: ExecChunk,
+        frames: Streaming<ExecChunk>,
+        stdin: Option<ExecStdin>,
+        control: ExecControl,
+    ) {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let backlog = AtomicUsize::new(0);
+        tokio::join!(
+            self.hear(first, frames, (queue, &backlog), control),
+            self.pass_on(waiting, &backlog, stdin),
+        );
+    }
+
+    async fn hear(
+        &self,
+        first: ExecChunk,
+        mut frames: Streaming<ExecChunk>,
+        (queue, backlog): (mpsc::UnboundedSender<Option<Bytes>>, &AtomicUsize),
+        control: ExecControl,
+    ) {
+        let tty = first.tty;
+        let mut frame = first;
+        loop {
+            if let Some(ours) = &frame.boxherd {
+                self.heed(ours, &control);
+            } else if frame.window_change && tty {
+                control.resize(size(&frame));
+            }
+            if !frame.data.is_empty() {
+                let length = frame.data.len();
+                if backlog.fetch_add(length, Ordering::Relaxed) + length > WAITING {
+                    tracing::debug!("a client sends more input than was agreed");
+                    return;
+                }
+                // Where nobody takes input any more, none is missed.
+                drop(queue.send(Some(frame.data)));
+            }
+            frame = match frames.message().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    if tty {
+                        drop(queue.send(Some(END_OF_INPUT.into())));
+                    } else {
+                        drop(queue.send(None));
+                    }
+                    return;
+                }
+                // The call is gone, and another one may go on with the input.
+                Err(_) => return,
+            };
+        }
+    }
+
+    fn heed(&self, ours: &BoxherdExec, control: &ExecControl) {
+        if ours.signal != 0 {
+            control.signal(ours.signal);
+        }
+        self.heard.send_modify(|heard| {
+            heard.output.stdout = heard.output.stdout.max(ours.stdout);
+            heard.output.stderr = heard.output.stderr.max(ours.stderr);
+            heard.exit |= ours.done;
+        });
+    }
+
+    async fn pass_on(
+        &self,
+        mut waiting: mpsc::UnboundedReceiver<Option<Bytes>>,
+        backlog: &AtomicUsize,
+        stdin: Option<ExecStdin>,
+    ) {
+        // Of a command that goes on after its input has ended.
+        let Some(mut stdin) = stdin else { return };
+        while let Some(bytes) = waiting.recv().await {
+            let passed = match bytes {
+                None => stdin.shutdown().await.map_err(|_| LinkError::Closed),
+                Some(bytes) => {
+                    let length = bytes.len();
+                    let sent = stdin.send(bytes).await;
+                    backlog.fetch_sub(length, Ordering::Relaxed);
+                    self.taken.send_modify(|taken| *taken += length as u64);
+                    sent
+                }
+            };
+            // A command that takes no more input says so; what it does without is its own affair.
+            if let Err(error) = passed {
+                tracing::debug!(%error, "input of a command ended early");
+                return;
+            }
+        }
+    }
+}
