@@ -59,6 +59,7 @@ mod templates;
 mod tokens;
 mod transport;
 mod trees;
+mod usage;
 mod variables;
 
 pub use tonic::Code;
@@ -82,6 +83,7 @@ pub use self::shape::Resized;
 pub use self::snapshots::{Snapshot, Snapshots};
 pub use self::templates::{Template, Templates};
 pub use self::tokens::{NewToken, Token, Tokens};
+pub use self::usage::Usage;
 pub use self::variables::{Scope, Secrets, Variable, Variables};
 
 /// What the README shows is compiled.

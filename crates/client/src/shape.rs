@@ -178,6 +178,25 @@ impl Boxes {
         Ok((at != 0).then_some(at))
     }
 
+    /// Deletes a box at the next time that a cron expression of five fields (UTC) matches. Answers when
+    /// that is, in milliseconds since 1970.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().delete_by_cron("web", "0 18 * * 5").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_by_cron(&self, of: &str, expression: &str) -> Result<Option<i64>, Error> {
+        let asked = api::SetDeleteAfterRequest {
+            vm_id: of.to_owned(),
+            delete_after_cron: expression.to_owned(),
+            ..api::SetDeleteAfterRequest::default()
+        };
+        let at = ask!(self.client, Changes, set_delete_after, asked)?.delete_at_ms;
+        Ok((at != 0).then_some(at))
+    }
+
     /// Whether what a box sends by itself leaves it idle. With Boxherd it always does.
     ///
     /// ```no_run

@@ -43,10 +43,17 @@ with_server! {
         assert_eq!((told.suspend_after_idle, told.hibernate_after_idle), (None, Some(2 * hour)));
         assert!(at.is_some() && told.delete_at_ms == at, "{told:?}");
         assert_eq!(boxes.delete_after("web", None).await.unwrap(), None);
+        let friday = boxes.delete_by_cron("web", "0 18 * * 5").await.unwrap();
+        assert!(friday.is_some() && boxes.get("web").await.unwrap().delete_at_ms == friday);
+        assert_eq!(boxes.delete_after("web", None).await.unwrap(), None);
         boxes.ignore_outbound("web", true).await.unwrap();
         boxes.stop("web").await.unwrap();
         let stopped = boxes.wait_until_ready("web", Duration::from_secs(60)).await;
         assert!(matches!(stopped, Err(Error::WrongState(_))), "{stopped:?}");
+        let used = boxes.usage("web", None, None).await.unwrap();
+        assert!(used.name == "web" && used.from < used.to, "{used:?}");
         boxes.destroy("web").await.unwrap();
+        let used = boxes.usages(None, None).await.unwrap();
+        assert!(used.iter().any(|used| used.name == "web"), "{used:?}");
     }
 }

@@ -12,7 +12,7 @@ use super::wait::Wait;
 use super::{Logs, Reader, Running};
 use crate::{
     BoxInfo, Checkpoint, Command, Disk, Domain, Entry, Error, ExposedPort, Key, Network, NewBox,
-    NewKey, NewToken, Proxy, Resized, Scope, Sizes, Snapshot, Template, Token, Variable,
+    NewKey, NewToken, Proxy, Resized, Scope, Sizes, Snapshot, Template, Token, Usage, Variable,
 };
 
 macro_rules! handles {
@@ -71,7 +71,10 @@ handles! {
         fn suspend_after(&self, of: &str, idle: Option<Duration>) -> ();
         fn hibernate_after(&self, of: &str, idle: Option<Duration>) -> ();
         fn delete_after(&self, of: &str, time: Option<Duration>) -> Option<i64>;
+        fn delete_by_cron(&self, of: &str, expression: &str) -> Option<i64>;
         fn ignore_outbound(&self, of: &str, ignored: bool) -> ();
+        fn usage(&self, of: &str, since: Option<i64>, until: Option<i64>) -> Usage;
+        fn usages(&self, since: Option<i64>, until: Option<i64>) -> Vec<Usage>;
     }
 
     Files {
