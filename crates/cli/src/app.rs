@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use boxherd_engine::{Check, Engine, Verdict};
 use boxherd_engine_local::{Helper, LocalEngine, NetdCommand};
-use boxherd_herd::{Herd, HerdConfig, HerdError};
-use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Capability, EngineName, ImageInfo, ImageRef};
+use boxherd_herd::{Create, Herd, HerdConfig, HerdError};
+use boxherd_model::{BoxStatus, ByteSize, Capability, EngineName, ImageInfo, ImageRef};
 use tokio::sync::OnceCell;
 
 use crate::args::Global;
@@ -163,12 +163,8 @@ impl App {
     }
 
     /// Makes a box.
-    pub(crate) async fn create(
-        &self,
-        spec: BoxSpec,
-        engine: Option<EngineName>,
-    ) -> Result<BoxStatus, Failure> {
-        self.boxes().await?.create(spec, engine).await
+    pub(crate) async fn create(&self, create: Create) -> Result<BoxStatus, Failure> {
+        self.boxes().await?.create(create).await
     }
 
     /// What the image store says of `image`; `None` for `host`, for what is not there, and where a

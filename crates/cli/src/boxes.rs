@@ -1,8 +1,9 @@
 //! Boxes, here or on a server: what commands ask for that work for both.
 
+use boxherd_engine::Usage;
 use boxherd_herd::{Create, Fork, Herd};
 use boxherd_link::ExecRequest;
-use boxherd_model::{Address, BoxName, BoxSpec, BoxStatus, EngineName};
+use boxherd_model::{Address, BoxName, BoxStatus, Labels, SnapshotInfo, SnapshotName};
 
 use crate::commands::Shown;
 use crate::failure::Failure;
@@ -53,14 +54,18 @@ impl Boxes<'_> {
         Ok(Shown { status, usage })
     }
 
-    pub(crate) async fn create(
-        self,
-        spec: BoxSpec,
-        engine: Option<EngineName>,
-    ) -> Result<BoxStatus, Failure> {
+    /// What a box uses; nothing of one that is not measured.
+    pub(crate) async fn usage(self, address: &Address) -> Result<Usage, Failure> {
         match self {
-            Self::Here(herd) => Ok(herd.create(Create { engine, ..spec.into() }).await?),
-            Self::There(remote) => remote.create(spec, engine.as_ref()).await,
+            Self::Here(herd) => Ok(herd.usage(address).await?),
+            Self::There(remote) => Ok(remote.shown(address).await?.usage.unwrap_or_default()),
+        }
+    }
+
+    pub(crate) async fn create(self, create: Create) -> Result<BoxStatus, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.create(create).await?),
+            Self::There(remote) => remote.create(create).await,
         }
     }
 
@@ -82,6 +87,18 @@ impl Boxes<'_> {
             Change::Hibernate => herd.hibernate(address).await?,
             Change::Rename(name) => herd.rename(address, name).await?,
         })
+    }
+
+    pub(crate) async fn label(
+        self,
+        address: &Address,
+        set: Labels,
+        remove: Vec<String>,
+    ) -> Result<BoxStatus, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.label(address, set, remove).await?),
+            Self::There(remote) => remote.label(address, &set, &remove).await,
+        }
     }
 
     pub(crate) async fn delete(self, address: &Address) -> Result<(), Failure> {
@@ -118,6 +135,46 @@ impl Boxes<'_> {
         match self {
             Self::Here(herd) => Ok(Process::Here(herd.exec(address, request).await?)),
             Self::There(remote) => Ok(Process::There(remote.exec(address, request).await?)),
+        }
+    }
+
+    pub(crate) async fn take_snapshot(
+        self,
+        address: &Address,
+        name: &SnapshotName,
+    ) -> Result<SnapshotInfo, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.take_snapshot(address, name).await?),
+            Self::There(remote) => remote.take_snapshot(address, name).await,
+        }
+    }
+
+    pub(crate) async fn snapshots(self, address: &Address) -> Result<Vec<SnapshotInfo>, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.snapshots(address).await?),
+            Self::There(remote) => remote.snapshots(address).await,
+        }
+    }
+
+    pub(crate) async fn restore_snapshot(
+        self,
+        address: &Address,
+        name: &SnapshotName,
+    ) -> Result<BoxStatus, Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.restore_snapshot(address, name).await?),
+            Self::There(remote) => remote.restore_snapshot(address, name).await,
+        }
+    }
+
+    pub(crate) async fn remove_snapshot(
+        self,
+        address: &Address,
+        name: &SnapshotName,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Here(herd) => Ok(herd.remove_snapshot(address, name).await.map(drop)?),
+            Self::There(remote) => remote.remove_snapshot(address, name).await,
         }
     }
 }

@@ -83,6 +83,14 @@ impl Failure {
         }
     }
 
+    /// What is to be told, without what to do.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Told { message, .. } => message,
+            Self::BrokenPipe | Self::Quiet => "",
+        }
+    }
+
     /// The lines for standard error; empty when there is nothing to tell.
     pub(crate) fn render(&self, json: bool, color: bool) -> String {
         let Self::Told { message, code, hint } = self else { return String::new() };

@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, HTTP_1};
-use crate::tokens::{Credentials, Secret, Tokens};
+use crate::login::{Credentials, Login, Secret};
 use crate::transport::{H2, Transport};
 use crate::{Client, Error, env};
 
@@ -160,8 +160,8 @@ impl Builder {
             }
         };
         let tls = endpoint.is_tls().then(|| trusting(ca, H2)).transpose()?;
-        let tokens = Tokens::new(credentials, exchange);
-        Client::over(Transport::new(endpoint, tls), tokens, origin, None).await
+        let login = Login::new(credentials, exchange);
+        Client::over(Transport::new(endpoint, tls), login, origin, None).await
     }
 }
 

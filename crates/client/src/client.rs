@@ -11,11 +11,11 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::embedded::{self, Embedded};
-use crate::tokens::{Secret, Tokens};
+use crate::login::{Login, Secret};
 use crate::transport::Transport;
 use crate::{
     Boxes, Builder, Checkpoints, Disks, Domains, Error, Files, Keys, MAX_MESSAGE, Networks, Ports,
-    Proxies, Secrets, Snapshots, Templates, TokenList, Variables,
+    Proxies, Secrets, Snapshots, Templates, Tokens, Variables,
 };
 
 /// How long is waited before each time something is tried again.
@@ -54,7 +54,7 @@ pub struct Client(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     transport: Transport,
-    tokens: Tokens,
+    login: Login,
     origin: Uri,
     /// The server, if it is ours.
     _embedded: Option<Embedded>,
@@ -278,8 +278,8 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn tokens(&self) -> TokenList {
-        TokenList::new(self.clone())
+    pub fn tokens(&self) -> Tokens {
+        Tokens::new(self.clone())
     }
 
     /// The caller's API keys.
@@ -298,18 +298,18 @@ impl Client {
     /// Over a transport; exchanges the key, so that one that is wrong is an error now.
     pub(crate) async fn over(
         transport: Transport,
-        tokens: Tokens,
+        login: Login,
         origin: Uri,
         embedded: Option<Embedded>,
     ) -> Result<Self, Error> {
-        let inner = Inner { transport, tokens, origin, _embedded: embedded };
+        let inner = Inner { transport, login, origin, _embedded: embedded };
         let client = Self(Arc::new(inner));
         again(Repeat::Looks, || client.token()).await?;
         Ok(client)
     }
 
     async fn token(&self) -> Result<Secret, Error> {
-        self.0.tokens.get(&self.0.transport).await
+        self.0.login.get(&self.0.transport).await
     }
 
     /// Calls a method, with a token, as often as `repeat` allows.
@@ -341,7 +341,7 @@ impl Client {
             Err(Error::Unauthenticated(refused)) => Error::Unauthenticated(refused),
             done => return done,
         };
-        if !self.0.tokens.forget(&token).await {
+        if !self.0.login.forget(&token).await {
             return Err(refused);
         }
         let token = self.token().await?;

@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::endpoint::Endpoint;
 use crate::exchange::Exchange;
-use crate::tokens::{Credentials, Secret, Tokens};
+use crate::login::{Credentials, Login, Secret};
 use crate::transport::Transport;
 use crate::{Client, Error};
 
@@ -45,9 +45,9 @@ pub(crate) async fn start(data: &Path) -> Result<Client, Error> {
     tokio::spawn(async move { child.wait().await });
     let endpoint = Endpoint::Unix(socket);
     let origin = endpoint.origin()?;
-    let tokens = Tokens::new(Credentials::Key(key), Exchange::Here(origin.clone()));
+    let login = Login::new(Credentials::Key(key), Exchange::Here(origin.clone()));
     let embedded = Embedded { _lifeline: lifeline };
-    Client::over(Transport::new(endpoint, None), tokens, origin, Some(embedded)).await
+    Client::over(Transport::new(endpoint, None), login, origin, Some(embedded)).await
 }
 
 fn spawn(data: &Path, socket: &Path, key: &Secret) -> io::Result<Child> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hyper::Uri;
 
 use crate::Error;
-use crate::tokens::PATH;
+use crate::login::PATH;
 
 /// Where the SDKs of boxd go when nobody says where.
 const BOXD: &str = "https://boxd.sh:9443";

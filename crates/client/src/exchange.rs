@@ -14,7 +14,7 @@ use tonic::body::Body;
 
 use crate::Error;
 use crate::endpoint::Endpoint;
-use crate::tokens::PATH;
+use crate::login::PATH;
 use crate::transport::{Transport, dial};
 
 /// HTTP/1.1, as it is called in TLS (RFC 7301, 6).

@@ -1,14 +1,20 @@
 //! Commands in boxes: what is run, its input and its output, over one bidirectional stream.
 
 use std::fmt;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
 
 use boxherd_boxd_api::ExecChunk;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 
 use crate::client::{Client, Wire};
+use crate::sending::Sending;
 use crate::{Error, quote};
 
 /// Bytes of input in one message.
@@ -138,8 +144,7 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
-/// A command that runs. Dropped, the command is ended with its process group; where its input is full and
-/// it reads none, only when the connection ends.
+/// A command that runs. Dropped, the command is ended with its process group.
 ///
 /// ```no_run
 /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
@@ -164,8 +169,22 @@ pub struct Running {
     stdin: Option<Stdin>,
     resizer: Resizer,
     exit: Option<i32>,
-    // Dropped, it ends our half of the stream, without which the call would not be taken back.
-    _open: oneshot::Sender<()>,
+    _open: Open,
+}
+
+/// Our half of the stream, which ends when this is dropped: without, the call would not be taken back.
+struct Open {
+    _closed: oneshot::Sender<()>,
+    sending: Arc<Mutex<Option<Sending>>>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // It may be waiting for room, and not for us.
+        if let Some(sending) = self.sending.lock().take() {
+            sending.end();
+        }
+    }
 }
 
 impl fmt::Debug for Running {
@@ -182,8 +201,9 @@ impl Running {
         let asked = || {
             let (sender, input) = mpsc::channel(WAITING);
             let (open, closed) = oneshot::channel();
-            ends = Some((sender, open));
-            frames(first.clone(), input, closed)
+            let sending = Arc::default();
+            ends = Some((sender, Open { _closed: open, sending: Arc::clone(&sending) }));
+            frames(first.clone(), input, closed, sending)
         };
         let method = |mut wire: Wire, asked| async move { wire.exec(asked).await };
         let frames = client.authorised(asked, method).await?;
@@ -283,7 +303,7 @@ impl Running {
         }
     }
 
-    /// Ends the command with its process group; so does dropping this, with the exception above.
+    /// Ends the command with its process group, as dropping this does.
     ///
     /// ```no_run
     /// # async fn example(running: boxherd_client::Running) {
@@ -357,15 +377,21 @@ fn frames(
     first: ExecChunk,
     input: mpsc::Receiver<ExecChunk>,
     closed: oneshot::Receiver<()>,
+    sending: Arc<Mutex<Option<Sending>>>,
 ) -> impl Stream<Item = ExecChunk> + Send + 'static {
-    stream::unfold((Some(first), input, closed), |(first, mut input, mut closed)| async {
+    let state = (Some(first), input, closed, sending);
+    stream::unfold(state, |(first, mut input, mut closed, sending)| async {
         if let Some(first) = first {
-            return Some((first, (None, input, closed)));
+            return Some((first, (None, input, closed, sending)));
         }
-        tokio::select! {
-            biased;
-            _ = &mut closed => None,
-            chunk = input.recv() => Some((chunk?, (None, input, closed))),
-        }
+        let chunk = poll_fn(|cx| {
+            *sending.lock() = Sending::current();
+            if Pin::new(&mut closed).poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            input.poll_recv(cx)
+        });
+        let chunk = chunk.await?;
+        Some((chunk, (None, input, closed, sending)))
     })
 }

@@ -47,14 +47,15 @@ mod exchange;
 mod exec;
 mod files;
 mod keys;
+mod login;
 mod networks;
 mod ports;
 mod proxies;
 mod quote;
+mod sending;
 mod shape;
 mod snapshots;
 mod templates;
-mod token_list;
 mod tokens;
 mod transport;
 mod trees;
@@ -80,8 +81,13 @@ pub use self::proxies::{Proxies, Proxy};
 pub use self::shape::Resized;
 pub use self::snapshots::{Snapshot, Snapshots};
 pub use self::templates::{Template, Templates};
-pub use self::token_list::{NewToken, Token, TokenList};
+pub use self::tokens::{NewToken, Token, Tokens};
 pub use self::variables::{Scope, Secrets, Variable, Variables};
+
+/// What the README shows is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 /// The largest message in either direction, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;

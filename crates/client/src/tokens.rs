@@ -1,170 +1,103 @@
-//! The exchange of an API key for a token, and when it is due again.
+//! Tokens: what calls are made with, and what can be given to who needs no key.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
-use hyper::header::RETRY_AFTER;
-use hyper::{Response, StatusCode};
-use tokio::sync::Mutex;
-use tonic::Code;
+use boxherd_boxd_api as api;
 
-use crate::exchange::Exchange;
-use crate::transport::Transport;
-use crate::{Error, Refusal};
+use crate::Error;
+use crate::client::{Client, ask};
 
-/// Where keys are exchanged.
-pub(crate) const PATH: &str = "/api/v1/auth/token";
-/// How long before its end a token is renewed, unless it lives less than twice as long.
-const AHEAD: Duration = Duration::from_secs(300);
-/// A token is used at least so long: a clock that is wrong is no reason to exchange at every call.
-const AT_LEAST: Duration = Duration::from_secs(60);
-/// More is no answer.
-const LONGEST: usize = 64 * 1024;
+/// The caller's tokens, but for those that keys are exchanged for.
+///
+/// ```no_run
+/// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+/// let token = client.tokens().create(None).await?;
+/// let other = boxherd_client::Client::builder().token(token.token);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    client: Client,
+}
 
-/// A secret that is not printed.
+/// A token that was just made.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(pub(crate) String);
+#[non_exhaustive]
+pub struct NewToken {
+    /// The token itself, which is told this once.
+    pub token: String,
+    /// Until when it holds, in seconds since 1970.
+    pub expires: i64,
+}
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for NewToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.debug_struct("NewToken").field("expires", &self.expires).finish_non_exhaustive()
     }
 }
 
-#[derive(Debug)]
-pub(crate) enum Credentials {
-    Key(Secret),
-    Token(Secret),
-}
-
-#[derive(Debug)]
-pub(crate) struct Tokens {
-    credentials: Credentials,
-    exchange: Exchange,
-    current: Mutex<Option<Current>>,
-}
-
-#[derive(Debug, Clone)]
-struct Current {
-    token: Secret,
-    due: Instant,
+/// A token, as far as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Token {
+    /// By which it is taken back.
+    pub id: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// Until when it holds.
+    pub expires: i64,
 }
 
 impl Tokens {
-    pub(crate) fn new(credentials: Credentials, exchange: Exchange) -> Self {
-        Self { credentials, exchange, current: Mutex::default() }
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
     }
 
-    /// A token that is good for a while. One call at a time exchanges the key, the others wait.
-    pub(crate) async fn get(&self, transport: &Transport) -> Result<Secret, Error> {
-        let key = match &self.credentials {
-            Credentials::Token(token) => return Ok(token.clone()),
-            Credentials::Key(key) => key,
+    /// Makes a token, which holds for so long, or as the server does it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let token = client.tokens().create(Some(std::time::Duration::from_secs(600))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create(&self, life: Option<Duration>) -> Result<NewToken, Error> {
+        let expires_in_secs = life.map_or(0, |life| life.as_secs().max(1));
+        let asked = api::CreateTokenRequest { expires_in_secs };
+        let made = ask!(self.client, Changes, create_token, asked)?;
+        Ok(NewToken { token: made.token, expires: made.expires_at })
+    }
+
+    /// Every token that was asked for and holds.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// println!("{} tokens", client.tokens().list().await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list(&self) -> Result<Vec<Token>, Error> {
+        let listed = ask!(self.client, Looks, list_tokens, api::ListTokensRequest {})?;
+        let told = |token: api::TokenInfo| Token {
+            id: token.jti,
+            created: token.created_at,
+            expires: token.expires_at,
         };
-        let mut current = self.current.lock().await;
-        if let Some(current) = current.as_ref().filter(|current| Instant::now() < current.due) {
-            return Ok(current.token.clone());
-        }
-        let fresh = self.exchange(key, transport).await?;
-        let token = fresh.token.clone();
-        *current = Some(fresh);
-        Ok(token)
+        Ok(listed.tokens.into_iter().map(told).collect())
     }
 
-    /// Forgets a token that was refused; `false` when there is no other to be had.
-    pub(crate) async fn forget(&self, refused: &Secret) -> bool {
-        if matches!(self.credentials, Credentials::Token(_)) {
-            return false;
-        }
-        let mut current = self.current.lock().await;
-        // Another call may have renewed it meanwhile.
-        current.take_if(|current| current.token == *refused);
-        true
-    }
-
-    async fn exchange(&self, key: &Secret, transport: &Transport) -> Result<Current, Error> {
-        let body = serde_json::json!({ "api_key": key.0 }).to_string();
-        let answer = self.exchange.ask(transport, body).await?;
-        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
-            return Err(Error::RateLimited { seconds: retry_after(&answer) });
-        }
-        let status = answer.status();
-        let text = read(answer.into_body()).await?;
-        let said: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        match status {
-            StatusCode::OK => understood(&said),
-            status => Err(refused(status, &said)),
-        }
-    }
-}
-
-fn understood(said: &serde_json::Value) -> Result<Current, Error> {
-    let token = said["token"].as_str().filter(|token| !token.is_empty());
-    let expires = said["expires_at"].as_f64();
-    let (Some(token), Some(expires)) = (token, expires) else {
-        return Err(Error::server("the server's answer to the key is not understood"));
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ends = Duration::try_from_secs_f64(expires).unwrap_or_default();
-    let due = Instant::now() + good_for(ends.saturating_sub(now));
-    Ok(Current { token: Secret(token.to_owned()), due })
-}
-
-/// How long a token with so much time left is used.
-fn good_for(left: Duration) -> Duration {
-    // No token lives for years, and no clock is to overflow.
-    let left = left.min(Duration::from_secs(365 * 24 * 3600));
-    left.saturating_sub(AHEAD.min(left / 2)).max(AT_LEAST)
-}
-
-fn retry_after(answer: &Response<Incoming>) -> u64 {
-    let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    header.and_then(|text| text.parse().ok()).unwrap_or(5)
-}
-
-fn refused(status: StatusCode, said: &serde_json::Value) -> Error {
-    let why = said["error"].as_str().unwrap_or("it does not say why");
-    match status {
-        StatusCode::UNAUTHORIZED => Error::Unauthenticated(Refusal {
-            message: format!("the server refuses the API key: {why}"),
-            code: Some("unauthenticated".to_owned()),
-            hint: None,
-            status: Code::Unauthenticated,
-        }),
-        status => Error::server(format!("the API key cannot be exchanged ({status}): {why}")),
-    }
-}
-
-async fn read(mut body: Incoming) -> Result<Vec<u8>, Error> {
-    let mut text = Vec::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame =
-            frame.map_err(|error| Error::lost(format!("the exchange broke off: {error}")))?;
-        text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        if text.len() > LONGEST {
-            return Err(Error::server("the server's answer to the key is too long"));
-        }
-    }
-    Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_renewed_before_it_ends() {
-        let seconds = Duration::from_secs;
-        assert_eq!(good_for(seconds(3600)), seconds(3300));
-        assert_eq!(good_for(seconds(200)), seconds(100));
-        assert_eq!(good_for(seconds(0)), AT_LEAST);
-    }
-
-    #[test]
-    fn secrets_are_not_printed() {
-        assert!(!format!("{:?}", Secret("bxd_1".to_owned())).contains("bxd"));
+    /// Takes a token back; the next call with it is refused.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.tokens().revoke("ID").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn revoke(&self, id: &str) -> Result<(), Error> {
+        let asked = api::RevokeTokenRequest { jti: id.to_owned() };
+        ask!(self.client, Changes, revoke_token, asked).map(drop)
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +25,7 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 
 use crate::endpoint::Endpoint;
+use crate::sending::Tasks;
 
 /// How long a connection may take to be made.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -142,7 +143,7 @@ pub(crate) async fn dial(
 }
 
 async fn handshake(stream: Box<dyn Io>) -> io::Result<SendRequest<Body>> {
-    let (sender, connection) = Builder::new(TokioExecutor::new())
+    let (sender, connection) = Builder::new(Tasks)
         .timer(TokioTimer::new())
         .keep_alive_interval(SILENCE)
         .keep_alive_timeout(SILENCE)
@@ -151,7 +152,8 @@ async fn handshake(stream: Box<dyn Io>) -> io::Result<SendRequest<Body>> {
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
-    // Ends with the last sender. Whoever waits for an answer is told what went wrong.
+    // Ends with the last sender. Whoever waits for an answer is told what went wrong. It is none of the
+    // tasks that can be ended, though it asks each body for its beginning.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }

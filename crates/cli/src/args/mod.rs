@@ -48,7 +48,8 @@ pub(crate) struct Global {
     /// boxes of this machine
     #[arg(long, global = true, value_name = "URL", env = "BOXHERD_SERVER", hide_env_values = true)]
     pub(crate) server: Option<String>,
-    /// Where the server's API key is, unless it is in the variable `BOXHERD_API_KEY`
+    /// Where the server's API key is, unless it is in the variable `BOXHERD_API_KEY`, or a
+    /// token in `BOXHERD_TOKEN`
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
     /// Trust the server by these certificates only

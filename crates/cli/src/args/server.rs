@@ -66,9 +66,10 @@ pub(crate) struct KeyCreateArgs {
     /// What to call the key
     #[arg(value_name = "NAME", default_value = "")]
     pub(crate) name: String,
-    /// Whose it is; a user of that name is made when there is none
-    #[arg(long, value_name = "USER", default_value = "admin")]
-    pub(crate) user: UserName,
+    /// Whose it is, `admin`'s when not given; a user of that name is made when there is none. Of a
+    /// server one has keys of one's own only
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<UserName>,
     /// How long it holds, such as `30d`; for ever when not given
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) expires: Option<Duration>,

@@ -6,7 +6,7 @@ use boxherd_model::{
 };
 use clap::Args;
 
-use super::values::{self, Label};
+use super::values::{self, Label, VolumeArg};
 
 /// What a new box is like; `run` and `create` take these.
 #[derive(Debug, Clone, Default, Args)]
@@ -36,6 +36,10 @@ pub(crate) struct BoxFlags {
     /// At most this much disk, such as `10GiB`
     #[arg(long, value_name = "SIZE")]
     pub(crate) disk: Option<ByteSize>,
+    /// Mount a disk (`boxherd disk`), with `:ro` so that nothing is written; may be given several
+    /// times
+    #[arg(long = "volume", value_name = "DISK:PATH[:ro]")]
+    pub(crate) volumes: Vec<VolumeArg>,
     /// Which network, or `none` for loopback only
     #[arg(long, value_name = "NAME|none")]
     pub(crate) network: Option<NetworkName>,

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use boxherd_model::{Address, Isolation};
+use boxherd_herd::Volume;
+use boxherd_model::{Address, Isolation, MountPath};
 
 /// `KEY=VALUE`, or `KEY` for a variable of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +144,35 @@ impl FromStr for CopyEnd {
     }
 }
 
+/// A disk that a new box mounts: `DISK:PATH`, or `DISK:PATH:ro`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VolumeArg {
+    pub(crate) disk: String,
+    pub(crate) path: MountPath,
+    pub(crate) read_only: bool,
+}
+
+impl FromStr for VolumeArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (text, read_only) = match text.strip_suffix(":ro") {
+            Some(text) => (text, true),
+            None => (text.strip_suffix(":rw").unwrap_or(text), false),
+        };
+        let parts = text.split_once(':').filter(|(disk, _)| !disk.is_empty());
+        let (disk, path) = parts.ok_or("a volume is written `DISK:PATH` or `DISK:PATH:ro`")?;
+        let path = path.parse().map_err(|error| format!("{error}"))?;
+        Ok(Self { disk: disk.to_owned(), path, read_only })
+    }
+}
+
+impl From<VolumeArg> for Volume {
+    fn from(given: VolumeArg) -> Self {
+        Self { disk: given.disk, path: given.path, read_only: given.read_only }
+    }
+}
+
 /// A port here that leads to one in a box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Forward {
@@ -210,6 +240,18 @@ mod tests {
         assert!(end("web:etc").is_err());
         assert!(end("WEB:/etc").is_err());
         assert!(end("").is_err());
+    }
+
+    #[test]
+    fn volumes_may_be_read_only() {
+        let volume = |text: &str| text.parse::<VolumeArg>();
+        let read = volume("data:/srv:ro").unwrap();
+        assert_eq!((read.disk.as_str(), read.path.to_string().as_str()), ("data", "/srv"));
+        assert!(read.read_only && !volume("data:/srv").unwrap().read_only);
+        assert!(!volume("data:/srv:rw").unwrap().read_only);
+        for text in ["data", ":/srv", "data:", "data:srv", ""] {
+            assert!(volume(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use boxherd_link::Files;
 
 use crate::app::App;
 use crate::args::{CopyEnd, CpArgs};
-use crate::copy;
+use crate::copy::{self, There};
 use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::signals::uninterrupted;
@@ -25,12 +25,32 @@ pub(super) async fn cp(app: &App, args: CpArgs) -> Result<(), Failure> {
                 .hint("write a path in a box as `NAME:/PATH`"));
         }
     };
+    if let Some(remote) = app.remote() {
+        let there = There::new(remote.client().await?.clone(), address.to_string());
+        let copying = copy_elsewhere(&there, ends, &bar);
+        return uninterrupted(copying, "a file that was not copied whole is as it was").await;
+    }
     let link = app.herd().await?.link(address).await?;
     let files = link.files();
     let copying = copy_between(&files, ends, &bar);
     let copied = uninterrupted(copying, "a file that was not copied whole is as it was").await;
     link.close().await;
     copied
+}
+
+async fn copy_elsewhere(
+    there: &There,
+    ends: (&CopyEnd, &CopyEnd),
+    bar: &Bar,
+) -> Result<(), Failure> {
+    match ends {
+        (CopyEnd::Here(from), CopyEnd::InBox(_, to)) => there.copy_in(from, to, bar).await,
+        (CopyEnd::InBox(_, from), CopyEnd::Here(to)) => there.copy_out(from, to, bar).await,
+        (CopyEnd::Stream, CopyEnd::InBox(_, to)) => there.stream_in(to, bar).await,
+        (CopyEnd::InBox(_, from), _) => there.stream_out(from, bar).await,
+        // Refused above.
+        _ => Ok(()),
+    }
 }
 
 async fn copy_between(files: &Files, ends: (&CopyEnd, &CopyEnd), bar: &Bar) -> Result<(), Failure> {

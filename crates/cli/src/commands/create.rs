@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use boxherd_herd::{Create, Volume};
 use boxherd_model::{BoxName, BoxSpec, ImageInfo};
 
 use crate::app::App;
@@ -12,7 +13,7 @@ use crate::failure::Failure;
 use crate::render;
 
 /// Makes a box and prints its name.
-pub(super) async fn create(app: &App, args: CreateArgs) -> Result<(), Failure> {
+pub(super) async fn create(app: &App, mut args: CreateArgs) -> Result<(), Failure> {
     let mut spec = match &args.file {
         Some(file) => read_spec(file, args.name.as_ref())?,
         None => {
@@ -27,9 +28,10 @@ pub(super) async fn create(app: &App, args: CreateArgs) -> Result<(), Failure> {
     }
     spec.env.extend(variables(args.env)?);
     let engine = args.flags.engine.clone();
+    let volumes = std::mem::take(&mut args.flags.volumes).into_iter().map(Volume::from).collect();
     args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
     let idle = spec.cmd.is_empty().then(|| spec.image.clone());
-    let made = app.create(spec, engine.clone()).await?;
+    let made = app.create(Create { engine: engine.clone(), volumes, ..spec.into() }).await?;
     app.notes(&made);
     if let Some(image) = idle
         && let Some(info) = app.image(&image, engine.as_ref()).await?

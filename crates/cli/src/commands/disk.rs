@@ -1,6 +1,8 @@
 //! `boxherd disk`.
 
+use boxherd_client::Disks;
 use boxherd_herd::{Disk, Volume};
+use boxherd_model::ByteSize;
 use serde::Serialize;
 
 use crate::app::App;
@@ -35,8 +37,26 @@ impl From<Disk> for Row {
     }
 }
 
+impl From<boxherd_client::Disk> for Row {
+    fn from(mut disk: boxherd_client::Disk) -> Self {
+        let attached = disk.attached.pop();
+        Self {
+            ready: disk.status == "ready",
+            id: disk.id,
+            name: disk.name,
+            size: ByteSize::from_bytes(disk.size).to_string(),
+            read_only: attached.as_ref().is_some_and(|attached| attached.read_only),
+            path: attached.as_ref().map(|attached| attached.path.clone()),
+            attached_to: attached.map(|attached| attached.box_name),
+        }
+    }
+}
+
 /// Everything about disks.
 pub(super) async fn disk(app: &App, command: DiskCommand) -> Result<(), Failure> {
+    if let Some(remote) = app.remote() {
+        return elsewhere(app, &remote.client().await?.disks(), command).await;
+    }
     let herd = app.herd().await?;
     match command {
         DiskCommand::Create(args) => {
@@ -50,6 +70,23 @@ pub(super) async fn disk(app: &App, command: DiskCommand) -> Result<(), Failure>
         }
         DiskCommand::Detach(args) => Ok(herd.detach_disk(&args.from, &args.disk).await?),
         DiskCommand::Rm(args) => Ok(herd.remove_disk(&args.disk).await?),
+    }
+}
+
+/// The same of the disks of a server.
+async fn elsewhere(app: &App, disks: &Disks, command: DiskCommand) -> Result<(), Failure> {
+    match command {
+        DiskCommand::Create(args) => {
+            let made = disks.create(args.name.as_str(), args.size.bytes()).await?;
+            print(app, &vec![made.into()])
+        }
+        DiskCommand::Ls => print(app, &disks.list().await?.into_iter().map(Row::from).collect()),
+        DiskCommand::Attach(args) => {
+            let (to, path) = (args.to.to_string(), args.path.to_string());
+            Ok(disks.attach(&args.disk, &to, &path, args.read_only).await?)
+        }
+        DiskCommand::Detach(args) => Ok(disks.detach(&args.disk, &args.from.to_string()).await?),
+        DiskCommand::Rm(args) => Ok(disks.remove(&args.disk).await?),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `boxherd key`.
 
+use boxherd_client::Client;
 use boxherd_herd::Herd;
 use boxherd_model::{Quota, UserId, UserName};
 use serde::Serialize;
@@ -9,6 +10,9 @@ use crate::args::{KeyCommand, KeyCreateArgs, KeyLsArgs};
 use crate::clock;
 use crate::columns::table;
 use crate::failure::Failure;
+
+/// Whose a key is when nobody says whose.
+const ADMIN: &str = "admin";
 
 /// A key that was just made.
 #[derive(Debug, Serialize)]
@@ -34,6 +38,9 @@ struct Row {
 
 /// Everything about keys.
 pub(super) async fn key(app: &App, command: KeyCommand) -> Result<(), Failure> {
+    if let Some(remote) = app.remote() {
+        return elsewhere(app, remote.client().await?, command).await;
+    }
     match command {
         KeyCommand::Create(args) => create(app, args).await,
         KeyCommand::Ls(args) => ls(app, args).await,
@@ -43,14 +50,22 @@ pub(super) async fn key(app: &App, command: KeyCommand) -> Result<(), Failure> {
 
 async fn create(app: &App, args: KeyCreateArgs) -> Result<(), Failure> {
     let herd = app.herd().await?;
-    let user = user(herd, &args.user).await?;
+    let name = match args.user {
+        Some(name) => name,
+        None => ADMIN.parse().map_err(|error| Failure::of(&error, "internal", None))?,
+    };
+    let user = user(herd, &name).await?;
     let made = herd.make_key(user, &args.name, args.expires).await?;
     let made = Made {
         id: made.record.id.to_string(),
-        user: args.user.to_string(),
+        user: name.to_string(),
         api_key: made.key.reveal().to_owned(),
     };
-    app.printer.result(&made, |made| format!("{}\n", made.api_key), |made| vec![made.id.clone()])
+    told(app, &made)
+}
+
+fn told(app: &App, made: &Made) -> Result<(), Failure> {
+    app.printer.result(made, |made| format!("{}\n", made.api_key), |made| vec![made.id.clone()])
 }
 
 /// The user of that name, who is made when there is none; the first one is an administrator.
@@ -80,6 +95,52 @@ async fn ls(app: &App, args: KeyLsArgs) -> Result<(), Failure> {
             last_used: key.last_used.map(|time| time.millis()),
         }));
     }
+    tell(app, &rows)
+}
+
+/// The keys of whoever asks a server.
+async fn elsewhere(app: &App, client: &Client, command: KeyCommand) -> Result<(), Failure> {
+    let user = client.whoami().await?.name;
+    let keys = client.keys();
+    match command {
+        KeyCommand::Create(args) => {
+            refuse_another(&user, args.user.as_ref())?;
+            let made = keys.create(&args.name, args.expires).await?;
+            told(app, &Made { id: made.id, user, api_key: made.api_key })
+        }
+        KeyCommand::Ls(args) => {
+            refuse_another(&user, args.user.as_ref())?;
+            let row = |key: boxherd_client::Key| Row {
+                id: key.id,
+                user: user.clone(),
+                name: key.name,
+                prefix: key.prefix,
+                created: key.created * 1000,
+                expires: millis(key.expires),
+                last_used: millis(key.last_used),
+            };
+            tell(app, &keys.list().await?.into_iter().map(row).collect::<Vec<_>>())
+        }
+        KeyCommand::Rm(args) => Ok(keys.remove(&args.id.to_string()).await?),
+    }
+}
+
+fn refuse_another(me: &str, wanted: Option<&UserName>) -> Result<(), Failure> {
+    match wanted {
+        Some(name) if name.as_str() != me => {
+            Err(Failure::usage(format!("a server gives keys of `{me}` to `{me}` only"))
+                .hint("run it on the server's machine, without `--server`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Seconds, of which 0 are none.
+fn millis(seconds: i64) -> Option<i64> {
+    (seconds != 0).then_some(seconds * 1000)
+}
+
+fn tell(app: &App, rows: &[Row]) -> Result<(), Failure> {
     let line = |row: &Row| {
         let age = clock::age(boxherd_model::Timestamp::from_millis(row.created), clock::now());
         [row.id.clone(), row.user.clone(), row.name.clone(), format!("{}…", row.prefix), age]

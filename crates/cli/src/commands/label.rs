@@ -16,6 +16,6 @@ pub(super) async fn label(app: &App, args: LabelArgs) -> Result<(), Failure> {
             LabelChange::Remove(key) => remove.push(key),
         }
     }
-    let status = app.herd().await?.label(&args.name, set, remove).await?;
+    let status = app.boxes().await?.label(&args.name, set, remove).await?;
     render::changed(&app.printer, &[status])
 }

@@ -88,15 +88,8 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         Command::Doctor(_) => "doctor",
         Command::Bench(_) => "bench",
         Command::Serve(_) => "serve",
-        Command::Key(_) => "key",
         Command::User(_) => "user",
-        Command::Snapshot(_) => "snapshot",
-        Command::Label(_) => "label",
-        Command::Cp(_) => "cp",
         Command::Port(_) => "port",
-        Command::Proxy(_) => "proxy",
-        Command::Disk(_) => "disk",
-        Command::Top(_) => "top",
         Command::Image(_) => "image",
         Command::Run(_)
         | Command::Create(_)
@@ -114,11 +107,20 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         | Command::Exec(_)
         | Command::Shell(_)
         | Command::Logs(_)
+        | Command::Key(_)
+        | Command::Snapshot(_)
+        | Command::Label(_)
+        | Command::Cp(_)
+        | Command::Proxy(_)
+        | Command::Disk(_)
+        | Command::Top(_)
         | Command::Completion(_)
         | Command::Netd(_) => return Ok(()),
     };
     let hint = match command {
-        Command::Cp(_) => "use `boxherd exec NAME -- tar` with its input or output redirected",
+        Command::Port(_) => {
+            "use `boxherd proxy`, or a port of the server's (`serve --forward-listen`)"
+        }
         _ => "run it on the server's machine, without `--server` and `BOXHERD_SERVER`",
     };
     Err(Failure::usage(format!("`{name}` cannot be asked of a server")).hint(hint))

@@ -1,12 +1,14 @@
 //! `boxherd proxy`.
 
-use boxherd_herd::{Proxy, ProxyChange};
+use boxherd_client::Client;
+use boxherd_herd::{Port, Proxy, ProxyChange};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::args::{ProxyCommand, ProxySetArgs};
 use crate::columns::table;
 use crate::failure::Failure;
+use crate::remote::refuse;
 
 /// A proxy, as it is shown.
 #[derive(Debug, Serialize)]
@@ -19,18 +21,22 @@ struct Row {
     port: String,
     /// Where it leads now, when that is known.
     effective: Option<u16>,
-    private: bool,
+    /// `None` where the server does not say.
+    private: Option<bool>,
 }
 
 impl From<Proxy> for Row {
     fn from(proxy: Proxy) -> Self {
         let Proxy { name, host, port, effective, private, .. } = proxy;
-        Self { name, host, port: port.to_string(), effective, private }
+        Self { name, host, port: port.to_string(), effective, private: Some(private) }
     }
 }
 
 /// Everything about proxies.
 pub(super) async fn proxy(app: &App, command: ProxyCommand) -> Result<(), Failure> {
+    if let Some(remote) = app.remote() {
+        return elsewhere(app, remote.client().await?, command).await;
+    }
     let herd = app.herd().await?;
     match command {
         ProxyCommand::Ls(args) => {
@@ -49,6 +55,47 @@ pub(super) async fn proxy(app: &App, command: ProxyCommand) -> Result<(), Failur
     }
 }
 
+/// The same of the boxes of a server. Whom a proxy is for is not on the wire.
+async fn elsewhere(app: &App, client: &Client, command: ProxyCommand) -> Result<(), Failure> {
+    let zone = client.config().await?.zone;
+    let row = |proxy| row(proxy, &zone);
+    match command {
+        ProxyCommand::Ls(args) => {
+            let proxies = client.proxies(args.of.to_string()).list().await?;
+            print(app, &proxies.into_iter().map(row).collect())
+        }
+        ProxyCommand::Create(args) => {
+            let proxies = client.proxies(args.of.to_string());
+            print(app, &vec![row(proxies.create(&args.name, number(args.port)).await?)])
+        }
+        ProxyCommand::Set(args) => {
+            refuse("--private", args.private)?;
+            refuse("--public", args.public)?;
+            let port = change(&args)?.port.and_then(number);
+            Ok(client.proxies(args.of.to_string()).set_port(&args.name, port).await?)
+        }
+        ProxyCommand::Rm(args) => {
+            Ok(client.proxies(args.of.to_string()).remove(&args.name).await?)
+        }
+    }
+}
+
+/// A port; `None` is found.
+fn number(port: Port) -> Option<u16> {
+    (port != Port::Auto).then(|| port.number())
+}
+
+fn row(proxy: boxherd_client::Proxy, zone: &str) -> Row {
+    let host = proxy.domain.strip_suffix(&format!(".{zone}")).unwrap_or(&proxy.domain).to_owned();
+    Row {
+        name: proxy.name,
+        host,
+        port: proxy.port.map_or_else(|| Port::Auto.to_string(), |port| port.to_string()),
+        effective: Some(proxy.effective_port).filter(|port| *port != 0),
+        private: None,
+    }
+}
+
 fn change(args: &ProxySetArgs) -> Result<ProxyChange, Failure> {
     let private = (args.private || args.public).then_some(args.private);
     let change = ProxyChange { port: args.port, private };
@@ -62,7 +109,11 @@ fn change(args: &ProxySetArgs) -> Result<ProxyChange, Failure> {
 fn print(app: &App, rows: &Vec<Row>) -> Result<(), Failure> {
     let line = |row: &Row| {
         let now = row.effective.map_or_else(String::new, |port| port.to_string());
-        let whom = if row.private { "owner" } else { "everybody" };
+        let whom = match row.private {
+            Some(true) => "owner",
+            Some(false) => "everybody",
+            None => "-",
+        };
         [row.host.clone(), row.port.clone(), now, whom.to_owned()]
     };
     app.printer.names_only(true).result(

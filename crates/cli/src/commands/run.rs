@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use boxherd_herd::{Create, Volume};
 use boxherd_link::{ExecRequest, ExitStatus};
-use boxherd_model::{Address, BoxSpec, BoxStatus, EngineName};
+use boxherd_model::{Address, BoxSpec, BoxStatus};
 
 use super::create::variables;
 use super::exec::{code, login_shell, run_in};
@@ -14,7 +15,7 @@ use crate::session::Session;
 use crate::signals::Signals;
 
 /// Makes a box, runs the command, and deletes the box whatever happened.
-pub(super) async fn run(app: &App, args: RunArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(app: &App, mut args: RunArgs) -> Result<ExitCode, Failure> {
     // From here on no signal ends us before the box is deleted.
     let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
     let session = Session::new(args.tty, args.timeout);
@@ -26,6 +27,7 @@ pub(super) async fn run(app: &App, args: RunArgs) -> Result<ExitCode, Failure> {
     spec.ephemeral = !args.keep;
     spec.env.extend(variables(args.env)?);
     let engine = args.flags.engine.clone();
+    let volumes = std::mem::take(&mut args.flags.volumes).into_iter().map(Volume::from).collect();
     args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
     let given = (!args.cmd.is_empty()).then(|| ExecRequest::argv(args.cmd));
     let mut request = match given {
@@ -36,7 +38,7 @@ pub(super) async fn run(app: &App, args: RunArgs) -> Result<ExitCode, Failure> {
         },
     };
     request.timeout = args.timeout;
-    let made = make(app, spec, engine, &mut signals).await?;
+    let made = make(app, Create { engine, volumes, ..spec.into() }, &mut signals).await?;
     app.notes(&made);
     let address =
         Address { engine: Some(made.engine.clone()), target: boxherd_model::Target::Id(made.id) };
@@ -49,14 +51,9 @@ pub(super) async fn run(app: &App, args: RunArgs) -> Result<ExitCode, Failure> {
 
 /// Making a box is quick and cannot be left half-way, but for a pull that may take minutes: a
 /// signal is remembered, and a second one ends us. What is then half made, the next command removes.
-async fn make(
-    app: &App,
-    spec: BoxSpec,
-    engine: Option<EngineName>,
-    signals: &mut Signals,
-) -> Result<BoxStatus, Failure> {
+async fn make(app: &App, create: Create, signals: &mut Signals) -> Result<BoxStatus, Failure> {
     let interrupted = || Failure::new("interrupted", "interrupted while the box was made");
-    let mut making = std::pin::pin!(app.create(spec, engine));
+    let mut making = std::pin::pin!(app.create(create));
     tokio::select! {
         made = &mut making => return made,
         _ = signals.next() => {}

@@ -11,10 +11,10 @@ use crate::render;
 
 /// Everything about snapshots.
 pub(super) async fn snapshot(app: &App, command: SnapshotCommand) -> Result<(), Failure> {
-    let herd = app.herd().await?;
+    let boxes = app.boxes().await?;
     match command {
         SnapshotCommand::Create(args) => {
-            let taken = herd.take_snapshot(&args.name, &args.snapshot).await?;
+            let taken = boxes.take_snapshot(&args.name, &args.snapshot).await?;
             let name = |taken: &SnapshotInfo| taken.name.to_string();
             app.printer.result(
                 &taken,
@@ -23,18 +23,16 @@ pub(super) async fn snapshot(app: &App, command: SnapshotCommand) -> Result<(), 
             )
         }
         SnapshotCommand::Restore(args) => {
-            let restored = herd.restore_snapshot(&args.name, &args.snapshot).await?;
+            let restored = boxes.restore_snapshot(&args.name, &args.snapshot).await?;
             render::changed(&app.printer, &[restored])
         }
-        SnapshotCommand::Rm(args) => {
-            herd.remove_snapshot(&args.name, &args.snapshot).await.map(drop).map_err(Into::into)
-        }
+        SnapshotCommand::Rm(args) => boxes.remove_snapshot(&args.name, &args.snapshot).await,
         SnapshotCommand::Ls(args) => ls(app, &args.name).await,
     }
 }
 
 async fn ls(app: &App, address: &Address) -> Result<(), Failure> {
-    let snapshots = app.herd().await?.snapshots(address).await?;
+    let snapshots = app.boxes().await?.snapshots(address).await?;
     let row = |info: &SnapshotInfo| [info.name.to_string(), clock::age(info.created, clock::now())];
     app.printer.names_only(true).result(
         &snapshots,

@@ -5,13 +5,13 @@ use std::io::IsTerminal as _;
 use std::time::Instant;
 
 use boxherd_engine::Usage;
-use boxherd_herd::Herd;
 use boxherd_model::{Address, BoxState, BoxStatus, Target};
 use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::args::TopArgs;
+use crate::boxes::Boxes;
 use crate::columns::table;
 use crate::failure::Failure;
 use crate::signals::Signals;
@@ -71,29 +71,27 @@ pub(super) async fn top(app: &App, args: TopArgs) -> Result<(), Failure> {
 }
 
 async fn look(app: &App) -> Result<Look, Failure> {
-    let herd = app.herd().await?;
-    let listing = herd.list().await?;
-    for (engine, reason) in &listing.unreachable {
-        app.printer.note(&format!("engine `{engine}` does not answer: {reason}"));
-    }
+    let boxes = app.boxes().await?;
+    let (listed, silent) = boxes.list().await?;
+    silent.iter().for_each(|told| app.printer.note(told));
     let at = Instant::now();
-    let measured = listing.boxes.into_iter().map(|status| async {
-        let usage = usage(app, herd, &status).await;
+    let measured = listed.into_iter().map(|status| async {
+        let usage = usage(app, boxes, &status).await;
         (status, usage)
     });
     Ok(Look { at, seen: join_all(measured).await })
 }
 
 /// Nothing of a box of which nothing is known.
-async fn usage(app: &App, herd: &Herd, status: &BoxStatus) -> Usage {
+async fn usage(app: &App, boxes: Boxes<'_>, status: &BoxStatus) -> Usage {
     if !status.state.is_measured() {
         return Usage::default();
     }
     let address = Address { engine: None, target: Target::Id(status.id) };
-    match herd.usage(&address).await {
+    match boxes.usage(&address).await {
         Ok(usage) => usage,
-        Err(error) => {
-            app.printer.note(&format!("{}: {error}", status.spec.name));
+        Err(failure) => {
+            app.printer.note(&format!("{}: {}", status.spec.name, failure.message()));
             Usage::default()
         }
     }

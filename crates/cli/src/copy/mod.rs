@@ -4,6 +4,7 @@
 //! this machine; `pack.rs` and `unpack.rs` turn trees into tar archives and back. No path that a
 //! box reports is used here unchecked.
 
+mod elsewhere;
 mod here;
 mod pack;
 mod pieces;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use boxherd_link::{FileKind, Files, LinkError, MkdirOptions, ReadRange, TarOptions, WriteOptions};
 
+pub(crate) use self::elsewhere::There;
 use self::here::NewFile;
 use self::pieces::Pieces;
 use self::place::{Found, Source, place};

@@ -77,7 +77,7 @@ fn input_goes_to_a_command() {
 fn what_a_server_is_not_asked_for_is_refused() {
     let Some(server) = Server::open("what_a_server_is_not_asked_for_is_refused") else { return };
     for (command, name) in
-        [(&["doctor"][..], "doctor"), (&["cp", "web:/a", "-"], "cp"), (&["key", "ls"], "key")]
+        [(&["doctor"][..], "doctor"), (&["port", "web", "80"], "port"), (&["user", "ls"], "user")]
     {
         let said = server.boxherd(command);
         said.refused();
@@ -103,6 +103,9 @@ fn the_key_is_in_the_environment_or_in_a_file() {
     let said: Said =
         server.command(&ask).env_remove("BOXHERD_API_KEY").output().expect("runs").into();
     assert_eq!(said.ok(), "");
+    let refused: Said =
+        server.command(&["ls"]).env("BOXHERD_TOKEN", "eyJ.no").output().expect("runs").into();
+    assert!(refused.code == Some(1) && refused.err.contains("token"), "{refused:?}");
     let wrong: Said =
         server.command(&["ls"]).env("BOXHERD_API_KEY", "bxd_no").output().expect("runs").into();
     assert!(wrong.err.contains("refuses the API key"), "{wrong:?}");

@@ -4,6 +4,7 @@ mod account;
 mod blocking;
 mod checkpoints;
 mod command_line;
+mod command_line_nouns;
 mod connect;
 mod disks;
 mod domains;

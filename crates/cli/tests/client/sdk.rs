@@ -125,7 +125,6 @@ with_server! {
         dropped(&server.client().await, false).await;
     }
 
-    #[ignore = "a call whose input is stuck is not taken back by hyper 1.12: docs/design/0013-client.md"]
     a_command_that_is_dropped_ends_though_its_input_is_stuck(server) {
         dropped(&server.client().await, true).await;
     }

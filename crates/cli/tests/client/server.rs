@@ -14,9 +14,8 @@ pub(crate) const KEY: &str = "bxd_only-for-tests-0123456789";
 
 /// Runs a test on an event loop, with a server; says aloud when it cannot.
 macro_rules! with_server {
-    ($($(#[$how:meta])* $test:ident($server:ident) $body:block)*) => {$(
+    ($($test:ident($server:ident) $body:block)*) => {$(
         #[test]
-        $(#[$how])*
         fn $test() {
             #[allow(unused_mut, reason = "not every test changes the server")]
             let Some(mut $server) = $crate::server::Server::open(stringify!($test)) else { return };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::handles::{
     Boxes, Checkpoints, Disks, Domains, Files, Keys, Networks, Ports, Proxies, Secrets, Snapshots,
-    Templates, TokenList, Variables,
+    Templates, Tokens, Variables,
 };
 use super::wait::Wait;
 use crate::{Account, Error, ServerConfig};
@@ -124,6 +124,6 @@ has! {
     networks() -> Networks;
     variables() -> Variables;
     secrets() -> Secrets;
-    tokens() -> TokenList;
+    tokens() -> Tokens;
     keys() -> Keys;
 }

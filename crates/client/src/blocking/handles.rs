@@ -155,7 +155,7 @@ handles! {
         fn rescope(&self, name: &str, from: &Scope, to: &Scope) -> ();
     }
 
-    TokenList {
+    Tokens {
         fn create(&self, life: Option<Duration>) -> NewToken;
         fn list(&self) -> Vec<Token>;
         fn revoke(&self, id: &str) -> ();

@@ -30,6 +30,6 @@ mod wait;
 pub use self::client::{Builder, Client};
 pub use self::handles::{
     Boxes, Checkpoints, Disks, Domains, Files, Keys, Networks, Ports, Proxies, Secrets, Snapshots,
-    Templates, TokenList, Variables,
+    Templates, Tokens, Variables,
 };
 pub use self::running::{Logs, Reader, Resizer, Running, Stdin};

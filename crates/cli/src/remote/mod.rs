@@ -2,12 +2,16 @@
 //!
 //! What the wire cannot say is refused by the flag's name and never left out.
 
+mod snapshots;
+mod spec;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use boxherd_client::{BoxInfo, Client, Command, Error, NewBox, PtySize, Running};
+use boxherd_client::{BoxInfo, Client, Command, Error, PtySize, Running};
+use boxherd_herd::Create;
 use boxherd_link::ExecRequest;
-use boxherd_model::{Address, BoxName, BoxSpec, BoxStatus, EngineName, NetworkSpec};
+use boxherd_model::{Address, BoxName, BoxStatus, Labels};
 use tokio::sync::OnceCell;
 
 use crate::args::Global;
@@ -17,6 +21,8 @@ use crate::failure::Failure;
 
 /// Where the key is, unless it is in a file.
 const KEY: &str = "BOXHERD_API_KEY";
+/// A token, which is used as it is. It wins over the variable with the key.
+const TOKEN: &str = "BOXHERD_TOKEN";
 /// How long a server gives processes to end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -37,9 +43,15 @@ impl Remote {
         Some(Self { url, key_file, ca, client: OnceCell::new() })
     }
 
-    async fn client(&self) -> Result<&Client, Failure> {
+    /// What asks it.
+    pub(crate) async fn client(&self) -> Result<&Client, Failure> {
         let connect = async || {
-            let mut builder = Client::builder().endpoint(&self.url).api_key(self.key()?);
+            let builder = Client::builder().endpoint(&self.url);
+            let token = env::text(TOKEN).filter(|_| self.key_file.is_none());
+            let mut builder = match token {
+                Some(token) => builder.token(token),
+                None => builder.api_key(self.key()?),
+            };
             if let Some(file) = &self.ca {
                 builder = builder.ca(std::fs::read(file).map_err(|error| unread(file, &error))?);
             }
@@ -68,12 +80,8 @@ impl Remote {
         shown(&self.client().await?.boxes().get(&address.to_string()).await?)
     }
 
-    pub(crate) async fn create(
-        &self,
-        spec: BoxSpec,
-        engine: Option<&EngineName>,
-    ) -> Result<BoxStatus, Failure> {
-        let new = new_box(spec, engine)?;
+    pub(crate) async fn create(&self, create: Create) -> Result<BoxStatus, Failure> {
+        let new = spec::new_box(create)?;
         Ok(shown(&self.client().await?.boxes().create(new).await?)?.status)
     }
 
@@ -101,6 +109,20 @@ impl Remote {
             Change::Rename(name) => boxes.rename(&id, name.as_str()).await?,
         }
         Ok(shown(&boxes.get(&id).await?)?.status)
+    }
+
+    pub(crate) async fn label(
+        &self,
+        address: &Address,
+        set: &Labels,
+        remove: &[String],
+    ) -> Result<BoxStatus, Failure> {
+        let boxes = self.client().await?.boxes();
+        let set: Vec<_> = set.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let remove: Vec<_> = remove.iter().map(String::as_str).collect();
+        let of = address.to_string();
+        boxes.label(&of, &set, &remove).await?;
+        Ok(shown(&boxes.get(&of).await?)?.status)
     }
 
     pub(crate) async fn delete(&self, address: &Address) -> Result<(), Failure> {
@@ -187,57 +209,13 @@ fn usual(grace: Duration) -> Result<(), Failure> {
     refuse("--grace", grace != GRACE)
 }
 
-fn refuse(flag: &str, given: bool) -> Result<(), Failure> {
+/// Refuses what was given and the wire cannot say.
+pub(crate) fn refuse(flag: &str, given: bool) -> Result<(), Failure> {
     match given {
         false => Ok(()),
         true => Err(Failure::usage(format!("a server cannot be asked for `{flag}`"))
             .hint("leave it out, or run the command on the server's machine, without `--server`")),
     }
-}
-
-/// A spec as the wire has it.
-fn new_box(mut spec: BoxSpec, engine: Option<&EngineName>) -> Result<NewBox, Failure> {
-    let plain = BoxSpec::new(spec.name.clone());
-    let (network, isolated) = match &spec.network {
-        NetworkSpec::Bridge { name, isolated, egress } => {
-            refuse("--egress", egress.is_some())?;
-            let own = *name == boxherd_model::NetworkName::default_network();
-            ((!own).then(|| name.to_string()), *isolated)
-        }
-        NetworkSpec::None => {
-            refuse("--network none", true)?;
-            (None, false)
-        }
-    };
-    let cpus = spec.limits.cpus.map(boxherd_model::CpuLimit::millis);
-    refuse("--cpus with a fraction", cpus.is_some_and(|millis| millis % 1000 != 0))?;
-    refuse("--engine", engine.is_some())?;
-    refuse("--pids", spec.limits.pids.is_some())?;
-    refuse("--workdir", spec.workdir.is_some())?;
-    refuse("--user", spec.user.is_some())?;
-    refuse("--nesting", spec.nesting)?;
-    refuse("--isolation", spec.isolation != plain.isolation)?;
-    let timers = std::mem::take(&mut spec.timers);
-    refuse("hibernate_after_idle", timers.hibernate_after_idle.is_some())?;
-    refuse("delete_at", timers.delete_at.is_some())?;
-    let limits = std::mem::take(&mut spec.limits);
-    Ok(NewBox {
-        name: spec.name.to_string(),
-        image: spec.image.to_string(),
-        cmd: spec.cmd,
-        env: spec.env,
-        restart: spec.restart.to_string(),
-        cpus: cpus.map(|millis| millis / 1000),
-        memory: limits.memory.map(boxherd_model::ByteSize::bytes),
-        disk: limits.disk.map(boxherd_model::ByteSize::bytes),
-        labels: spec.labels.into_iter().collect(),
-        volumes: Vec::new(),
-        proxies: Vec::new(),
-        suspend_after_idle: timers.suspend_after_idle.map(|s| Duration::from_secs(s.into())),
-        delete_after: timers.delete_after.map(Duration::from_secs),
-        network,
-        isolated,
-    })
 }
 
 impl From<Error> for Failure {
@@ -260,33 +238,5 @@ impl From<Error> for Failure {
             _ => None,
         });
         Self::Told { message: error.to_string(), code: code.map_or(kind.into(), Into::into), hint }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec() -> BoxSpec {
-        BoxSpec::new("web".parse().unwrap())
-    }
-
-    #[test]
-    fn what_a_server_cannot_be_asked_for_is_refused() {
-        let told = |spec| new_box(spec, None).unwrap_err().render(false, false);
-        assert!(told(BoxSpec { nesting: true, ..spec() }).contains("`--nesting`"));
-        assert!(told(BoxSpec { user: Some("a".to_owned()), ..spec() }).contains("`--user`"));
-        assert!(told(BoxSpec { network: NetworkSpec::None, ..spec() }).contains("none"));
-        assert!(new_box(spec(), Some(&EngineName::local())).is_err());
-    }
-
-    #[test]
-    fn a_plain_box_asks_for_nothing_special() {
-        let expected = NewBox {
-            image: "host".to_owned(),
-            restart: spec().restart.to_string(),
-            ..NewBox::named("web")
-        };
-        assert_eq!(new_box(spec(), None).unwrap(), expected);
     }
 }
