@@ -93,3 +93,24 @@ async fn embedded(data: &Path) {
 fn has_ended(data: &Path) {
     wait::until("the server ends", || (!data.join("embedded.sock").exists()).then_some(()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_trusted_by_its_certificate() {
+    let test = "a_server_is_trusted_by_its_certificate";
+    let Some(server) = Server::open_with(test, &["--tls-dev"]) else { return };
+    assert!(server.url.starts_with("https://"), "{}", server.url);
+    let file = server.lab.data().join("tls/ca.pem");
+    let authority = std::fs::read(&file).unwrap();
+    let trusting = || server.builder().ca(authority.clone());
+    let client = trusting().connect().await.unwrap();
+    client.boxes().create(NewBox::named("web")).await.unwrap();
+    assert_eq!(output(&client, "web", "echo here").await.stdout, b"here\n");
+    client.boxes().destroy("web").await.unwrap();
+    let exchange = format!("{}/api/v1/auth/token", server.url);
+    trusting().exchange_url(exchange).connect().await.unwrap();
+    let stranger = server.builder().connect().await;
+    let refused = matches!(stranger, Err(Error::Unavailable { maybe_done: false, .. }));
+    assert!(refused || matches!(stranger, Err(Error::Config(_))), "{stranger:?}");
+    let said = server.boxherd(&["ls", "-o", "name", "--ca", file.to_str().expect("text")]);
+    assert_eq!(said.ok(), "");
+}
