@@ -6,7 +6,7 @@ use std::time::Duration;
 use boxherd_boxd_api as api;
 use tonic::Code;
 
-use crate::Error;
+use crate::{Error, MachineSpec, Package};
 
 /// How large a box is to be; what is not said is as the server does it.
 ///
@@ -106,6 +106,8 @@ pub struct NewBox {
     pub network: Option<String>,
     /// It sees no other box.
     pub isolated: bool,
+    /// A document that says its size, labels, networks and variables, which are then said only there.
+    pub spec: Option<MachineSpec>,
 }
 
 impl NewBox {
@@ -150,6 +152,7 @@ impl NewBox {
             networks: self.network.into_iter().collect(),
             isolated: self.isolated,
             labels: self.labels.into_iter().collect(),
+            spec: self.spec.map(api::MachineSpec::from),
             ..api::CreateVmRequest::default()
         })
     }
@@ -193,6 +196,10 @@ pub struct BoxInfo {
     pub hibernate_after_idle: Option<Duration>,
     /// When it is deleted, in milliseconds since 1970.
     pub delete_at_ms: Option<i64>,
+    /// The document that it was made from, as it is now.
+    pub spec: Option<MachineSpec>,
+    /// The commands of the document.
+    pub packages: Vec<Package>,
     /// All that a Boxherd server knows of it, as `boxherd show -o json` prints it; `None` from
     /// others.
     pub document: Option<String>,
@@ -218,6 +225,8 @@ impl From<api::GetVmResponse> for BoxInfo {
             suspend_after_idle: limit(vm.auto_suspend_timeout_secs),
             hibernate_after_idle: limit(vm.auto_hibernate_timeout_secs),
             delete_at_ms: (vm.delete_at_ms != 0).then_some(vm.delete_at_ms),
+            spec: vm.spec.map(MachineSpec::from),
+            packages: vm.packages.into_iter().map(Package::from).collect(),
             document: Some(vm.boxherd_status).filter(|document| !document.is_empty()),
         }
     }

@@ -11,7 +11,8 @@ use crate::failure::Failure;
 
 /// A spec as the wire has it.
 pub(super) fn new_box(create: Create) -> Result<NewBox, Failure> {
-    let Create { mut spec, engine, key: _, volumes } = create;
+    // What the command line has no words for is not set.
+    let Create { mut spec, engine, volumes, .. } = create;
     let plain = BoxSpec::new(spec.name.clone());
     let (network, isolated) = match &spec.network {
         NetworkSpec::Bridge { name, isolated, egress } => {
@@ -52,6 +53,7 @@ pub(super) fn new_box(create: Create) -> Result<NewBox, Failure> {
         delete_after: timers.delete_after.map(Duration::from_secs),
         network,
         isolated,
+        spec: None,
     })
 }
 

@@ -12,7 +12,8 @@ use super::wait::Wait;
 use super::{Logs, Reader, Running};
 use crate::{
     BoxInfo, Checkpoint, Command, Disk, Domain, Entry, Error, ExposedPort, Key, Network, NewBox,
-    NewKey, NewToken, Proxy, Resized, Scope, Sizes, Snapshot, Template, Token, Usage, Variable,
+    NewKey, NewToken, Proxy, Resized, Scope, Sizes, Snapshot, SpecUpdate, SpecUpdated, Template,
+    Token, Usage, Variable,
 };
 
 macro_rules! handles {
@@ -68,6 +69,7 @@ handles! {
         fn resize(&self, of: &str, cpus: Option<u32>, memory: Option<u64>) -> Resized;
         fn set_networks(&self, of: &str, networks: &[&str]) -> Vec<String>;
         fn set_egress(&self, of: &str, allowed: &[&str]) -> Vec<String>;
+        fn update_spec(&self, of: &str, patch: &str, how: SpecUpdate) -> SpecUpdated;
         fn suspend_after(&self, of: &str, idle: Option<Duration>) -> ();
         fn hibernate_after(&self, of: &str, idle: Option<Duration>) -> ();
         fn delete_after(&self, of: &str, time: Option<Duration>) -> Option<i64>;
