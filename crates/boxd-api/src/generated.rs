@@ -2368,6 +2368,20 @@ pub struct ChangeShapeResponse {
     #[prost(string, tag = "2")]
     pub status: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdDialChunk {
+    /// First to the server: the box.
+    #[prost(string, tag = "1")]
+    pub vm_id: ::prost::alloc::string::String,
+    /// First to the server: the port, on the box's loopback.
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub data: ::prost::bytes::Bytes,
+    /// To the client: the box sends no more. To the server, that is said by the end of the stream.
+    #[prost(bool, tag = "4")]
+    pub ended: bool,
+}
 /// Generated client implementations.
 pub mod boxd_api_client {
     #![allow(
@@ -5551,6 +5565,31 @@ pub mod boxd_api_client {
                 .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "ChangeShape"));
             self.inner.unary(req, path, codec).await
         }
+        /// Ours: a connection to a TCP port of a box, for as long as the call.
+        pub async fn boxherd_dial(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::BoxherdDialChunk>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BoxherdDialChunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdDial",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdDial"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6699,6 +6738,16 @@ pub mod boxd_api_server {
             tonic::Status,
         > {
             Err(tonic::Status::unimplemented("this server does not offer `ChangeShape`"))
+        }
+        /// Ours: a connection to a TCP port of a box, for as long as the call.
+        async fn boxherd_dial(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::BoxherdDialChunk>>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::BoxherdDialChunk>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdDial`"))
         }
     }
     #[derive(Debug)]
@@ -12615,6 +12664,54 @@ pub mod boxd_api_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdDial" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdDialSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::StreamingService<super::BoxherdDialChunk>
+                    for BoxherdDialSvc<T> {
+                        type Response = super::BoxherdDialChunk;
+                        type ResponseStream = BoxStream<super::BoxherdDialChunk>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::BoxherdDialChunk>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_dial(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdDialSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

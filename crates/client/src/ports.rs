@@ -16,8 +16,8 @@ use crate::client::{Client, ask};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Ports {
-    client: Client,
-    of: String,
+    pub(crate) client: Client,
+    pub(crate) of: String,
 }
 
 /// A port of the host that leads to a box.

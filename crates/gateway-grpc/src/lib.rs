@@ -11,6 +11,7 @@ mod accounts;
 mod boxes;
 mod checkpoints;
 mod desk;
+mod dial;
 mod disks;
 mod exec;
 mod files;

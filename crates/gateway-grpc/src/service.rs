@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
-    Config, accounts, boxes, checkpoints, disks, exec, files, forwards, logs, proxies, shape,
+    Config, accounts, boxes, checkpoints, dial, disks, exec, files, forwards, logs, proxies, shape,
     snapshots, templates, timers, usage, variables,
 };
 
@@ -100,6 +100,20 @@ macro_rules! methods {
                 let done = files::download_stream(&desk, request.into_inner()).await;
                 let done = done.map(|answers| Box::pin(answers) as Answers<api::DownloadFileChunk>);
                 desk.answer(Plain, done).await
+            }
+
+            async fn boxherd_dial(
+                &self,
+                request: Request<Streaming<api::BoxherdDialChunk>>,
+            ) -> Result<Response<Answers<api::BoxherdDialChunk>>, Status> {
+                let (metadata, extensions, mut frames) = request.into_parts();
+                let begun = first(&mut frames).await?;
+                let detail = format!("{}: {}", begun.vm_id, begun.port);
+                let request = Request::from_parts(metadata, extensions, ());
+                let desk = self.admit("dial", detail, &request).await?;
+                let done = dial::dial(&desk, begun, frames).await;
+                let done = done.map(|answers| Box::pin(answers) as Answers<api::BoxherdDialChunk>);
+                desk.answer(Audited, done).await
             }
 
             async fn upload_file_stream(

@@ -89,7 +89,6 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         Command::Bench(_) => "bench",
         Command::Serve(_) => "serve",
         Command::User(_) => "user",
-        Command::Port(_) => "port",
         Command::Image(_) => "image",
         Command::Run(_)
         | Command::Create(_)
@@ -108,6 +107,7 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         | Command::Shell(_)
         | Command::Logs(_)
         | Command::Key(_)
+        | Command::Port(_)
         | Command::Snapshot(_)
         | Command::Label(_)
         | Command::Cp(_)
@@ -117,12 +117,7 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         | Command::Completion(_)
         | Command::Netd(_) => return Ok(()),
     };
-    let hint = match command {
-        Command::Port(_) => {
-            "use `boxherd proxy`, or a port of the server's (`serve --forward-listen`)"
-        }
-        _ => "run it on the server's machine, without `--server` and `BOXHERD_SERVER`",
-    };
+    let hint = "run it on the server's machine, without `--server` and `BOXHERD_SERVER`";
     Err(Failure::usage(format!("`{name}` cannot be asked of a server")).hint(hint))
 }
 

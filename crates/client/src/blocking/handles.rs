@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::reading::FromThread;
 use super::wait::Wait;
-use super::{Logs, Reader, Running};
+use super::{Incoming, Logs, Outgoing, Reader, Running};
 use crate::{
     BoxInfo, Checkpoint, Command, Disk, Domain, Entry, Error, ExposedPort, Key, Network, NewBox,
     NewKey, NewToken, Proxy, Resized, Scope, Sizes, Snapshot, SpecUpdate, SpecUpdated, Template,
@@ -186,6 +186,15 @@ impl Boxes {
     pub fn logs(&self, of: &str, follow: bool) -> Result<Logs, Error> {
         let logs = self.wait.until(self.inner.logs(of, follow))?;
         Ok(Logs::new(logs, self.wait.clone()))
+    }
+}
+
+impl Ports {
+    /// As [`Ports::dial`](crate::Ports::dial), waited for.
+    pub fn dial(&self, port: u16) -> Result<(Incoming, Outgoing), Error> {
+        let (incoming, outgoing) = self.wait.until(self.inner.dial(port))?;
+        let wait = &self.wait;
+        Ok((Incoming::new(incoming, wait.clone()), Outgoing::new(outgoing, wait.clone())))
     }
 }
 

@@ -32,4 +32,4 @@ pub use self::handles::{
     Boxes, Checkpoints, Disks, Domains, Files, Keys, Networks, Ports, Proxies, Secrets, Snapshots,
     Templates, Tokens, Variables,
 };
-pub use self::running::{Logs, Reader, Resizer, Running, Stdin};
+pub use self::running::{Incoming, Logs, Outgoing, Reader, Resizer, Running, Stdin};

@@ -107,7 +107,27 @@ macro_rules! pieces {
     )*};
 }
 
-pieces! { Logs Reader }
+pieces! { Incoming Logs Outgoing Reader }
+
+impl Incoming {
+    /// As [`Incoming::next`](crate::Incoming::next), waited for.
+    #[expect(clippy::should_implement_trait, reason = "it has the name that it has elsewhere")]
+    pub fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        self.wait.until(self.inner.next())
+    }
+}
+
+impl Outgoing {
+    /// As [`Outgoing::send`](crate::Outgoing::send), waited for.
+    pub fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), Error> {
+        self.wait.until(self.inner.send(bytes))
+    }
+
+    /// As [`Outgoing::close`](crate::Outgoing::close).
+    pub fn close(self) {
+        self.inner.close();
+    }
+}
 
 impl Logs {
     /// As [`Logs::next`](crate::Logs::next), waited for.
