@@ -46,6 +46,7 @@ mod error;
 mod exchange;
 mod exec;
 mod files;
+mod kept;
 mod keys;
 mod login;
 mod networks;
