@@ -663,14 +663,15 @@ pub struct ExecChunk {
     #[prost(message, optional, tag = "1000")]
     pub boxherd: ::core::option::Option<BoxherdExec>,
 }
-/// Ours: what goes along with a command that is kept when its call is lost. Servers that do not know it
-/// answer none, and the command ends with the call.
+/// Ours: what goes along with a command that is kept when its call is lost. A server that does so answers
+/// which command it is and how much input that has, as metadata: `boxherd-exec-id`, `boxherd-stdin`. One
+/// that does not know of it answers neither, and the command ends with the call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BoxherdExec {
     /// First to the server: for how long, in milliseconds, nobody needs to be there. Not 0.
     #[prost(uint64, tag = "1")]
     pub keep_ms: u64,
-    /// First to the client: which command it is. First to the server: go on with that one.
+    /// First to the server: go on with that command.
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
     /// To the server: how much output has arrived, in bytes from the start. What has not can be had again.
@@ -678,8 +679,7 @@ pub struct BoxherdExec {
     pub stdout: u64,
     #[prost(uint64, tag = "4")]
     pub stderr: u64,
-    /// To the client: how much input the command has, at first; how much was passed on to it, later. No more
-    /// than 1 MiB is sent beyond that.
+    /// To the client: how much input was passed on to the command. No more than 1 MiB is sent beyond that.
     #[prost(uint64, tag = "5")]
     pub stdin: u64,
     /// To the server: the exit has arrived.
@@ -688,6 +688,9 @@ pub struct BoxherdExec {
     /// To the server: send this signal to the process group.
     #[prost(int32, tag = "7")]
     pub signal: i32,
+    /// To the server: there is no more input. That the call has ended does not say so.
+    #[prost(bool, tag = "8")]
+    pub input_ended: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DesktopChunk {

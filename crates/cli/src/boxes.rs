@@ -134,7 +134,7 @@ impl Boxes<'_> {
     ) -> Result<Process, Failure> {
         match self {
             Self::Here(herd) => Ok(Process::Here(herd.exec(address, request).await?)),
-            Self::There(remote) => Ok(Process::There(remote.exec(address, request).await?)),
+            Self::There(remote) => Ok(Process::There(remote.exec(address, request).await?.into())),
         }
     }
 

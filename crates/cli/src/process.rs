@@ -13,7 +13,7 @@ pub(crate) enum Process {
     /// Over a link.
     Here(Exec),
     /// Over the wire.
-    There(Running),
+    There(Box<Running>),
 }
 
 /// Its input. Ended when dropped.
@@ -53,6 +53,14 @@ impl Process {
         match self {
             Self::Here(exec) => Control::Here(exec.control()),
             Self::There(running) => Control::There(running.resizer()),
+        }
+    }
+
+    /// Ends it if it has not, before this program does.
+    pub(crate) async fn end(self) {
+        match self {
+            Self::Here(exec) => drop(exec),
+            Self::There(running) => running.end().await,
         }
     }
 

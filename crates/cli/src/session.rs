@@ -60,13 +60,15 @@ impl Session {
             (input, false) => (None, input.filter(|_| self.pty.is_some())),
         };
         let there = self.timeout.filter(|_| process.is_there());
-        tokio::select! {
+        let ended = tokio::select! {
             ended = output(&mut process, self.timeout) => ended,
             () = time_is_up(there) => Ok(ExitStatus::TimedOut),
             failed = feed(input) => Err(failed),
             failed = follow_size(self.pty.is_some(), &control) => Err(failed),
             ended = pass_signals(signals, &control) => ended,
-        }
+        };
+        process.end().await;
+        ended
     }
 }
 

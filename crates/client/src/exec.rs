@@ -4,16 +4,19 @@ use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use boxherd_boxd_api::ExecChunk;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 
 use crate::client::{Client, Wire};
+use crate::kept::{Call, Kept};
 use crate::sending::Sending;
 use crate::{Error, quote};
 
@@ -45,6 +48,7 @@ pub struct Command {
     env: Vec<(String, String)>,
     workdir: Option<String>,
     pty: Option<PtySize>,
+    keep: Option<Duration>,
 }
 
 impl Command {
@@ -70,7 +74,7 @@ impl Command {
     /// ```
     #[must_use]
     pub fn shell(line: impl Into<String>) -> Self {
-        Self { line: line.into(), env: Vec::new(), workdir: None, pty: None }
+        Self { line: line.into(), env: Vec::new(), workdir: None, pty: None, keep: None }
     }
 
     /// With a variable. It is sent in the line, so that its name must be one that a shell can set.
@@ -105,6 +109,22 @@ impl Command {
     #[must_use]
     pub fn pty(mut self, size: PtySize) -> Self {
         self.pty = Some(size);
+        self
+    }
+
+    /// Kept for so long, at least a second and at most an hour, when the connection to the server or the
+    /// server itself is lost: [`Running::next`] then goes on with it as soon as there is a server again,
+    /// with nothing lost and nothing repeated. Servers other than Boxherd do not know of this; there the
+    /// command ends with its call. Nobody ends such a command when this program is killed before that time.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// let build = boxherd_client::Command::argv(["make"]).keep(Duration::from_secs(60));
+    /// ```
+    #[must_use]
+    pub fn keep(mut self, time: Duration) -> Self {
+        self.keep = Some(time.clamp(Duration::from_secs(1), Duration::from_secs(3600)));
         self
     }
 
@@ -169,13 +189,37 @@ pub struct Running {
     stdin: Option<Stdin>,
     resizer: Resizer,
     exit: Option<i32>,
-    _open: Open,
+    kept: Option<Kept>,
+    open: Open,
 }
 
 /// Our half of the stream, which ends when this is dropped: without, the call would not be taken back.
-struct Open {
+pub(crate) struct Open {
     _closed: oneshot::Sender<()>,
     sending: Arc<Mutex<Option<Sending>>>,
+}
+
+/// What tells whoever sends that [`Open`] was dropped.
+pub(crate) struct Closed {
+    closed: oneshot::Receiver<()>,
+    sending: Arc<Mutex<Option<Sending>>>,
+}
+
+impl Open {
+    pub(crate) fn new() -> (Self, Closed) {
+        let (open, closed) = oneshot::channel();
+        let sending = Arc::default();
+        let closed = Closed { closed, sending: Arc::clone(&sending) };
+        (Self { _closed: open, sending }, closed)
+    }
+}
+
+impl Closed {
+    /// Whether the half is to end. To be asked whenever there is something to send.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        *self.sending.lock() = Sending::current();
+        Pin::new(&mut self.closed).poll(cx).is_ready()
+    }
 }
 
 impl Drop for Open {
@@ -196,20 +240,36 @@ impl fmt::Debug for Running {
 impl Running {
     pub(crate) async fn start(client: &Client, of: &str, command: &Command) -> Result<Self, Error> {
         let first = command.first(of)?;
+        if let Some(keep) = command.keep {
+            return Self::start_kept(client, of, first, keep).await;
+        }
         let mut ends = None;
         // Anew each time: a stream whose call was refused is gone.
         let asked = || {
             let (sender, input) = mpsc::channel(WAITING);
-            let (open, closed) = oneshot::channel();
-            let sending = Arc::default();
-            ends = Some((sender, Open { _closed: open, sending: Arc::clone(&sending) }));
-            frames(first.clone(), input, closed, sending)
+            let (open, closed) = Open::new();
+            ends = Some((sender, open));
+            frames(first.clone(), input, closed)
         };
         let method = |mut wire: Wire, asked| async move { wire.exec(asked).await };
         let frames = client.authorised(asked, method).await?;
         let (sender, open) = ends.ok_or_else(|| Error::server("the call was not made"))?;
         let resizer = Resizer(sender.downgrade());
-        Ok(Self { frames, stdin: Some(Stdin(sender)), resizer, exit: None, _open: open })
+        let stdin = Some(Stdin(sender));
+        Ok(Self { frames, stdin, resizer, exit: None, kept: None, open })
+    }
+
+    async fn start_kept(
+        client: &Client,
+        of: &str,
+        first: ExecChunk,
+        keep: Duration,
+    ) -> Result<Self, Error> {
+        let (sender, input) = mpsc::channel(WAITING);
+        let (resizer, stdin) = (Resizer(sender.downgrade()), Some(Stdin(sender)));
+        let (kept, call) = Kept::start((client, of), first, keep, input).await?;
+        let Call { frames, open } = call;
+        Ok(Self { frames, stdin, resizer, exit: None, kept, open })
     }
 
     /// The input of the command, once. While nobody has taken it, it stays open.
@@ -246,16 +306,51 @@ impl Running {
     /// # }
     /// ```
     pub async fn next(&mut self) -> Result<Event, Error> {
-        while let Some(frame) = self.frames.message().await? {
-            if frame.data.is_empty() {
-                self.exit = Some(frame.exit_code);
-            } else if frame.is_stderr {
-                return Ok(Event::Stderr(frame.data));
-            } else {
-                return Ok(Event::Stdout(frame.data));
+        loop {
+            if let Some(kept) = &mut self.kept {
+                kept.say_what_arrived();
+            }
+            match self.frames.message().await {
+                Ok(Some(frame)) => {
+                    if let Some(event) = self.take(frame) {
+                        return Ok(event);
+                    }
+                }
+                Ok(None) => {
+                    let none = || Error::lost("the command's end was not told");
+                    return self.exit.map(Event::Exit).ok_or_else(none);
+                }
+                Err(status) => match (self.exit, &mut self.kept) {
+                    (Some(code), Some(_)) => return Ok(Event::Exit(code)),
+                    (_, Some(kept)) => {
+                        let call = kept.go_on(status.into()).await?;
+                        (self.frames, self.open) = (call.frames, call.open);
+                    }
+                    (_, None) => return Err(status.into()),
+                },
             }
         }
-        self.exit.map(Event::Exit).ok_or_else(|| Error::lost("the command's end was not told"))
+    }
+
+    fn take(&mut self, frame: ExecChunk) -> Option<Event> {
+        if let (Some(kept), Some(ours)) = (&self.kept, &frame.boxherd) {
+            kept.taken(ours.stdin);
+            return None;
+        }
+        if frame.data.is_empty() {
+            self.exit = Some(frame.exit_code);
+            if let Some(kept) = &self.kept {
+                kept.say_the_end();
+            }
+            return None;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.arrived(frame.is_stderr, frame.data.len());
+        }
+        Some(match frame.is_stderr {
+            true => Event::Stderr(frame.data),
+            false => Event::Stdout(frame.data),
+        })
     }
 
     /// Everything that the command does, until it ends.
@@ -312,6 +407,30 @@ impl Running {
     /// ```
     pub fn kill(self) {
         drop(self);
+    }
+
+    /// The same, and waits until the server knows: for programs that end right after it.
+    ///
+    /// ```no_run
+    /// # async fn example(running: boxherd_client::Running) {
+    /// running.end().await;
+    /// # }
+    /// ```
+    pub async fn end(mut self) {
+        if let (None, Some(kept)) = (self.exit, self.kept.take()) {
+            kept.ended().await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The end of the call is not that of such a command.
+        if let (None, Some(kept)) = (self.exit, &self.kept)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(kept.ended());
+        }
     }
 }
 
@@ -376,22 +495,17 @@ impl Resizer {
 fn frames(
     first: ExecChunk,
     input: mpsc::Receiver<ExecChunk>,
-    closed: oneshot::Receiver<()>,
-    sending: Arc<Mutex<Option<Sending>>>,
+    closed: Closed,
 ) -> impl Stream<Item = ExecChunk> + Send + 'static {
-    let state = (Some(first), input, closed, sending);
-    stream::unfold(state, |(first, mut input, mut closed, sending)| async {
+    stream::unfold((Some(first), input, closed), |(first, mut input, mut closed)| async {
         if let Some(first) = first {
-            return Some((first, (None, input, closed, sending)));
+            return Some((first, (None, input, closed)));
         }
-        let chunk = poll_fn(|cx| {
-            *sending.lock() = Sending::current();
-            if Pin::new(&mut closed).poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            input.poll_recv(cx)
+        let chunk = poll_fn(|cx| match closed.poll(cx) {
+            true => Poll::Ready(None),
+            false => input.poll_recv(cx),
         });
         let chunk = chunk.await?;
-        Some((chunk, (None, input, closed, sending)))
+        Some((chunk, (None, input, closed)))
     })
 }

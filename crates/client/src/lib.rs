@@ -47,6 +47,7 @@ mod error;
 mod exchange;
 mod exec;
 mod files;
+mod kept;
 mod keys;
 mod login;
 mod machine;

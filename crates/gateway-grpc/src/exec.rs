@@ -15,14 +15,14 @@ use boxherd_herd::{ExecSlot, Herd, HerdError, InUse};
 use boxherd_link::{
     Exec, ExecControl, ExecEvent, ExecRequest, ExecStdin, LinkError, Offsets, PtySize,
 };
-use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
 use crate::desk::Desk;
-use crate::kept::{Kept, Next};
+use crate::kept::{Kept, Next, Which};
+use crate::service::Answers;
 use crate::status::status;
 use crate::translate::invalid;
 
@@ -83,7 +83,7 @@ pub(crate) async fn exec(
     desk: &Desk<'_>,
     first: ExecChunk,
     frames: Streaming<ExecChunk>,
-) -> Result<impl Stream<Item = Result<ExecChunk, Status>> + Send + use<>, HerdError> {
+) -> Result<(Option<Which>, Answers<ExecChunk>), HerdError> {
     let address = desk.address("vm_id", &first.vm_id)?;
     if first.command.contains('\0') {
         return Err(invalid("command", "it has a NUL byte"));
@@ -100,6 +100,7 @@ pub(crate) async fn exec(
         }
     };
     let kept = ours.keep_ms > 0 || !ours.exec_id.is_empty();
+    let which = kept.then(|| Which { id: exec.id(), stdin: exec.stdin_offset() });
     let (kept, ears) = kept.then(|| Kept::hold(&mut exec)).unzip();
     let (stdin, control) = (exec.stdin(), exec.control());
     let input = match ears {
@@ -110,7 +111,7 @@ pub(crate) async fn exec(
     let input = Input(Some(input));
     let (herd, since) = (desk.herd.clone(), Instant::now());
     let running = Running { exec, kept, name, herd, since, input, _awake: awake, _slot: slot };
-    Ok(unfold(Some(running), output))
+    Ok((which, Box::pin(unfold(Some(running), output))))
 }
 
 fn request(first: &ExecChunk) -> ExecRequest {
@@ -179,10 +180,6 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
     if running.kept.as_ref().is_some_and(|kept| kept.exited) {
         running.forget().await;
         return None;
-    }
-    if let Some(greeting) = running.kept.as_mut().and_then(|kept| kept.greeting.take()) {
-        let frame = ExecChunk { boxherd: Some(greeting), ..ExecChunk::default() };
-        return Some((Ok(frame), Some(running)));
     }
     let event = match &mut running.kept {
         None => running.exec.next().await,

@@ -8,11 +8,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use boxherd_boxd_api::{BoxherdExec, ExecChunk};
-use boxherd_link::{Exec, ExecControl, ExecEvent, ExecStdin, LinkError, Offsets};
+use boxherd_link::{Exec, ExecControl, ExecEvent, ExecId, ExecStdin, LinkError, Offsets};
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
 use tonic::Streaming;
+use tonic::metadata::MetadataMap;
 
 use crate::exec::{END_OF_INPUT, size};
 
@@ -22,14 +23,28 @@ const WAITING: usize = 2 * 1024 * 1024;
 /// What goes along with a command that outlives its call.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    /// To be told before anything else.
-    pub(crate) greeting: Option<BoxherdExec>,
     /// What the client has.
     heard: watch::Receiver<Heard>,
     /// How much input was passed on, in bytes from its start.
     taken: watch::Receiver<u64>,
     /// The client was told of the exit.
     pub(crate) exited: bool,
+}
+
+/// Which command it is that is kept.
+#[derive(Debug)]
+pub(crate) struct Which {
+    pub(crate) id: ExecId,
+    /// How much input it has, in bytes from the start.
+    pub(crate) stdin: u64,
+}
+
+impl Which {
+    pub(crate) fn tell(&self, metadata: &mut MetadataMap) {
+        let id = self.id.to_string().parse().expect("hexadecimal digits");
+        metadata.insert("boxherd-exec-id", id);
+        metadata.insert("boxherd-stdin", self.stdin.into());
+    }
 }
 
 /// What becomes of what the client says.
@@ -57,11 +72,9 @@ impl Kept {
     /// Has the agent keep what `exec` writes.
     pub(crate) fn hold(exec: &mut Exec) -> (Self, Ears) {
         exec.hold();
-        let stdin = exec.stdin_offset();
-        let greeting = BoxherdExec { exec_id: exec.id().to_string(), stdin, ..Default::default() };
-        let ((hear, heard), (take, taken)) =
-            (watch::channel(Heard::default()), watch::channel(stdin));
-        let kept = Self { greeting: Some(greeting), heard, taken, exited: false };
+        let (hear, heard) = watch::channel(Heard::default());
+        let (take, taken) = watch::channel(exec.stdin_offset());
+        let kept = Self { heard, taken, exited: false };
         (kept, Ears { heard: hear, taken: take })
     }
 
@@ -119,6 +132,12 @@ impl Ears {
         loop {
             if let Some(ours) = &frame.boxherd {
                 self.heed(ours, &control);
+                if ours.input_ended {
+                    drop(queue.send(match tty {
+                        true => Some(END_OF_INPUT.into()),
+                        false => None,
+                    }));
+                }
             } else if frame.window_change && tty {
                 control.resize(size(&frame));
             }
@@ -133,16 +152,8 @@ impl Ears {
             }
             frame = match frames.message().await {
                 Ok(Some(frame)) => frame,
-                Ok(None) => {
-                    if tty {
-                        drop(queue.send(Some(END_OF_INPUT.into())));
-                    } else {
-                        drop(queue.send(None));
-                    }
-                    return;
-                }
                 // The call is gone, and another one may go on with the input.
-                Err(_) => return,
+                Ok(None) | Err(_) => return,
             };
         }
     }

@@ -29,7 +29,7 @@ impl Api {
 }
 
 /// A stream of answers.
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The first message of a stream, which says what it is about.
 async fn first<T: Default>(frames: &mut Streaming<T>) -> Result<T, Status> {
@@ -75,8 +75,13 @@ macro_rules! methods {
                 let request = Request::from_parts(metadata, extensions, ());
                 let desk = self.admit("exec", detail, &request).await?;
                 let done = exec::exec(&desk, begun, frames).await;
-                let done = done.map(|answers| Box::pin(answers) as Answers<api::ExecChunk>);
-                desk.answer(Audited, done).await
+                let (which, done) = match done {
+                    Ok((which, answers)) => (which, Ok(answers)),
+                    Err(error) => (None, Err(error)),
+                };
+                let mut answer = desk.answer(Audited, done).await?;
+                which.iter().for_each(|which| which.tell(answer.metadata_mut()));
+                Ok(answer)
             }
 
             async fn stream_logs(

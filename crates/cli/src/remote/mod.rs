@@ -169,6 +169,9 @@ impl Remote {
         if let Some(size) = request.pty {
             command = command.pty(PtySize { rows: size.rows, cols: size.cols });
         }
+        if request.detach_ttl > Duration::ZERO {
+            command = command.keep(request.detach_ttl);
+        }
         Ok(self.client().await?.boxes().exec(&address.to_string(), command).await?)
     }
 

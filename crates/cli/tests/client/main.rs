@@ -6,6 +6,7 @@ mod checkpoints;
 mod command_line;
 mod command_line_nouns;
 mod connect;
+mod continued;
 mod disks;
 mod domains;
 mod keys;

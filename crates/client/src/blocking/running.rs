@@ -55,6 +55,11 @@ impl Running {
     pub fn kill(self) {
         self.inner.kill();
     }
+
+    /// As [`Running::end`](crate::Running::end), waited for.
+    pub fn end(self) {
+        self.wait.until(self.inner.end());
+    }
 }
 
 /// [`Stdin`](crate::Stdin), waited for.

@@ -1,0 +1,390 @@
+//! Commands that outlive their call: what is sent in each call that goes on with one.
+//!
+//! The server says how much input was passed on, and we say how much output has arrived. Neither waits for
+//! the other: the input that is under way fits into what a server takes at once ([`WINDOW`]), so that
+//! acknowledgements always get through.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use boxherd_boxd_api::{BoxherdExec, ExecChunk};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Streaming;
+
+use crate::Error;
+use crate::client::{Client, Wire};
+use crate::exec::{Closed, Open};
+
+/// Bytes of input that may be under way.
+const WINDOW: u64 = 1024 * 1024;
+/// Bytes of input in one message.
+const PIECE: usize = 64 * 1024;
+/// Bytes of input that a server has passed on and that are kept for the next one: what fits between the
+/// server and the command.
+const SPARE: u64 = 1024 * 1024;
+
+/// How long is waited before the server is tried again: from, to.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How much output may have arrived before the server is told, in bytes.
+const UNSAID: u64 = 32 * 1024;
+/// How long a command that nobody wants any more is tried to be ended.
+const ENDING: Duration = Duration::from_secs(5);
+const SIGKILL: i32 = 9;
+
+/// A command that outlives its call.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    client: Client,
+    of: String,
+    keep: Duration,
+    id: String,
+    tape: Tape,
+    /// Output that has arrived, in bytes from the start.
+    stdout: u64,
+    stderr: u64,
+    said: u64,
+}
+
+/// A call that is under way.
+pub(crate) struct Call {
+    pub(crate) frames: Streaming<ExecChunk>,
+    pub(crate) open: Open,
+}
+
+/// What a server said of the command.
+type Answer = (Call, Option<(String, u64)>);
+
+impl Kept {
+    /// Starts a command; `None` where the server does not know of keeping one.
+    pub(crate) async fn start(
+        (client, of): (&Client, &str),
+        mut first: ExecChunk,
+        keep: Duration,
+        input: mpsc::Receiver<ExecChunk>,
+    ) -> Result<(Option<Self>, Call), Error> {
+        let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        first.boxherd = Some(BoxherdExec { keep_ms, ..BoxherdExec::default() });
+        let tape = Tape::new(input);
+        let (call, which) = call(client, &tape, first).await?;
+        let (client, of) = (client.clone(), of.to_owned());
+        let kept = |(id, _)| Self { client, of, keep, id, tape, stdout: 0, stderr: 0, said: 0 };
+        Ok((which.map(kept), call))
+    }
+
+    /// Goes on with the command after its call was lost, for as long as it is kept.
+    pub(crate) async fn go_on(&mut self, mut lost: Error) -> Result<Call, Error> {
+        let until = Instant::now() + self.keep;
+        let mut pause = PAUSES.0;
+        if !matches!(lost, Error::Unavailable { .. } | Error::Server(_)) {
+            return Err(lost);
+        }
+        loop {
+            match call(&self.client, &self.tape, self.again(0)).await {
+                Ok((call, Some(_))) => return Ok(call),
+                Ok((_, None)) => return Err(lost),
+                Err(Error::NotFound(_)) => return Err(Error::lost("the command is gone")),
+                Err(error @ Error::Unavailable { .. }) if Instant::now() < until => lost = error,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    pub(crate) fn taken(&self, stdin: u64) {
+        self.tape.taken(stdin);
+    }
+
+    pub(crate) fn arrived(&mut self, stderr: bool, length: usize) {
+        *if stderr { &mut self.stderr } else { &mut self.stdout } += length as u64;
+    }
+
+    /// Lets the agent keep no longer what has arrived, if that is much.
+    pub(crate) fn say_what_arrived(&mut self) {
+        let (stdout, stderr) = (self.stdout, self.stderr);
+        if stdout + stderr >= self.said + UNSAID {
+            self.said = stdout + stderr;
+            self.tape.say(BoxherdExec { stdout, stderr, ..BoxherdExec::default() });
+        }
+    }
+
+    pub(crate) fn say_the_end(&self) {
+        self.tape.say(BoxherdExec { done: true, ..BoxherdExec::default() });
+    }
+
+    /// Ends the command over a call of its own: the old one may be stuck. A server that is not there
+    /// cannot be told; then the box ends it when its time is up.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let (client, tape) = (self.client.clone(), Tape::new(mpsc::channel(1).1));
+        let first = self.again(SIGKILL);
+        let over = async move {
+            let (mut call, _) = call(&client, &tape, first).await?;
+            while let Some(frame) = call.frames.message().await? {
+                if frame.data.is_empty() && frame.boxherd.is_none() {
+                    tape.say(BoxherdExec { done: true, ..BoxherdExec::default() });
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        async {
+            // Nobody is there any more to whom a failure could be told.
+            let _told = tokio::time::timeout(ENDING, over).await;
+        }
+    }
+
+    /// What asks for the command again.
+    fn again(&self, signal: i32) -> ExecChunk {
+        let ours = BoxherdExec {
+            exec_id: self.id.clone(),
+            stdout: self.stdout,
+            stderr: self.stderr,
+            signal,
+            ..BoxherdExec::default()
+        };
+        ExecChunk { vm_id: self.of.clone(), boxherd: Some(ours), ..ExecChunk::default() }
+    }
+}
+
+async fn call(client: &Client, tape: &Tape, first: ExecChunk) -> Result<Answer, Error> {
+    let mut ends = None;
+    let which = Mutex::new(None);
+    // Anew each time: a stream whose call was refused is gone.
+    let asked = || {
+        let (start, from) = oneshot::channel();
+        let (open, closed) = Open::new();
+        ends = Some((start, open));
+        tape.frames(first.clone(), from, closed)
+    };
+    let which_of = &which;
+    let method = |mut wire: Wire, asked| async move {
+        let answer = wire.exec(asked).await?;
+        let told = |name| answer.metadata().get(name)?.to_str().ok();
+        *which_of.lock() = told("boxherd-exec-id")
+            .zip(told("boxherd-stdin").and_then(|stdin| stdin.parse().ok()))
+            .map(|(id, stdin): (&str, u64)| (id.to_owned(), stdin));
+        Ok(answer)
+    };
+    let frames = client.authorised(asked, method).await?;
+    let (start, open) = ends.ok_or_else(|| Error::server("the call was not made"))?;
+    let which = which.into_inner();
+    let begun = which.as_ref().map_or(Start::Plain, |(_, stdin)| Start::From(*stdin));
+    if !tape.wind(begun) {
+        return Err(Error::lost("the command wants input that is not kept any more"));
+    }
+    // A call that has ended already takes none.
+    let _ended = start.send(begun);
+    Ok((Call { frames, open }, which))
+}
+
+/// What is sent to a command, over one call after another.
+#[derive(Debug, Clone)]
+pub(crate) struct Tape(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    input: mpsc::Receiver<ExecChunk>,
+    /// Input that was taken from there, and may have to be sent again.
+    kept: VecDeque<Bytes>,
+    /// Where `kept` begins, in bytes from the start of the input.
+    begins: u64,
+    /// Where it ends, which is how much input there was.
+    ends: u64,
+    /// How much the server has passed on.
+    taken: u64,
+    /// There is no more input.
+    ended: bool,
+    /// The server knows of none of this: the command ends with its first call.
+    plain: bool,
+    /// What has arrived here, and not been said.
+    arrived: Option<BoxherdExec>,
+    waker: Option<std::task::Waker>,
+}
+
+/// A call, as far as it got.
+struct Reel {
+    tape: Tape,
+    closed: Closed,
+    /// Where input goes on; known when the server has answered.
+    from: Option<oneshot::Receiver<Start>>,
+    next: u64,
+    end_told: bool,
+}
+
+/// What a server made of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The command has so much input, and is kept.
+    From(u64),
+    /// The command ends with the call.
+    Plain,
+}
+
+impl Tape {
+    pub(crate) fn new(input: mpsc::Receiver<ExecChunk>) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            input,
+            kept: VecDeque::new(),
+            begins: 0,
+            ends: 0,
+            taken: 0,
+            ended: false,
+            plain: false,
+            arrived: None,
+            waker: None,
+        })))
+    }
+
+    /// Says something to the server with the next message, in this call or the next.
+    pub(crate) fn say(&self, ours: BoxherdExec) {
+        let mut state = self.0.lock();
+        let told = state.arrived.get_or_insert_default();
+        told.stdout = told.stdout.max(ours.stdout);
+        told.stderr = told.stderr.max(ours.stderr);
+        told.done |= ours.done;
+        if ours.signal != 0 {
+            told.signal = ours.signal;
+        }
+        state.wake();
+    }
+
+    /// Goes on where the server says. `false` when what it wants is not there any more.
+    pub(crate) fn wind(&self, start: Start) -> bool {
+        let mut state = self.0.lock();
+        match start {
+            Start::Plain => state.plain = true,
+            Start::From(stdin) => state.taken = stdin,
+        }
+        start == Start::Plain || state.begins <= state.taken
+    }
+
+    /// So much input was passed on.
+    pub(crate) fn taken(&self, stdin: u64) {
+        let mut state = self.0.lock();
+        state.taken = state.taken.max(stdin);
+        while let Some(first) = state.kept.front() {
+            let length = first.len() as u64;
+            if state.begins + length + SPARE > state.taken {
+                break;
+            }
+            state.kept.pop_front();
+            state.begins += length;
+        }
+        state.wake();
+    }
+
+    /// What is sent in a call: `first`, then input from where the server says.
+    pub(crate) fn frames(
+        &self,
+        first: ExecChunk,
+        from: oneshot::Receiver<Start>,
+        closed: Closed,
+    ) -> impl Stream<Item = ExecChunk> + Send + 'static + use<> {
+        let reel = Reel { tape: self.clone(), closed, from: Some(from), next: 0, end_told: false };
+        stream::unfold((Some(first), reel), |(first, mut reel)| async {
+            let frame = match first {
+                Some(first) => first,
+                None => poll_fn(|cx| reel.poll(cx)).await?,
+            };
+            Some((frame, (None, reel)))
+        })
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// How far input may be sent, in bytes from its start.
+    fn limit(&self) -> u64 {
+        WINDOW + if self.plain { self.begins } else { self.taken }
+    }
+
+    /// Takes more input, if there is some and room for it. Answers what is to be sent as it is.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Option<ExecChunk> {
+        while !self.ended && self.ends < self.limit() {
+            match self.input.poll_recv(cx) {
+                Poll::Ready(Some(chunk)) if chunk.window_change => return Some(chunk),
+                Poll::Ready(Some(ExecChunk { mut data, .. })) => {
+                    self.ends += data.len() as u64;
+                    while !data.is_empty() {
+                        let piece = data.split_to(data.len().min(PIECE));
+                        self.kept.push_back(piece);
+                    }
+                }
+                Poll::Ready(None) => self.ended = true,
+                Poll::Pending => break,
+            }
+        }
+        None
+    }
+
+    /// The input from byte `at` on, as far as it is in one piece.
+    fn piece(&self, at: u64) -> Option<Bytes> {
+        let mut begins = self.begins;
+        for piece in &self.kept {
+            let ends = begins + piece.len() as u64;
+            if at < ends {
+                let skipped = usize::try_from(at.checked_sub(begins)?).ok()?;
+                return Some(piece.slice(skipped..));
+            }
+            begins = ends;
+        }
+        None
+    }
+}
+
+impl Reel {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<ExecChunk>> {
+        if self.closed.poll(cx) {
+            return Poll::Ready(None);
+        }
+        if let Some(from) = &mut self.from {
+            match Pin::new(from).poll(cx) {
+                Poll::Ready(Ok(Start::From(next))) => (self.from, self.next) = (None, next),
+                Poll::Ready(Ok(Start::Plain)) => self.from = None,
+                // The server was not reached, or does not go on with it.
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let mut state = self.tape.0.lock();
+        if !state.plain
+            && let Some(ours) = state.arrived.take()
+        {
+            return Poll::Ready(Some(ExecChunk { boxherd: Some(ours), ..ExecChunk::default() }));
+        }
+        if let Some(chunk) = state.poll_input(cx) {
+            return Poll::Ready(Some(chunk));
+        }
+        if self.next < state.limit()
+            && let Some(data) = state.piece(self.next)
+        {
+            self.next += data.len() as u64;
+            if state.plain {
+                state.kept.pop_front();
+                state.begins = self.next;
+            }
+            return Poll::Ready(Some(ExecChunk { data, stdin: true, ..ExecChunk::default() }));
+        }
+        if state.ended && self.next == state.ends && state.plain {
+            return Poll::Ready(None);
+        }
+        if state.ended && self.next == state.ends && !self.end_told {
+            self.end_told = true;
+            let ours = BoxherdExec { input_ended: true, ..BoxherdExec::default() };
+            return Poll::Ready(Some(ExecChunk { boxherd: Some(ours), ..ExecChunk::default() }));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
