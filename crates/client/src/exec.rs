@@ -1,29 +1,21 @@
 //! Commands in boxes: what is run, its input and its output, over one bidirectional stream.
 
 use std::fmt;
-use std::future::{Future as _, poll_fn};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use boxherd_boxd_api::ExecChunk;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use parking_lot::Mutex;
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tonic::Streaming;
 
 use crate::client::{Client, Wire};
 use crate::kept::{Call, Kept};
-use crate::sending::Sending;
+use crate::uplink::{Open, WAITING, uplink};
 use crate::{Error, quote};
 
 /// Bytes of input in one message.
 const PIECE: usize = 1024 * 1024;
-/// Messages of input that wait to be sent.
-const WAITING: usize = 4;
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,44 +185,6 @@ pub struct Running {
     open: Open,
 }
 
-/// Our half of the stream, which ends when this is dropped: without, the call would not be taken back.
-pub(crate) struct Open {
-    _closed: oneshot::Sender<()>,
-    sending: Arc<Mutex<Option<Sending>>>,
-}
-
-/// What tells whoever sends that [`Open`] was dropped.
-pub(crate) struct Closed {
-    closed: oneshot::Receiver<()>,
-    sending: Arc<Mutex<Option<Sending>>>,
-}
-
-impl Open {
-    pub(crate) fn new() -> (Self, Closed) {
-        let (open, closed) = oneshot::channel();
-        let sending = Arc::default();
-        let closed = Closed { closed, sending: Arc::clone(&sending) };
-        (Self { _closed: open, sending }, closed)
-    }
-}
-
-impl Closed {
-    /// Whether the half is to end. To be asked whenever there is something to send.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        *self.sending.lock() = Sending::current();
-        Pin::new(&mut self.closed).poll(cx).is_ready()
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        // It may be waiting for room, and not for us.
-        if let Some(sending) = self.sending.lock().take() {
-            sending.end();
-        }
-    }
-}
-
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("exit", &self.exit).finish_non_exhaustive()
@@ -246,10 +200,9 @@ impl Running {
         let mut ends = None;
         // Anew each time: a stream whose call was refused is gone.
         let asked = || {
-            let (sender, input) = mpsc::channel(WAITING);
-            let (open, closed) = Open::new();
+            let (sender, open, frames) = uplink(first.clone());
             ends = Some((sender, open));
-            frames(first.clone(), input, closed)
+            frames
         };
         let method = |mut wire: Wire, asked| async move { wire.exec(asked).await };
         let frames = client.authorised(asked, method).await?;
@@ -426,10 +379,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // The end of the call is not that of such a command.
-        if let (None, Some(kept)) = (self.exit, &self.kept)
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(kept.ended());
+        if let (None, Some(kept)) = (self.exit, &self.kept) {
+            kept.end_soon();
         }
     }
 }
@@ -489,23 +440,4 @@ impl Resizer {
         let chunk = ExecChunk { window_change: true, rows, cols, ..ExecChunk::default() };
         sender.send(chunk).await.is_ok()
     }
-}
-
-/// What is sent: what to run, then input until there is no more or the call is taken back.
-fn frames(
-    first: ExecChunk,
-    input: mpsc::Receiver<ExecChunk>,
-    closed: Closed,
-) -> impl Stream<Item = ExecChunk> + Send + 'static {
-    stream::unfold((Some(first), input, closed), |(first, mut input, mut closed)| async {
-        if let Some(first) = first {
-            return Some((first, (None, input, closed)));
-        }
-        let chunk = poll_fn(|cx| match closed.poll(cx) {
-            true => Poll::Ready(None),
-            false => input.poll_recv(cx),
-        });
-        let chunk = chunk.await?;
-        Some((chunk, (None, input, closed)))
-    })
 }

@@ -15,12 +15,13 @@ use boxherd_boxd_api::{BoxherdExec, ExecChunk};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 
 use crate::Error;
 use crate::client::{Client, Wire};
-use crate::exec::{Closed, Open};
+use crate::uplink::{Closed, Open};
 
 /// Bytes of input that may be under way.
 const WINDOW: u64 = 1024 * 1024;
@@ -42,6 +43,8 @@ const SIGKILL: i32 = 9;
 #[derive(Debug)]
 pub(crate) struct Kept {
     client: Client,
+    /// In which it is ended when it is dropped elsewhere.
+    runtime: Handle,
     of: String,
     keep: Duration,
     id: String,
@@ -73,8 +76,9 @@ impl Kept {
         first.boxherd = Some(BoxherdExec { keep_ms, ..BoxherdExec::default() });
         let tape = Tape::new(input);
         let (call, which) = call(client, &tape, first).await?;
-        let (client, of) = (client.clone(), of.to_owned());
-        let kept = |(id, _)| Self { client, of, keep, id, tape, stdout: 0, stderr: 0, said: 0 };
+        let (client, of, runtime) = (client.clone(), of.to_owned(), Handle::current());
+        let (stdout, stderr, said) = (0, 0, 0);
+        let kept = |(id, _)| Self { client, runtime, of, keep, id, tape, stdout, stderr, said };
         Ok((which.map(kept), call))
     }
 
@@ -117,6 +121,11 @@ impl Kept {
 
     pub(crate) fn say_the_end(&self) {
         self.tape.say(BoxherdExec { done: true, ..BoxherdExec::default() });
+    }
+
+    /// Begins to end the command.
+    pub(crate) fn end_soon(&self) {
+        self.runtime.spawn(self.ended());
     }
 
     /// Ends the command over a call of its own: the old one may be stuck. A server that is not there

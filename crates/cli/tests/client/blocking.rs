@@ -7,6 +7,7 @@ use boxherd_client::blocking::Client;
 use boxherd_client::{Command, Error, Event, NewBox, PtySize, Scope, Sizes};
 
 use crate::server::{KEY, Server};
+use crate::wait;
 
 #[test]
 fn everything_works_without_an_event_loop() {
@@ -45,6 +46,12 @@ fn commands(client: &Client) {
     let output = running.output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("40 90"), "{output:?}");
     boxes.exec("web", Command::argv(["sleep", "98765"])).unwrap().kill();
+    let kept = Command::argv(["sleep", "98764"]).keep(Duration::from_secs(60));
+    drop(boxes.exec("web", kept).unwrap());
+    wait::until("the command is ended", || {
+        let look = boxes.exec("web", Command::argv(["pgrep", "-f", "sleep 9876[4]"])).unwrap();
+        (look.output().unwrap().code == 1).then_some(())
+    });
     let mut logs = boxes.logs("web", false).unwrap();
     while logs.next().unwrap().is_some() {}
 }
