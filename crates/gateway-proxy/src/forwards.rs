@@ -33,6 +33,7 @@ pub async fn serve_forwards(herd: Herd, address: IpAddr) {
     let mut changes = herd.forward_changes();
     let mut open: HashMap<Forward, JoinSet<()>> = HashMap::new();
     loop {
+        let change = *changes.borrow_and_update();
         match herd.all_forwards().await {
             Ok(wanted) => {
                 let wanted: HashSet<_> = wanted.into_iter().collect();
@@ -43,6 +44,7 @@ pub async fn serve_forwards(herd: Herd, address: IpAddr) {
                         open.extend(listen(&herd, address, forward).await);
                     }
                 }
+                herd.forwards_are_served(change);
             }
             Err(error) => tracing::error!(%error, "no forwards could be listed"),
         }

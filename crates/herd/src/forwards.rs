@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use boxherd_model::{Address, BoxId, BoxName};
 use boxherd_store::{BoxRecord, ThingKind, ThingRecord};
@@ -18,6 +19,8 @@ use crate::{Herd, HerdError};
 
 /// Forwards that a box may have.
 const MOST: usize = 3;
+/// How long is waited until somebody listens at a port.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,18 +116,36 @@ pub(crate) struct Forwards {
     range: OnceLock<ForwardRange>,
     /// Held while a port is chosen.
     choosing: Mutex<()>,
-    changes: watch::Sender<()>,
+    /// How often forwards changed.
+    changes: watch::Sender<u64>,
+    /// Up to which of the changes the ports are listened at.
+    served: watch::Sender<u64>,
 }
 
 impl Default for Forwards {
     fn default() -> Self {
-        Self { range: OnceLock::new(), choosing: Mutex::default(), changes: watch::Sender::new(()) }
+        let (changes, served) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { range: OnceLock::new(), choosing: Mutex::default(), changes, served }
     }
 }
 
 impl Forwards {
     pub(crate) fn changed(&self) {
-        self.changes.send_replace(());
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Waits until somebody listens at what was offered so far, so that whoever asked for a port can
+    /// use it; but not for long, because where another program has it nobody will.
+    async fn served(&self) {
+        if self.changes.receiver_count() == 0 {
+            return;
+        }
+        let mut served = self.served.subscribe();
+        let now = *self.changes.borrow();
+        let all = served.wait_for(|served| *served >= now);
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            tracing::warn!("nobody listens yet at a port that was offered");
+        }
     }
 }
 
@@ -170,6 +191,7 @@ impl Herd {
         let name = format!("{protocol}/{port}");
         let thing = self.acquire(ThingKind::Forward, Some(record.id), &name, &body).await?;
         self.forwards.changed();
+        self.forwards.served().await;
         forward(&record, &thing)
     }
 
@@ -210,8 +232,13 @@ impl Herd {
     /// Tells when [`all_forwards`](Self::all_forwards) may say something else, as far as this process
     /// knows.
     #[must_use]
-    pub fn forward_changes(&self) -> watch::Receiver<()> {
+    pub fn forward_changes(&self) -> watch::Receiver<u64> {
         self.forwards.changes.subscribe()
+    }
+
+    /// Whoever listens has done so since that change.
+    pub fn forwards_are_served(&self, since: u64) {
+        self.forwards.served.send_replace(since);
     }
 
     /// A port that leads nowhere yet, and that no other program has.
