@@ -68,6 +68,10 @@ async fn capitals(client: &Client) -> Running {
     running
 }
 
+async fn made_id(client: &Client) -> String {
+    client.boxes().get("web").await.unwrap().id
+}
+
 with_server! {
     a_port_is_reached_without_one_of_the_host(server) {
         let client = server.client().await;
@@ -94,6 +98,10 @@ with_server! {
 
         let nobody = ports.dial(7001).await;
         assert!(matches!(nobody, Err(Error::WrongState(_))), "{nobody:?}");
+        let key = server.lab.boxherd(&["key", "create", "--user", "other"]).ok();
+        let other = server.builder().api_key(key.trim()).connect().await.unwrap();
+        let hidden = other.ports(made_id(&client).await).dial(7000).await;
+        assert!(matches!(hidden, Err(Error::NotFound(_))), "{hidden:?}");
         let none = ports.dial(0).await;
         assert!(matches!(none, Err(Error::Invalid(_))), "{none:?}");
         running.kill();
