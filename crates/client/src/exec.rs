@@ -7,132 +7,16 @@ use boxherd_boxd_api::ExecChunk;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
-use tonic::Streaming;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Streaming};
 
 use crate::client::{Client, Wire};
 use crate::kept::{Call, Kept};
 use crate::uplink::{Open, WAITING, uplink};
-use crate::{Error, quote};
+use crate::{Command, Error, PtySize};
 
 /// Bytes of input in one message.
 const PIECE: usize = 1024 * 1024;
-
-/// The size of a terminal, in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PtySize {
-    /// Lines.
-    pub rows: u16,
-    /// Columns.
-    pub cols: u16,
-}
-
-/// What is to be run.
-///
-/// ```no_run
-/// use boxherd_client::Command;
-///
-/// let compile = Command::argv(["make", "-j2"]).env("CC", "clang").workdir("/src");
-/// let count = Command::shell("ls | wc -l");
-/// ```
-#[derive(Debug, Clone)]
-pub struct Command {
-    line: String,
-    env: Vec<(String, String)>,
-    workdir: Option<String>,
-    pty: Option<PtySize>,
-    keep: Option<Duration>,
-}
-
-impl Command {
-    /// A program and its arguments, as they are.
-    ///
-    /// ```no_run
-    /// let command = boxherd_client::Command::argv(["echo", "it's $5"]);
-    /// ```
-    #[must_use]
-    pub fn argv<I>(argv: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Into<String>,
-    {
-        let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
-        Self::shell(quote::argv(&argv))
-    }
-
-    /// A line for `sh -c` in the box.
-    ///
-    /// ```no_run
-    /// let command = boxherd_client::Command::shell("echo $HOME");
-    /// ```
-    #[must_use]
-    pub fn shell(line: impl Into<String>) -> Self {
-        Self { line: line.into(), env: Vec::new(), workdir: None, pty: None, keep: None }
-    }
-
-    /// With a variable. It is sent in the line, so that its name must be one that a shell can set.
-    ///
-    /// ```no_run
-    /// let command = boxherd_client::Command::shell("echo $A").env("A", "1");
-    /// ```
-    #[must_use]
-    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.env.push((key.into(), value.into()));
-        self
-    }
-
-    /// In this folder of the box.
-    ///
-    /// ```no_run
-    /// let command = boxherd_client::Command::argv(["ls"]).workdir("/etc");
-    /// ```
-    #[must_use]
-    pub fn workdir(mut self, folder: impl Into<String>) -> Self {
-        self.workdir = Some(folder.into());
-        self
-    }
-
-    /// On a terminal, to which standard error goes too.
-    ///
-    /// ```no_run
-    /// use boxherd_client::{Command, PtySize};
-    ///
-    /// let command = Command::argv(["bash", "-l"]).pty(PtySize { rows: 24, cols: 80 });
-    /// ```
-    #[must_use]
-    pub fn pty(mut self, size: PtySize) -> Self {
-        self.pty = Some(size);
-        self
-    }
-
-    /// Kept for so long, at least a second and at most an hour, when the connection to the server or the
-    /// server itself is lost: [`Running::next`] then goes on with it as soon as there is a server again,
-    /// with nothing lost and nothing repeated. Servers other than Boxherd do not know of this; there the
-    /// command ends with its call. Nobody ends such a command when this program is killed before that time.
-    ///
-    /// ```no_run
-    /// use std::time::Duration;
-    ///
-    /// let build = boxherd_client::Command::argv(["make"]).keep(Duration::from_secs(60));
-    /// ```
-    #[must_use]
-    pub fn keep(mut self, time: Duration) -> Self {
-        self.keep = Some(time.clamp(Duration::from_secs(1), Duration::from_secs(3600)));
-        self
-    }
-
-    fn first(&self, of: &str) -> Result<ExecChunk, Error> {
-        let prefix = quote::prefix(&self.env, self.workdir.as_deref())?;
-        let size = self.pty.unwrap_or(PtySize { rows: 0, cols: 0 });
-        Ok(ExecChunk {
-            vm_id: of.to_owned(),
-            command: format!("{prefix}{}", self.line),
-            tty: self.pty.is_some(),
-            rows: size.rows.into(),
-            cols: size.cols.into(),
-            ..ExecChunk::default()
-        })
-    }
-}
 
 /// What a command does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +66,8 @@ pub struct Running {
     resizer: Resizer,
     exit: Option<i32>,
     kept: Option<Kept>,
+    /// What it was started with, and when that is up.
+    limit: Option<(Duration, Instant)>,
     open: Open,
 }
 
@@ -194,9 +80,21 @@ impl fmt::Debug for Running {
 impl Running {
     pub(crate) async fn start(client: &Client, of: &str, command: &Command) -> Result<Self, Error> {
         let first = command.first(of)?;
-        if let Some(keep) = command.keep {
-            return Self::start_kept(client, of, first, keep).await;
-        }
+        // What is too far away never comes.
+        let limit =
+            command.timeout.and_then(|time| Some((time, Instant::now().checked_add(time)?)));
+        let starting = async {
+            match command.keep {
+                Some(keep) => Self::start_kept(client, of, first, keep).await,
+                None => Self::start_plain(client, first).await,
+            }
+        };
+        let mut running = within(limit, starting).await?;
+        running.limit = limit;
+        Ok(running)
+    }
+
+    async fn start_plain(client: &Client, first: ExecChunk) -> Result<Self, Error> {
         let mut ends = None;
         // Anew each time: a stream whose call was refused is gone.
         let asked = || {
@@ -209,7 +107,7 @@ impl Running {
         let (sender, open) = ends.ok_or_else(|| Error::server("the call was not made"))?;
         let resizer = Resizer(sender.downgrade());
         let stdin = Some(Stdin(sender));
-        Ok(Self { frames, stdin, resizer, exit: None, kept: None, open })
+        Ok(Self { frames, stdin, resizer, exit: None, kept: None, limit: None, open })
     }
 
     async fn start_kept(
@@ -222,7 +120,7 @@ impl Running {
         let (resizer, stdin) = (Resizer(sender.downgrade()), Some(Stdin(sender)));
         let (kept, call) = Kept::start((client, of), first, keep, input).await?;
         let Call { frames, open } = call;
-        Ok(Self { frames, stdin, resizer, exit: None, kept, open })
+        Ok(Self { frames, stdin, resizer, exit: None, kept, limit: None, open })
     }
 
     /// The input of the command, once. While nobody has taken it, it stays open.
@@ -259,6 +157,10 @@ impl Running {
     /// # }
     /// ```
     pub async fn next(&mut self) -> Result<Event, Error> {
+        within(self.limit, self.event()).await
+    }
+
+    async fn event(&mut self) -> Result<Event, Error> {
         loop {
             if let Some(kept) = &mut self.kept {
                 kept.say_what_arrived();
@@ -383,6 +285,19 @@ impl Drop for Running {
             kept.end_soon();
         }
     }
+}
+
+/// What is done before the time is up.
+async fn within<T>(
+    limit: Option<(Duration, Instant)>,
+    done: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some((time, end)) = limit else { return done.await };
+    let late = |_| {
+        let message = format!("the command took longer than {} s", time.as_secs_f64());
+        Error::of(Code::DeadlineExceeded, message)
+    };
+    timeout_at(end, done).await.map_err(late)?
 }
 
 /// The input of a command. Dropped, it has ended, and a terminal is given the end of input.

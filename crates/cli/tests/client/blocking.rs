@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::time::Duration;
 
-use boxherd_client::blocking::Client;
+use boxherd_client::blocking::{Client, Running};
 use boxherd_client::{Command, Error, Event, NewBox, PtySize, Scope, Sizes};
 
 use crate::server::{KEY, Server};
@@ -46,6 +46,9 @@ fn commands(client: &Client) {
     let output = running.output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("40 90"), "{output:?}");
     boxes.exec("web", Command::argv(["sleep", "98765"])).unwrap().kill();
+    let late = Command::argv(["sleep", "98764"]).timeout(Duration::from_millis(200));
+    let late = boxes.exec("web", late).and_then(Running::output);
+    assert!(matches!(late, Err(Error::TimedOut(_))), "{late:?}");
     let kept = Command::argv(["sleep", "98764"]).keep(Duration::from_secs(60));
     drop(boxes.exec("web", kept).unwrap());
     wait::until("the command is ended", || {
