@@ -16,6 +16,7 @@ mod exec;
 mod files;
 mod forwards;
 mod logs;
+mod machine;
 mod proxies;
 mod service;
 mod shape;

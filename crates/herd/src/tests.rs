@@ -16,6 +16,7 @@ use super::*;
 mod belongings;
 mod callers;
 mod disks;
+mod machine;
 mod metrics;
 mod proxies;
 mod quotas;
@@ -217,6 +218,7 @@ async fn two_requests_with_one_key_make_one_box() {
         engine: None,
         key: Some("k".to_owned()),
         volumes: Vec::new(),
+        machine: None,
     };
     let first = herd.create(create("a")).await.unwrap();
     let second = herd.create(create("b")).await.unwrap();
