@@ -9,7 +9,7 @@ use boxherd_model::BoxStatus;
 
 use crate::desk::Desk;
 use crate::translate::{self, invalid};
-use crate::{disks, proxies};
+use crate::{disks, machine, proxies};
 
 /// How long a box that is stopped may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -27,7 +27,12 @@ pub(crate) async fn create(
     };
     let proxies = proxies::wanted(asked.config.as_ref())?;
     let volumes = disks::wanted(asked.config.as_ref())?;
-    let create = Create { volumes, ..translate::spec(name, &asked)?.into() };
+    let machine = machine::wanted(&asked)?;
+    let spec = match &machine {
+        Some(machine) => machine::box_spec(name, &asked, machine)?,
+        None => translate::spec(name, &asked)?,
+    };
+    let create = Create { volumes, machine, ..spec.into() };
     let made = desk.herd.create(create).await?;
     desk.about(made.id);
     proxies::make(desk, &made.address(), proxies).await?;
@@ -39,6 +44,7 @@ pub(crate) async fn get(desk: &Desk<'_>, asked: api::GetVmRequest) -> Answer<api
     let status = desk.herd.show(&desk.address("vm_id", &asked.vm_id)?).await?;
     let network = desk.herd.network_of(&status).await?;
     let mut vm = translate::vm(&status, network, desk.config);
+    machine::tell(desk, &status, &mut vm, true).await?;
     if asked.boxherd_status {
         vm.boxherd_status = document(&status, usage(desk, &status).await)?;
     }
@@ -80,6 +86,7 @@ pub(crate) async fn list(
     for status in chosen {
         let network = desk.herd.network_of(status).await?;
         let mut vm = translate::vm(status, network, desk.config);
+        machine::tell(desk, status, &mut vm, false).await?;
         if asked.boxherd_status {
             vm.boxherd_status = document(status, None)?;
         }

@@ -18,6 +18,7 @@ mod files;
 mod forwards;
 mod kept;
 mod logs;
+mod machine;
 mod proxies;
 mod service;
 mod shape;

@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
-    Config, accounts, boxes, checkpoints, dial, disks, exec, files, forwards, logs, proxies, shape,
-    snapshots, templates, timers, usage, variables,
+    Config, accounts, boxes, checkpoints, dial, disks, exec, files, forwards, logs, machine,
+    proxies, shape, snapshots, templates, timers, usage, variables,
 };
 
 /// The API.
@@ -173,6 +173,9 @@ methods! {
         Audited "timer.delete" (asked: asked.vm_id), timers::delete_after;
     set_idle_ignore_outbound(SetIdleIgnoreOutboundRequest) -> SetIdleIgnoreOutboundResponse =
         Audited "timer.idle" (asked: asked.vm_id), timers::ignore_outbound;
+
+    update_machine_spec(UpdateMachineSpecRequest) -> UpdateMachineSpecResponse =
+        Audited "spec.set" (asked: asked.vm), machine::update;
 
     get_vm_usage(GetVmUsageRequest) -> GetVmUsageResponse =
         Plain "usage" (asked: asked.vm_id), usage::of_box;

@@ -46,7 +46,7 @@ fn code(error: &HerdError) -> Code {
         | HerdError::Refused { .. }
         | HerdError::NotBegun { .. }
         | HerdError::Program { .. } => Code::FailedPrecondition,
-        HerdError::Busy { .. } => Code::Aborted,
+        HerdError::Stale { .. } | HerdError::Busy { .. } => Code::Aborted,
         HerdError::Create { source, .. } | HerdError::Engine { source, .. } => of_engine(source),
         HerdError::Link { source, .. } => of_link(source),
         HerdError::Store(source) => of_store(source.code()),

@@ -44,12 +44,7 @@ pub(crate) fn spec(name: BoxName, asked: &api::CreateVmRequest) -> Result<BoxSpe
 
 /// Nothing that was asked for is left out without a word.
 fn refuse_what_is_not_offered(asked: &api::CreateVmRequest) -> Result<(), HerdError> {
-    let wanted = [
-        ("team", !asked.team.is_empty()),
-        ("shared", asked.shared),
-        ("spec", asked.spec.as_ref().is_some_and(|spec| *spec != api::MachineSpec::default())),
-    ];
-    refuse(&wanted)
+    refuse(&[("team", !asked.team.is_empty()), ("shared", asked.shared)])
 }
 
 /// The same for what is no box that could mount disks.

@@ -12,7 +12,7 @@ use boxherd_model::{
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
 use crate::herd::{apply, status};
-use crate::{Herd, HerdError, Volume};
+use crate::{Herd, HerdError, MachineSpec, Volume};
 
 /// How long an idempotency key is remembered, in milliseconds: a day.
 const KEY_LIFE: i64 = 24 * 3600 * 1000;
@@ -28,11 +28,13 @@ pub struct Create {
     pub key: Option<String>,
     /// Disks that are mounted before anything of it runs.
     pub volumes: Vec<Volume>,
+    /// The document that `spec` was made from, and the commands of its first start.
+    pub machine: Option<MachineSpec>,
 }
 
 impl From<BoxSpec> for Create {
     fn from(spec: BoxSpec) -> Self {
-        Self { spec, engine: None, key: None, volumes: Vec::new() }
+        Self { spec, engine: None, key: None, volumes: Vec::new(), machine: None }
     }
 }
 
@@ -45,6 +47,9 @@ impl Herd {
         let quota = self.quota().await?;
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
         check_needs(engine, &create.spec)?;
+        if let Some(machine) = &create.machine {
+            self.check_secrets(machine).await?;
+        }
         let mounts = self.mounts(engine, &create.volumes).await?;
         let key = create.key.map(|key| self.own_key(&key));
         if let Some(earlier) = self.made_before(key.as_deref()).await? {
@@ -67,6 +72,12 @@ impl Herd {
         drop(admitted);
         record.details.timings.push("journal", began.elapsed());
         record.last_operation = Some(begun.id());
+        if let Some(machine) = &create.machine
+            && let Err(error) = self.keep_machine(record.id, machine).await
+        {
+            self.end(begun, Outcome::Failed, &[], &[record.id]).await?;
+            return Err(error);
+        }
         let made = async {
             self.launch(engine, &mut record, &mounts).await?;
             begun.reached("made");
@@ -76,6 +87,9 @@ impl Herd {
             Ok(()) => {
                 self.end(begun, Outcome::Done, std::slice::from_ref(&record), &[]).await?;
                 self.metrics.created(&record.details.timings);
+                if create.machine.is_some_and(|machine| !machine.packages.is_empty()) {
+                    self.start_packages(record.id);
+                }
                 Ok(status(record))
             }
             Err(source) => {

@@ -101,6 +101,12 @@ pub enum HerdError {
         #[source]
         refusal: Refusal,
     },
+    /// The box is not as the caller took it to be.
+    #[error("the spec of `{name}` is not the one that was expected")]
+    Stale {
+        /// The box.
+        name: String,
+    },
     /// Another process works on the box.
     #[error("another boxherd works on `{name}`")]
     Busy {
@@ -184,6 +190,7 @@ impl HerdError {
             Self::NotOffered { .. } => "not-offered",
             Self::Randomness(_) | Self::Signature(_) => "internal",
             Self::Refused { refusal, .. } => refusal.code(),
+            Self::Stale { .. } => "stale",
             Self::Busy { .. } => "busy",
             Self::Create { source, .. } | Self::Engine { source, .. } => source.code(),
             Self::NotBegun { .. } => "refused",
@@ -203,6 +210,7 @@ impl HerdError {
                 return Some(format!("`boxherd snapshot ls {of}` lists those it has"));
             }
             Self::Refused { name, refusal, .. } => return Some(way_out(name, *refusal)),
+            Self::Stale { .. } => "read it again, and ask for the change of that",
             Self::Busy { .. } => "try again when it is done",
             Self::Create { source, .. } | Self::Engine { source, .. } => source.hint()?,
             Self::Store(source) => source.hint()?,

@@ -17,6 +17,7 @@ use crate::admission::Admission;
 use crate::forwards::Forwards;
 use crate::leases::{Here, Leased};
 use crate::locks::{self, Held};
+use crate::machine::Runners;
 use crate::metrics::Metrics;
 use crate::proxies::Routes;
 use crate::usage::Meters;
@@ -38,6 +39,7 @@ pub struct Herd {
     pub(crate) forwards: Arc<Forwards>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) meters: Meters,
+    pub(crate) runners: Runners,
     /// The day on which sums of long ago were last forgotten.
     pub(crate) metered_day: Arc<AtomicI64>,
     pub(crate) caller: Caller,
@@ -66,6 +68,7 @@ impl Herd {
             forwards: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             meters: Meters::default(),
+            runners: Runners::default(),
             metered_day: Arc::default(),
             caller: Caller::Host,
             here: Here::default(),

@@ -30,6 +30,7 @@ mod journal;
 mod leases;
 pub mod locks;
 mod lookup;
+mod machine;
 mod metrics;
 mod names;
 mod networks;
@@ -61,6 +62,9 @@ pub use forwards::{Forward, ForwardRange, Protocol};
 pub use herd::Herd;
 pub use journal::STEPS;
 pub use lookup::Listing;
+pub use machine::{
+    Machine, MachineChange, MachineSpec, MachineUpdate, Package, PackageState, UpdateMachine,
+};
 pub use networks::Network;
 pub use proxies::{Domain, Host, Port, Proxy, ProxyChange, Route, check_proxy_name, likeliest};
 pub use reconcile::Repairs;

@@ -17,6 +17,17 @@ use crate::herd::{decide, status};
 use crate::lookup::engine_error;
 use crate::{Herd, HerdError};
 
+/// When a change of a box holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// A box that runs is refused.
+    Stopped,
+    /// A box that runs is restarted, with that grace.
+    Restarted(Duration),
+    /// A box that runs goes on as it is; commands that begin see the change.
+    Next,
+}
+
 impl Herd {
     /// Gives a box other limits; `None` leaves one as it is. A box that runs is restarted. Says
     /// whether it was.
@@ -32,7 +43,7 @@ impl Herd {
             spec.limits.memory = memory.or(spec.limits.memory);
             Ok(())
         };
-        self.reshape(address, Some(grace), change).await
+        self.reshape(address, When::Restarted(grace), change).await
     }
 
     /// Sets what a stopped box may reach outside; everything when `None`.
@@ -48,7 +59,7 @@ impl Herd {
             }
             NetworkSpec::None => Err(no_network()),
         };
-        self.reshape(address, None, change).await.map(|(status, _)| status)
+        self.reshape(address, When::Stopped, change).await.map(|(status, _)| status)
     }
 
     /// Puts a stopped box into another network of its owner.
@@ -66,15 +77,14 @@ impl Herd {
             }
             NetworkSpec::None => Err(no_network()),
         };
-        self.reshape(address, None, change).await.map(|(status, _)| status)
+        self.reshape(address, When::Stopped, change).await.map(|(status, _)| status)
     }
 
-    /// Changes the spec of a box. With `restart`, one that runs is restarted with that grace. Says
-    /// whether it was.
-    async fn reshape(
+    /// Changes the spec of a box. Says whether it was restarted for it.
+    pub(crate) async fn reshape(
         &self,
         address: &Address,
-        restart: Option<Duration>,
+        when: When,
         change: impl FnOnce(&mut BoxSpec) -> Result<(), HerdError> + Send,
     ) -> Result<(BoxStatus, bool), HerdError> {
         let record = self.find(address).await?;
@@ -88,8 +98,11 @@ impl Herd {
             return Ok((status(record), false));
         }
         check_needs(&engine, &record.spec)?;
-        let grace = restart.filter(|_| record.state == BoxState::Running);
-        if grace.is_none() {
+        let grace = match when {
+            When::Restarted(grace) if record.state == BoxState::Running => Some(grace),
+            When::Restarted(_) | When::Stopped | When::Next => None,
+        };
+        if grace.is_none() && when != When::Next {
             decide(&record, Request::Change)?;
         }
         let before = Holdings::of(&old, record.state);

@@ -17,6 +17,7 @@ mod belongings;
 mod callers;
 mod disks;
 mod leases;
+mod machine;
 mod metrics;
 mod proxies;
 mod quotas;
@@ -218,6 +219,7 @@ async fn two_requests_with_one_key_make_one_box() {
         engine: None,
         key: Some("k".to_owned()),
         volumes: Vec::new(),
+        machine: None,
     };
     let first = herd.create(create("a")).await.unwrap();
     let second = herd.create(create("b")).await.unwrap();

@@ -92,6 +92,9 @@ impl Herd {
                 Ok(repairs) => tracing::info!(?repairs, "repaired"),
                 Err(error) => tracing::error!(%error, "boxes could not be looked after"),
             }
+            if let Err(error) = self.run_packages().await {
+                tracing::error!(%error, "packages to install could not be looked up");
+            }
             if let Err(error) = self.look_at_the_clock().await {
                 tracing::error!(%error, "what is due could not be looked up");
             }

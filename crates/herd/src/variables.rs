@@ -151,6 +151,22 @@ impl Herd {
         for_all.into_iter().chain(for_it).map(pair).collect()
     }
 
+    /// The secrets that commands in a box are given, by name.
+    pub(crate) async fn secrets_in(
+        &self,
+        record: &BoxRecord,
+    ) -> Result<Vec<(String, String)>, HerdError> {
+        let things = self.store.things_owned(ThingKind::Variable, record.owner).await?;
+        let mut secrets = Vec::new();
+        for thing in things.into_iter().filter(|thing| thing.of.is_none_or(|of| of == record.id)) {
+            let Body { secret, value } = read(&thing)?;
+            if secret && !value.is_empty() {
+                secrets.push((thing.name, value));
+            }
+        }
+        Ok(secrets)
+    }
+
     async fn place(&self, scope: &Scope) -> Result<Option<BoxId>, HerdError> {
         match scope {
             Scope::User => Ok(None),

@@ -27,11 +27,13 @@ pub enum ThingKind {
     Variable,
     /// A disk that was saved to make boxes from.
     Snapshot,
+    /// The machine spec of a box.
+    Machine,
 }
 
 impl ThingKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Disk,
         Self::Template,
         Self::Network,
@@ -40,6 +42,7 @@ impl ThingKind {
         Self::Forward,
         Self::Variable,
         Self::Snapshot,
+        Self::Machine,
     ];
 
     /// The stable text form.
@@ -54,6 +57,7 @@ impl ThingKind {
             Self::Forward => "forward",
             Self::Variable => "variable",
             Self::Snapshot => "snapshot",
+            Self::Machine => "machine spec",
         }
     }
 

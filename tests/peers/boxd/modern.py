@@ -413,3 +413,117 @@ def test_a_disk_goes_from_machine_to_machine(client, machine):
     assert disk.id not in [one.id for one in disks.list()]
     with pytest.raises(boxd.NotFoundError):
         disks.delete(disk.id)
+
+
+# A repository of one package, made in the machine: nothing comes from outside.
+# The files of the host, of which such a machine is made, are without the lists of dpkg and apt.
+REPOSITORY = """set -e
+mkdir -p /etc/apt/apt.conf.d /var/lib/dpkg/info /var/lib/dpkg/updates /var/cache/apt/archives/partial
+touch /var/lib/dpkg/status
+mkdir -p /srv/repo/probe/DEBIAN /srv/repo/probe/opt && cd /srv/repo
+printf '#!/bin/sh\\necho probed\\n' > probe/opt/peer-probe && chmod 755 probe/opt/peer-probe
+printf 'Package: peer-probe\\nVersion: 1\\nArchitecture: all\\nMaintainer: t <t@example.com>\\n' \\
+    > probe/DEBIAN/control
+printf 'Description: x\\n' >> probe/DEBIAN/control
+dpkg-deb --root-owner-group -Zgzip -b probe probe.deb
+{ cat probe/DEBIAN/control; echo "Filename: ./probe.deb"; echo "Size: $(stat -c %s probe.deb)"
+  echo "SHA256: $(sha256sum probe.deb | cut -d' ' -f1)"; } > Packages
+echo 'deb [trusted=yes] file:/srv/repo ./' > /srv/repo.list"""
+OFFLINE = "-o Dir::Etc::sourceparts=- -o Acquire::http::Timeout=1 -o Acquire::Retries=0"
+APT = f"apt-get -y {OFFLINE} -o Dir::Etc::sourcelist"
+
+
+def packages_of(client, machine, *states):
+    """The packages of a machine once they are in these states."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        packages = client.machines.get(machine.id).packages
+        if [package.state for package in packages] == list(states):
+            return packages
+        time.sleep(0.1)
+    raise AssertionError([(one.state, one.output_tail) for one in packages])
+
+
+def test_a_machine_is_made_from_a_spec_with_packages(client):
+    client.secrets.set("PEER_TOKEN", "swordfish")
+    install = f"{APT}=/srv/repo.list update && {APT}=/srv/repo.list install peer-probe"
+    spec = (
+        boxd.Machine.spec().size("1x1").label("team", "eng").env("COLOUR", "red")
+        .packages(REPOSITORY, install, 'echo "$COLOUR $PEER_TOKEN"; false', "touch /srv/never")
+        .with_(boxd.secrets("PEER_TOKEN"))
+    )
+    made = client.machines.create("peer-spec", spec=spec)
+    try:
+        assert made.spec == made.created_spec == spec.resolve()
+        assert (made.resources.vcpu, made.resources.memory_bytes) == (1, 1 << 30)
+        assert made.labels == {"team": "eng"}
+        packages = packages_of(client, made, "done", "done", "failed", "pending")
+        assert [package.exit_code for package in packages] == [0, 0, 1, None]
+        assert packages[2].output_tail == "red [secret PEER_TOKEN]\n"
+        assert packages[1].started_at <= packages[1].finished_at
+        run = lambda *argv: client.machines.exec(made.id, list(argv)).stdout
+        assert run("/opt/peer-probe") == "probed\n"
+        assert run("sh", "-c", "echo $COLOUR; ls /srv/never 2>&1").startswith("red\nls:")
+        log = client.machines.files.download(made.id, "/var/log/boxd/packages.log").decode()
+        assert "Setting up peer-probe (1)" in log and "red swordfish" in log
+        (listed,) = [one for one in client.machines.list() if one.id == made.id]
+        assert listed.packages[2].output_tail == ""
+
+        update = client.machines.update_spec
+        diff = update(made.id, {"size": "2x1", "env": {"COLOUR": "blue"}}, dry_run=True)
+        assert [(change.field, change.apply) for change in diff.changes] == [
+            ("size", "reboot"), ("env", "reboot_recommended")]
+        assert diff.reboot_required and not diff.applied
+        with pytest.raises(boxd.ConflictError):
+            update(made.id, {"size": "2x1"})
+        assert client.machines.get(made.id).spec == spec.resolve()
+        done = update(made.id, {"env": {"COLOUR": "blue"}, "labels": {"team": None, "x": "y"}})
+        assert done.applied and not done.rebooted
+        assert run("sh", "-c", "echo $COLOUR") == "blue\n"
+        assert client.machines.get(made.id).labels == {"x": "y"}
+        # What stopped the rest is taken out, and the rest runs.
+        commands = client.machines.get(made.id).spec["packages"]
+        done = update(made.id, lambda s: s.packages("touch /srv/added"))
+        assert done.changes[0].added == ["touch /srv/added"]
+        done = update(made.id, {"packages": commands[:2] + commands[3:] + ["touch /srv/added"]})
+        assert done.changes[0].skipped == [commands[2]]
+        packages_of(client, made, "done", "done", "skipped", "done", "done")
+        assert run("ls", "/srv/never", "/srv/added") == "/srv/added\n/srv/never\n"
+        with pytest.raises(boxd.ConflictError) as stale:
+            update(made.id, {"labels": {"x": "z"}}, expected_spec=spec.resolve())
+        assert stale.value.code == "aborted"
+        assert update(made.id, {"size": "2x1"}, reboot=True).rebooted
+        assert client.machines.get(made.id).resources.vcpu == 2
+        for field, patch in (("isolated", {"isolated": True}), ("size", {"size": "huge"}),
+                             ("agents", {"agents": ["claude"]}), ("egress", {"egress": ["-"]})):
+            with pytest.raises(boxd.APIStatusError, match=field):
+                update(made.id, patch)
+    finally:
+        client.machines.delete(made.id)
+        client.secrets.delete("PEER_TOKEN")
+
+
+def test_packages_that_cannot_be_had_fail_and_a_retry_runs_them_again(client):
+    spec = boxd.Machine.spec().egress("192.0.2.1").packages(
+        "echo begun >> /srv/count; test -e /srv/repaired", "echo after >> /srv/count")
+    made = client.machines.create("peer-retry", spec=spec)
+    try:
+        packages_of(client, made, "failed", "pending")
+        assert client.machines.get(made.id).status == "running"
+        client.machines.exec(made.id, ["touch", "/srv/repaired"])
+        again = client.machines.update_spec(made.id, {}, retry_packages=True)
+        assert again.changes[0].changed == spec.resolve()["packages"]
+        packages_of(client, made, "done", "done")
+        count = client.machines.exec(made.id, ["cat", "/srv/count"]).stdout
+        assert count == "begun\nbegun\nafter\n"
+        source = "echo 'deb [trusted=yes] http://192.0.2.7/ ./' > /srv/none.list"
+        install = f"{APT}=/srv/none.list update; {APT}=/srv/none.list install peer-nothing"
+        client.machines.update_spec(made.id, lambda s: s.packages(source, install))
+        failed = packages_of(client, made, "done", "done", "done", "failed")[3]
+        assert failed.exit_code == 100 and "connect to 192.0.2.7" in failed.output_tail
+    finally:
+        client.machines.delete(made.id)
+    with pytest.raises(boxd.NotFoundError, match="secret"):
+        client.machines.create(spec=boxd.Machine.spec().with_(boxd.secrets("NOBODY_HAS")))
+    with pytest.raises(boxd.APIStatusError, match="spec.base"):
+        client.machines.create(spec=boxd.Machine.spec().from_(boxd.team("eng")))

@@ -10,6 +10,7 @@ mod continued;
 mod disks;
 mod domains;
 mod keys;
+mod machine;
 mod networks;
 mod ports;
 mod proxies;
