@@ -33,6 +33,7 @@ const NEEDED: &[Needed] = &[
     Needed { program: "useradd", package: "passwd", tests: "rootless boxes" },
     Needed { program: "runsc", package: "runsc", tests: "boxes with gVisor, saved memory" },
     Needed { program: "ping", package: "iputils-ping", tests: "networks of boxes" },
+    Needed { program: "pebble", package: "pebble", tests: "certificates by ACME" },
     Needed { program: "pg_ctlcluster", package: "postgresql", tests: "the store on Postgres" },
 ];
 

@@ -5,6 +5,7 @@
 //!
 //! Start reading in [`listen`], then [`exchange`].
 
+pub mod acme;
 pub mod exchange;
 mod health;
 pub mod listen;

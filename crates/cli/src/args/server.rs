@@ -37,6 +37,22 @@ pub(crate) struct ServeArgs {
     /// Speak TLS with a certificate of an own authority; clients trust `tls/ca.pem` in the data folder
     #[arg(long, conflicts_with = "tls_cert")]
     pub(crate) tls_dev: bool,
+    /// Have certificates for domains of users from Let's Encrypt, or another authority that speaks ACME;
+    /// other names have that of `--tls-cert` or of an own authority
+    #[arg(long, requires = "proxy_listen")]
+    pub(crate) acme: bool,
+    /// Where that authority asks whether a domain leads here; it asks at port 80
+    #[arg(long, value_name = "PLACE", default_value = "0.0.0.0:80", requires = "acme")]
+    pub(crate) acme_listen: Vec<Place>,
+    /// The directory of another authority
+    #[arg(long, value_name = "URL", requires = "acme")]
+    pub(crate) acme_directory: Option<String>,
+    /// Whom the authority may write to
+    #[arg(long, value_name = "MAIL", requires = "acme")]
+    pub(crate) acme_contact: Option<String>,
+    /// A PEM file with the root that the authority is trusted by, instead of those of this host
+    #[arg(long, value_name = "FILE", requires = "acme")]
+    pub(crate) acme_root: Option<PathBuf>,
     /// Listen without TLS where other machines can reach it
     #[arg(long)]
     pub(crate) plaintext: bool,

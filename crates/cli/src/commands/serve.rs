@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use boxherd_gateway_grpc::{Config, Web};
+use boxherd_gateway_http::acme::{self, Acme};
 use boxherd_gateway_http::listen::{self, Bound, Place};
 use boxherd_gateway_http::{Tls, tls};
 use boxherd_gateway_proxy as proxy;
-use boxherd_herd::Secret;
+use boxherd_herd::{HerdError, Secret};
 use futures_util::FutureExt as _;
 
 use crate::app::App;
@@ -28,9 +29,13 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     refuse_plaintext(&args)?;
     // First: the certificate is kept in the data folder, which must be one of boxes by then.
     let herd = app.shared_herd().await?;
+    let acme = args.acme.then(|| authority(app, &args)).transpose()?;
     let tls = certificate(app, &args)?;
+    let tls = tls.map(|tls| acme.as_ref().map_or_else(|| Arc::clone(&tls), |acme| acme.tls(&tls)));
     let bound = bind_all(&args.listen, tls.as_ref()).await?;
     let web_bound = bind_all(&args.proxy_listen, tls.as_ref()).await?;
+    let proofs_at = if args.acme { &args.acme_listen[..] } else { &[] };
+    let proofs_bound = bind_all(proofs_at, None).await?;
     let given = env::text(BOOTSTRAP_KEY).map(Secret::new);
     let given_one = given.is_some();
     if let Some(made) = herd.bootstrap(given).await?
@@ -43,7 +48,8 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     tell(app, "listening", scheme, &bound)?;
     tell(app, "boxes are reached", scheme, &web_bound)?;
     let zone = args.zone.to_ascii_lowercase();
-    let web = web_bound.iter().find_map(port).map(|port| Web { scheme, port });
+    let web_port = web_bound.iter().find_map(port);
+    let web = web_port.map(|port| Web { scheme, port });
     let proxy = proxy::Config { zone: zone.clone(), scheme };
     let proxy = proxy::router((*herd).clone(), proxy);
     let config = Config { zone, web, host: "127.0.0.1".to_owned() };
@@ -57,6 +63,18 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     }
     .shared();
     let api = listen::serve(bound, router, ended.clone());
+    let certificates = async {
+        let Some(acme) = acme else { return std::future::pending().await };
+        let proofs = acme.router(web_port.unwrap_or(443));
+        let domains = async || {
+            let domains = herd.domains().await?;
+            Ok::<_, HerdError>(domains.into_iter().map(|domain| domain.name).collect())
+        };
+        tokio::select! {
+            () = listen::serve(proofs_bound, proofs, std::future::pending()) => {}
+            () = acme.keep(domains) => {}
+        }
+    };
     let web = async {
         // Without a listener there is nothing to wait for.
         match web_bound.is_empty() {
@@ -74,6 +92,7 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     };
     tokio::select! {
         () = forwards => Ok(()),
+        () = certificates => Ok(()),
         ((), ()) = async { tokio::join!(api, web) } => Ok(()),
         () = herd.look_after_boxes() => Ok(()),
     }
@@ -129,7 +148,7 @@ fn certificate(app: &App, args: &ServeArgs) -> Result<Option<Arc<Tls>>, Failure>
         (Some(certificate), Some(key)) => {
             tls::from_files(certificate, key).map(Some).map_err(failed)
         }
-        _ if args.tls_dev => {
+        _ if args.tls_dev || args.acme => {
             let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
             let zone = [args.zone.clone(), format!("*.{}", args.zone)];
             let names = [&names[..], &zone[..]].concat();
@@ -139,9 +158,19 @@ fn certificate(app: &App, args: &ServeArgs) -> Result<Option<Arc<Tls>>, Failure>
     }
 }
 
+fn authority(app: &App, args: &ServeArgs) -> Result<Acme, Failure> {
+    let settings = acme::Settings {
+        directory: args.acme_directory.clone(),
+        contact: args.acme_contact.clone(),
+        root: args.acme_root.clone(),
+        folder: app.data().join("tls").join("acme"),
+    };
+    Acme::open(settings).map_err(|error| Failure::of(&error, "acme", None))
+}
+
 /// Keys and tokens are not sent in the clear over a network by mistake.
 fn refuse_plaintext(args: &ServeArgs) -> Result<(), Failure> {
-    let tls = args.tls_dev || args.tls_cert.is_some();
+    let tls = args.tls_dev || args.tls_cert.is_some() || args.acme;
     let open = args.listen.iter().chain(&args.proxy_listen).find(|place| !place.is_local());
     match open {
         Some(Place::Tcp(address)) if !tls && !args.plaintext => {

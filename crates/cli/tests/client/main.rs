@@ -1,6 +1,7 @@
 //! The SDK for Rust and `boxherd --server` against `boxherd serve` with real boxes.
 
 mod account;
+mod acme;
 mod blocking;
 mod checkpoints;
 mod command_line;

@@ -94,7 +94,8 @@ impl Server {
 
     /// Starts it again where it was.
     pub(crate) fn again(&mut self) {
-        let place = self.url.strip_prefix("http://").expect("plain").to_owned();
+        let (_, place) = self.url.split_once("://").expect("a URL");
+        let place = place.to_owned();
         (self.process, self.url) = start(&self.lab, &place, &self.socket, &self.more);
     }
 
