@@ -21,6 +21,10 @@ pub(crate) const PATH: &str = "/api/v1/auth/token";
 const AHEAD: Duration = Duration::from_secs(300);
 /// A token is used at least so long: a clock that is wrong is no reason to exchange at every call.
 const AT_LEAST: Duration = Duration::from_secs(60);
+/// How often a key is offered to a server that is asked too often, and how long is waited in between at most,
+/// in seconds.
+const TRIES: u32 = 5;
+const PATIENCE: u64 = 5;
 /// More is no answer.
 const LONGEST: usize = 64 * 1024;
 
@@ -87,10 +91,18 @@ impl Login {
 
     async fn exchange(&self, key: &Secret, transport: &Transport) -> Result<Current, Error> {
         let body = serde_json::json!({ "api_key": key.0 }).to_string();
-        let answer = self.exchange.ask(transport, body).await?;
-        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
-            return Err(Error::RateLimited { seconds: retry_after(&answer) });
-        }
+        let mut tries = 1..TRIES;
+        let answer = loop {
+            let answer = self.exchange.ask(transport, body.clone()).await?;
+            if answer.status() != StatusCode::TOO_MANY_REQUESTS {
+                break answer;
+            }
+            let seconds = retry_after(&answer);
+            if seconds > PATIENCE || tries.next().is_none() {
+                return Err(Error::RateLimited { seconds });
+            }
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        };
         let status = answer.status();
         let text = read(answer.into_body()).await?;
         let said: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();

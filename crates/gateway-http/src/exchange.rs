@@ -1,8 +1,9 @@
 //! `POST /api/v1/auth/token`: an API key for a token of an hour.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -12,38 +13,62 @@ use axum::{Extension, extract::rejection::JsonRejection};
 use boxherd_herd::{Audited, HerdError, Source};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::Context;
 
-/// Exchanges that one source has a minute.
-const A_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
+/// Exchanges that one source has a minute: every program that ends after one command needs one.
+const A_MINUTE: NonZeroU32 = NonZeroU32::new(1200).expect("not zero");
+/// Of which so many may fail.
+const FAILURES: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
 /// After so many exchanges, sources that have been quiet are forgotten.
 const FORGET_EVERY: u32 = 256;
 
-/// How often each source has asked.
+/// How often each source has asked, and with wrong keys.
 #[derive(Debug)]
 pub struct Limits {
-    limiter: DefaultKeyedRateLimiter<String>,
+    all: DefaultKeyedRateLimiter<String>,
+    failures: DefaultKeyedRateLimiter<String>,
+    /// Until when sources are shut out that failed too often.
+    shut_out: Mutex<HashMap<String, Instant>>,
     asked: AtomicU32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let limiter = DefaultKeyedRateLimiter::keyed(Quota::per_minute(A_MINUTE));
-        Self { limiter, asked: AtomicU32::new(0) }
+        Self {
+            all: DefaultKeyedRateLimiter::keyed(Quota::per_minute(A_MINUTE)),
+            failures: DefaultKeyedRateLimiter::keyed(Quota::per_minute(FAILURES)),
+            shut_out: Mutex::default(),
+            asked: AtomicU32::new(0),
+        }
     }
 }
 
 impl Limits {
     /// `Err`: how long the source has to wait.
     fn admit(&self, source: &str) -> Result<(), Duration> {
+        let now = Instant::now();
         if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
-            self.limiter.retain_recent();
+            self.all.retain_recent();
+            self.failures.retain_recent();
+            self.shut_out.lock().retain(|_, until| *until > now);
         }
-        let admitted = self.limiter.check_key(&source.to_owned());
+        if let Some(until) = self.shut_out.lock().get(source).filter(|until| **until > now) {
+            return Err(*until - now);
+        }
+        let admitted = self.all.check_key(&source.to_owned());
         admitted.map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
+    }
+
+    /// The key of the source was none.
+    fn failed(&self, source: &str) {
+        if let Err(not_until) = self.failures.check_key(&source.to_owned()) {
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            self.shut_out.lock().insert(source.to_owned(), Instant::now() + wait);
+        }
     }
 }
 
@@ -74,6 +99,7 @@ pub(crate) async fn exchange(
         .into_response(),
         Err(error) => {
             let source = source.to_string();
+            context.limits.failed(host(&source));
             let audited = Audited { source, action: "token.exchange", ..Audited::default() };
             context.herd.audit(audited, error.code()).await;
             refuse(&error)
@@ -109,6 +135,18 @@ mod tests {
         let limits = Limits::default();
         for _ in 0..A_MINUTE.get() {
             limits.admit("10.0.0.1").unwrap();
+        }
+        let wait = limits.admit("10.0.0.1").unwrap_err();
+        assert!(wait <= Duration::from_secs(3), "{wait:?}");
+        limits.admit("10.0.0.2").unwrap();
+    }
+
+    #[test]
+    fn a_source_whose_keys_are_wrong_is_shut_out_much_earlier() {
+        let limits = Limits::default();
+        for _ in 0..=FAILURES.get() {
+            limits.admit("10.0.0.1").unwrap();
+            limits.failed("10.0.0.1");
         }
         let wait = limits.admit("10.0.0.1").unwrap_err();
         assert!(wait <= Duration::from_secs(3), "{wait:?}");
