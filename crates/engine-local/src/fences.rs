@@ -1,4 +1,4 @@
-//! Who may change a box, where several processes on several stores' leases could think it is them.
+//! Who may change a box, where several servers work under leases and each could think that it is the one.
 //!
 //! A file for each box that was ever claimed holds the greatest token that came with a claim. Whoever
 //! changes a box that it claimed holds the file's lock meanwhile and looks whether the token is still

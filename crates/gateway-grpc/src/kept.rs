@@ -41,8 +41,10 @@ pub(crate) struct Which {
 
 impl Which {
     pub(crate) fn tell(&self, metadata: &mut MetadataMap) {
-        let id = self.id.to_string().parse().expect("hexadecimal digits");
-        metadata.insert("boxherd-exec-id", id);
+        // Hexadecimal digits, which always are one.
+        if let Ok(id) = self.id.to_string().parse() {
+            metadata.insert("boxherd-exec-id", id);
+        }
         metadata.insert("boxherd-stdin", self.stdin.into());
     }
 }
