@@ -11,8 +11,10 @@ use crate::{Api, Config};
 /// What one call works with.
 #[derive(Debug)]
 pub(crate) struct Desk<'a> {
-    /// Acts for whoever calls.
+    /// Acts for whoever calls, or in the place of a box's owner by a grant.
     pub(crate) herd: Herd,
+    /// Acts for whoever calls.
+    pub(crate) caller: Herd,
     pub(crate) config: &'a Config,
     action: &'static str,
     detail: String,
@@ -40,7 +42,8 @@ impl Api {
         match self.recognise(request).await {
             Ok(herd) => {
                 let target = Mutex::default();
-                Ok(Desk { herd, config: &self.config, action, detail, source, target })
+                let caller = herd.clone();
+                Ok(Desk { herd, caller, config: &self.config, action, detail, source, target })
             }
             Err(refused) => {
                 let audited = Audited { source, action, target: None, detail };
@@ -65,6 +68,17 @@ impl Api {
 }
 
 impl Desk<'_> {
+    /// Goes to the box that the call names, in the place of its owner if the caller has a grant. What
+    /// names no box is left to whoever serves the call.
+    pub(crate) async fn enter(&mut self, text: &str) -> Result<(), HerdError> {
+        let Ok(address) = text.parse() else { return Ok(()) };
+        if let Some(herd) = self.caller.in_place_of_owner(&address).await? {
+            self.herd = herd;
+            self.detail.push_str(" (by a grant)");
+        }
+        Ok(())
+    }
+
     /// The box a field names, by id or name.
     pub(crate) fn address(&self, field: &'static str, text: &str) -> Result<Address, HerdError> {
         if text.is_empty() {
@@ -87,7 +101,7 @@ impl Desk<'_> {
         if org.is_empty() {
             return Ok(());
         }
-        let own = self.herd.whoami().await?.user;
+        let own = self.caller.whoami().await?.user;
         match org == own.name.as_str() || org == own.id.to_string() {
             true => Ok(()),
             false => Err(HerdError::NoSuch { what: "org", name: org.chars().take(80).collect() }),
@@ -107,10 +121,10 @@ impl Desk<'_> {
     ) -> Result<Response<T>, Status> {
         let denied = matches!(done, Err(HerdError::Denied(_)));
         if kept == Kept::Audited || denied {
-            let Self { herd, action, detail, source, target, .. } = self;
+            let Self { caller, action, detail, source, target, .. } = self;
             let audited = Audited { source, action, target: target.into_inner(), detail };
             let outcome = done.as_ref().err().map_or("ok", HerdError::code);
-            herd.audit(audited, outcome).await;
+            caller.audit(audited, outcome).await;
         }
         done.map(Response::new).map_err(|error| status(&error))
     }

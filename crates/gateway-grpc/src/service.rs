@@ -1,5 +1,5 @@
 //! The methods, one line each: what they are called in the audit log, whether they are in it, what
-//! of the request goes there, and the function that serves them.
+//! of the request goes there, which box it is about, and the function that serves them.
 
 use std::pin::Pin;
 
@@ -37,6 +37,11 @@ async fn first<T: Default>(frames: &mut Streaming<T>) -> Result<T, Status> {
     Ok(frames.message().await?.unwrap_or_default())
 }
 
+/// The box of a call of which releases before 0.2 have another field.
+fn either<'a>(vm: &'a str, older: &'a str) -> &'a str {
+    if vm.is_empty() { older } else { vm }
+}
+
 /// The name of a program without what it is told, which may be secret.
 fn program(command: &str) -> &str {
     let word = command.split_whitespace().find(|word| !word.contains('='));
@@ -46,8 +51,9 @@ fn program(command: &str) -> &str {
 macro_rules! methods {
     ($(
         $method:ident($Request:ident) -> $Response:ident =
-            $kept:ident $action:literal ($asked:ident: $detail:expr), $serve:path;
+            $kept:ident $action:literal ($asked:ident: $detail:expr) $(of $of:expr)?, $serve:path;
     )*) => {
+        #[expect(deprecated, reason = "releases before 0.2 name boxes in other fields")]
         #[tonic::async_trait]
         impl BoxdApi for Api {
             $(
@@ -59,7 +65,17 @@ macro_rules! methods {
                         let $asked = request.get_ref();
                         String::from(&*$detail)
                     };
-                    let desk = self.admit($action, detail, &request).await?;
+                    #[allow(unused_mut, reason = "most calls name a box")]
+                    let mut desk = self.admit($action, detail, &request).await?;
+                    $(
+                        let named = {
+                            let $asked = request.get_ref();
+                            String::from(&*$of)
+                        };
+                        if let Err(error) = desk.enter(&named).await {
+                            return desk.answer($kept, Err(error)).await;
+                        }
+                    )?
                     let done = $serve(&desk, request.into_inner()).await;
                     desk.answer($kept, done).await
                 }
@@ -73,7 +89,10 @@ macro_rules! methods {
                 let begun = first(&mut frames).await?;
                 let detail = format!("{}: {}", begun.vm_id, program(&begun.command));
                 let request = Request::from_parts(metadata, extensions, ());
-                let desk = self.admit("exec", detail, &request).await?;
+                let mut desk = self.admit("exec", detail, &request).await?;
+                if let Err(error) = desk.enter(&begun.vm_id).await {
+                    return desk.answer(Audited, Err(error)).await;
+                }
                 let done = exec::exec(&desk, begun, frames).await;
                 let (which, done) = match done {
                     Ok((which, answers)) => (which, Ok(answers)),
@@ -89,7 +108,10 @@ macro_rules! methods {
                 request: Request<api::StreamLogsRequest>,
             ) -> Result<Response<Answers<api::LogChunk>>, Status> {
                 let detail = request.get_ref().vm_id.clone();
-                let desk = self.admit("logs", detail, &request).await?;
+                let mut desk = self.admit("logs", detail, &request).await?;
+                if let Err(error) = desk.enter(&request.get_ref().vm_id).await {
+                    return desk.answer(Plain, Err(error)).await;
+                }
                 let done = logs::stream(&desk, request.into_inner()).await;
                 let done = done.map(|answers| Box::pin(answers) as Answers<api::LogChunk>);
                 desk.answer(Plain, done).await
@@ -101,7 +123,10 @@ macro_rules! methods {
             ) -> Result<Response<Answers<api::DownloadFileChunk>>, Status> {
                 let asked = request.get_ref();
                 let detail = format!("{}:{}", asked.vm_id, asked.path);
-                let desk = self.admit("file.read", detail, &request).await?;
+                let mut desk = self.admit("file.read", detail, &request).await?;
+                if let Err(error) = desk.enter(&request.get_ref().vm_id).await {
+                    return desk.answer(Plain, Err(error)).await;
+                }
                 let done = files::download_stream(&desk, request.into_inner()).await;
                 let done = done.map(|answers| Box::pin(answers) as Answers<api::DownloadFileChunk>);
                 desk.answer(Plain, done).await
@@ -129,7 +154,10 @@ macro_rules! methods {
                 let begun = first(&mut pieces).await?;
                 let detail = format!("{}:{}", begun.vm_id, begun.path);
                 let request = Request::from_parts(metadata, extensions, ());
-                let desk = self.admit("file.write", detail, &request).await?;
+                let mut desk = self.admit("file.write", detail, &request).await?;
+                if let Err(error) = desk.enter(&begun.vm_id).await {
+                    return desk.answer(Audited, Err(error)).await;
+                }
                 let done = files::upload_stream(&desk, begun, pieces).await;
                 desk.answer(Audited, done).await
             }
@@ -140,89 +168,89 @@ macro_rules! methods {
 methods! {
     create_vm(CreateVmRequest) -> CreateVmResponse =
         Audited "create" (asked: asked.name), boxes::create;
-    get_vm(GetVmRequest) -> GetVmResponse = Plain "show" (asked: asked.vm_id), boxes::get;
+    get_vm(GetVmRequest) -> GetVmResponse =
+        Plain "show" (asked: asked.vm_id) of asked.vm_id, boxes::get;
     list_vms(ListVmsRequest) -> ListVmsResponse = Plain "ls" (_asked: ""), boxes::list;
     destroy_vm(DestroyVmRequest) -> DestroyVmResponse =
-        Audited "delete" (asked: asked.vm_id), boxes::destroy;
+        Audited "delete" (asked: asked.vm_id) of asked.vm_id, boxes::destroy;
     start_vm(StartVmRequest) -> StartVmResponse =
-        Audited "start" (asked: asked.vm_id), boxes::start;
-    stop_vm(StopVmRequest) -> StopVmResponse = Audited "stop" (asked: asked.vm_id), boxes::stop;
+        Audited "start" (asked: asked.vm_id) of asked.vm_id, boxes::start;
+    stop_vm(StopVmRequest) -> StopVmResponse =
+        Audited "stop" (asked: asked.vm_id) of asked.vm_id, boxes::stop;
     reboot_vm(RebootVmRequest) -> RebootVmResponse =
-        Audited "restart" (asked: asked.vm_id), boxes::reboot;
+        Audited "restart" (asked: asked.vm_id) of asked.vm_id, boxes::reboot;
     suspend_vm(SuspendVmRequest) -> SuspendVmResponse =
-        Audited "suspend" (asked: asked.vm_id), boxes::suspend;
+        Audited "suspend" (asked: asked.vm_id) of asked.vm_id, boxes::suspend;
     resume_vm(ResumeVmRequest) -> ResumeVmResponse =
-        Audited "resume" (asked: asked.vm_id), boxes::resume;
+        Audited "resume" (asked: asked.vm_id) of asked.vm_id, boxes::resume;
     hibernate_vm(HibernateVmRequest) -> HibernateVmResponse =
-        Audited "hibernate" (asked: asked.vm_id), boxes::hibernate;
-    wake_vm(WakeVmRequest) -> WakeVmResponse = Audited "resume" (asked: asked.vm_id), boxes::wake;
+        Audited "hibernate" (asked: asked.vm_id) of asked.vm_id, boxes::hibernate;
+    wake_vm(WakeVmRequest) -> WakeVmResponse =
+        Audited "resume" (asked: asked.vm_id) of asked.vm_id, boxes::wake;
     fork_vm(ForkVmRequest) -> ForkVmResponse =
-        Audited "fork" (asked: asked.source_vm_id), boxes::fork;
+        Audited "fork" (asked: asked.source_vm_id) of asked.source_vm_id, boxes::fork;
     rename_vm(RenameVmRequest) -> RenameVmResponse =
-        Audited "rename" (asked: format!("{} to {}", asked.vm_id, asked.new_name)), boxes::rename;
+        Audited "rename" (asked: format!("{} to {}", asked.vm_id, asked.new_name)) of asked.vm_id, boxes::rename;
     update_vm_labels(UpdateVmLabelsRequest) -> UpdateVmLabelsResponse =
-        Audited "label" (asked: asked.vm), boxes::label;
+        Audited "label" (asked: asked.vm) of asked.vm, boxes::label;
     suggest_vm_name(SuggestVmNameRequest) -> SuggestVmNameResponse =
         Plain "suggest-name" (_asked: ""), boxes::suggest_name;
 
     set_auto_suspend_timeout(SetAutoSuspendTimeoutRequest) -> SetAutoSuspendTimeoutResponse =
-        Audited "timer.suspend" (asked: asked.vm_id), timers::suspend_after_idle;
+        Audited "timer.suspend" (asked: asked.vm_id) of asked.vm_id, timers::suspend_after_idle;
     set_auto_hibernate_timeout(SetAutoHibernateTimeoutRequest) -> SetAutoHibernateTimeoutResponse =
-        Audited "timer.hibernate" (asked: asked.vm_id), timers::hibernate_after_idle;
+        Audited "timer.hibernate" (asked: asked.vm_id) of asked.vm_id, timers::hibernate_after_idle;
     set_delete_after(SetDeleteAfterRequest) -> SetDeleteAfterResponse =
-        Audited "timer.delete" (asked: asked.vm_id), timers::delete_after;
+        Audited "timer.delete" (asked: asked.vm_id) of asked.vm_id, timers::delete_after;
     set_idle_ignore_outbound(SetIdleIgnoreOutboundRequest) -> SetIdleIgnoreOutboundResponse =
-        Audited "timer.idle" (asked: asked.vm_id), timers::ignore_outbound;
+        Audited "timer.idle" (asked: asked.vm_id) of asked.vm_id, timers::ignore_outbound;
 
     update_machine_spec(UpdateMachineSpecRequest) -> UpdateMachineSpecResponse =
-        Audited "spec.set" (asked: asked.vm), machine::update;
+        Audited "spec.set" (asked: asked.vm) of asked.vm, machine::update;
 
     get_vm_usage(GetVmUsageRequest) -> GetVmUsageResponse =
-        Plain "usage" (asked: asked.vm_id), usage::of_box;
+        Plain "usage" (asked: asked.vm_id) of asked.vm_id, usage::of_box;
     get_org_usage(GetOrgUsageRequest) -> GetOrgUsageResponse =
         Plain "usage" (asked: asked.org), usage::of_org;
 
     upload_file(UploadFileRequest) -> UploadFileResponse =
-        Audited "file.write" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::upload;
+        Audited "file.write" (asked: format!("{}:{}", asked.vm_id, asked.path)) of asked.vm_id, files::upload;
     download_file(DownloadFileRequest) -> DownloadFileResponse =
-        Plain "file.read" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::download;
+        Plain "file.read" (asked: format!("{}:{}", asked.vm_id, asked.path)) of asked.vm_id, files::download;
     list_dir(ListDirRequest) -> ListDirResponse =
-        Plain "file.list" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::list;
+        Plain "file.list" (asked: format!("{}:{}", asked.vm_id, asked.path)) of asked.vm_id, files::list;
     mkdir(MkdirRequest) -> MkdirResponse =
-        Audited "file.mkdir" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::mkdir;
+        Audited "file.mkdir" (asked: format!("{}:{}", asked.vm_id, asked.path)) of asked.vm_id, files::mkdir;
     rename_path(RenamePathRequest) -> RenamePathResponse =
-        Audited "file.rename" (asked: format!("{}:{}", asked.vm_id, asked.old_path)), files::rename;
+        Audited "file.rename" (asked: format!("{}:{}", asked.vm_id, asked.old_path)) of asked.vm_id, files::rename;
     delete_path(DeletePathRequest) -> DeletePathResponse =
-        Audited "file.delete" (asked: format!("{}:{}", asked.vm_id, asked.path)), files::delete;
+        Audited "file.delete" (asked: format!("{}:{}", asked.vm_id, asked.path)) of asked.vm_id, files::delete;
 
     copy_path(CopyPathRequest) -> CopyPathResponse =
-        Audited "file.copy" (asked: format!("{}:{}", asked.vm_id, asked.old_path)), files::copy;
+        Audited "file.copy" (asked: format!("{}:{}", asked.vm_id, asked.old_path)) of asked.vm_id, files::copy;
 
     resize_vm(ResizeVmRequest) -> ResizeVmResponse =
-        Audited "resize" (asked: asked.vm_id), shape::resize;
+        Audited "resize" (asked: asked.vm_id) of asked.vm_id, shape::resize;
     set_vm_networks(SetVmNetworksRequest) -> SetVmNetworksResponse =
-        Audited "network.set" (asked: format!("{}: {}", asked.vm_id, asked.networks.join(" "))),
-        shape::set_networks;
+        Audited "network.set" (asked: format!("{}: {}", asked.vm_id, asked.networks.join(" "))) of asked.vm_id, shape::set_networks;
     set_vm_egress_allow(SetVmEgressAllowRequest) -> SetVmEgressAllowResponse =
-        Audited "egress.set" (asked: format!("{}: {}", asked.vm, asked.entries.join(" "))),
-        shape::set_egress;
+        Audited "egress.set" (asked: format!("{}: {}", asked.vm, asked.entries.join(" "))) of asked.vm, shape::set_egress;
     create_network(CreateNetworkRequest) -> CreateNetworkResponse =
         Audited "network.create" (asked: asked.name), shape::make_network;
     list_networks(ListNetworksRequest) -> ListNetworksResponse =
         Plain "network.ls" (_asked: ""), shape::networks;
 
     create_checkpoint(CreateCheckpointRequest) -> CreateCheckpointResponse =
-        Audited "snapshot.take" (asked: format!("{}: {}", asked.vm, asked.name)), checkpoints::take;
+        Audited "snapshot.take" (asked: format!("{}: {}", asked.vm, asked.name)) of asked.vm, checkpoints::take;
     list_checkpoints(ListCheckpointsRequest) -> ListCheckpointsResponse =
-        Plain "snapshot.ls" (asked: asked.vm), checkpoints::list;
+        Plain "snapshot.ls" (asked: asked.vm) of asked.vm, checkpoints::list;
     delete_checkpoint(DeleteCheckpointRequest) -> DeleteCheckpointResponse =
-        Audited "snapshot.rm" (asked: format!("{}: {}", asked.vm, asked.name)), checkpoints::remove;
+        Audited "snapshot.rm" (asked: format!("{}: {}", asked.vm, asked.name)) of asked.vm, checkpoints::remove;
     restore_checkpoint(RestoreCheckpointRequest) -> RestoreCheckpointResponse =
-        Audited "snapshot.restore" (asked: format!("{}: {}", asked.vm, asked.name)),
-        checkpoints::restore;
+        Audited "snapshot.restore" (asked: format!("{}: {}", asked.vm, asked.name)) of asked.vm, checkpoints::restore;
 
     create_snapshot(CreateSnapshotRequest) -> CreateSnapshotResponse =
-        Audited "save" (asked: format!("{}: {}", asked.vm, asked.name)), snapshots::save;
+        Audited "save" (asked: format!("{}: {}", asked.vm, asked.name)) of asked.vm, snapshots::save;
     list_snapshots(ListSnapshotsRequest) -> ListSnapshotsResponse =
         Plain "save.ls" (_asked: ""), snapshots::list;
     get_snapshot(GetSnapshotRequest) -> GetSnapshotResponse =
@@ -247,12 +275,9 @@ methods! {
         Audited "disk.create" (asked: asked.name), disks::make;
     list_disks(ListDisksRequest) -> ListDisksResponse = Plain "disk.ls" (_asked: ""), disks::list;
     attach_disk(AttachDiskRequest) -> AttachDiskResponse =
-        Audited "disk.attach"
-        (asked: format!("{} to {}:{}", asked.disk_id, asked.vm_id, asked.mount_path)),
-        disks::attach;
+        Audited "disk.attach" (asked: format!("{} to {}:{}", asked.disk_id, asked.vm_id, asked.mount_path)) of asked.vm_id, disks::attach;
     detach_disk(DetachDiskRequest) -> DetachDiskResponse =
-        Audited "disk.detach" (asked: format!("{} from {}", asked.disk_id, asked.vm_id)),
-        disks::detach;
+        Audited "disk.detach" (asked: format!("{} from {}", asked.disk_id, asked.vm_id)) of asked.vm_id, disks::detach;
     destroy_disk(DestroyDiskRequest) -> DestroyDiskResponse =
         Audited "disk.rm" (asked: asked.disk_id), disks::destroy;
 
@@ -264,27 +289,27 @@ methods! {
         Audited "var.move" (asked: asked.name), variables::rescope;
 
     list_proxies(ListProxiesRequest) -> ListProxiesResponse =
-        Plain "proxy.ls" (asked: asked.vm), proxies::list;
+        Plain "proxy.ls" (asked: asked.vm) of either(&asked.vm, &asked.vm_name), proxies::list;
     create_proxy(CreateProxyRequest) -> CreateProxyResponse =
-        Audited "proxy.create" (asked: asked.name), proxies::create;
+        Audited "proxy.create" (asked: asked.name) of either(&asked.vm, &asked.vm_name), proxies::create;
     delete_proxy(DeleteProxyRequest) -> DeleteProxyResponse =
-        Audited "proxy.rm" (asked: asked.name), proxies::delete;
+        Audited "proxy.rm" (asked: asked.name) of either(&asked.vm, &asked.vm_name), proxies::delete;
     set_proxy_port(SetProxyPortRequest) -> SetProxyPortResponse =
-        Audited "proxy.set" (asked: format!("{}: {}", asked.name, asked.port)), proxies::set_port;
+        Audited "proxy.set" (asked: format!("{}: {}", asked.name, asked.port)) of either(&asked.vm, &asked.vm_name), proxies::set_port;
     expose_port(ExposePortRequest) -> ExposePortResponse =
-        Audited "forward.create" (asked: format!("{}: {}", asked.vm, asked.vm_port)), forwards::expose;
+        Audited "forward.create" (asked: format!("{}: {}", asked.vm, asked.vm_port)) of either(&asked.vm, &asked.vm_id), forwards::expose;
     unexpose_port(UnexposePortRequest) -> UnexposePortResponse =
-        Audited "forward.rm" (asked: format!("{}: {}", asked.vm, asked.vm_port)), forwards::unexpose;
+        Audited "forward.rm" (asked: format!("{}: {}", asked.vm, asked.vm_port)) of either(&asked.vm, &asked.vm_id), forwards::unexpose;
     list_exposed_ports(ListExposedPortsRequest) -> ListExposedPortsResponse =
-        Plain "forward.ls" (asked: asked.vm), forwards::list;
+        Plain "forward.ls" (asked: asked.vm) of asked.vm, forwards::list;
     bind_domain(BindDomainRequest) -> BindDomainResponse =
-        Audited "domain.bind" (asked: asked.domain), proxies::bind_domain;
+        Audited "domain.bind" (asked: asked.domain) of asked.vm_id, proxies::bind_domain;
     unbind_domain(UnbindDomainRequest) -> UnbindDomainResponse =
         Audited "domain.unbind" (asked: asked.domain), proxies::unbind_domain;
     list_domains(ListDomainsRequest) -> ListDomainsResponse =
         Plain "domain.ls" (_asked: ""), proxies::domains;
     add_custom_domain(AddCustomDomainRequest) -> AddCustomDomainResponse =
-        Audited "domain.bind" (asked: asked.domain), proxies::add_custom_domain;
+        Audited "domain.bind" (asked: asked.domain) of asked.vm_id, proxies::add_custom_domain;
     list_custom_domains(ListCustomDomainsRequest) -> ListCustomDomainsResponse =
         Plain "domain.ls" (_asked: ""), proxies::custom_domains;
     remove_custom_domain(RemoveCustomDomainRequest) -> RemoveCustomDomainResponse =

@@ -48,7 +48,7 @@ pub(crate) async fn of_org(
     let (since, until) = (time("since", asked.since)?, time("until", asked.until)?);
     let used = desk.herd.used(since, until).await?;
     let now = desk.herd.now();
-    let own = desk.herd.whoami().await?.user;
+    let own = desk.caller.whoami().await?.user;
     let mut vms = Vec::new();
     for used in &used {
         vms.push(told(desk, used).await?);
@@ -92,7 +92,7 @@ async fn told(desk: &Desk<'_>, used: &Used) -> Answer<api::VmUsage> {
 }
 
 async fn owner_name(desk: &Desk<'_>, owner: Option<UserId>) -> Answer<String> {
-    let own = desk.herd.whoami().await?.user;
+    let own = desk.caller.whoami().await?.user;
     Ok(if owner == Some(own.id) { own.name.to_string() } else { String::new() })
 }
 

@@ -11,6 +11,7 @@ mod address;
 mod admission;
 mod capability;
 mod disk;
+mod grant;
 mod id;
 mod image;
 mod name;
@@ -31,6 +32,7 @@ pub use address::{Address, AddressError, Target};
 pub use admission::{Excess, Holdings, Room, has_processes};
 pub use capability::{Capability, CapabilitySet};
 pub use disk::{DiskMount, LARGEST_DISK, MountPath, MountPathError, SMALLEST_DISK};
+pub use grant::{Grant, GrantError};
 pub use id::{
     BoxId, DiskId, KeyId, OperationId, ParseIdError, SnapshotId, ThingId, TokenId, UserId,
 };

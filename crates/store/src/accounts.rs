@@ -1,7 +1,7 @@
 //! Who may ask: users, their keys and tokens, and who asked for what.
 
 use async_trait::async_trait;
-use boxherd_model::{BoxId, EngineName, KeyId, Quota, Timestamp, TokenId, UserId, UserName};
+use boxherd_model::{BoxId, Grant, KeyId, Quota, Timestamp, TokenId, UserId, UserName};
 
 use crate::StoreError;
 
@@ -152,12 +152,12 @@ pub trait Accounts: Send + Sync {
     /// The public key with that fingerprint.
     async fn ssh_key(&self, fingerprint: &str) -> Result<Option<SshKeyRecord>, StoreError>;
 
-    /// Engines that a user may use as such, beyond boxes of its own there.
-    async fn grants(&self, user: UserId) -> Result<Vec<EngineName>, StoreError>;
-    /// Lets a user use an engine as such. Idempotent.
-    async fn grant(&self, user: UserId, engine: &EngineName) -> Result<(), StoreError>;
-    /// Takes that back. Idempotent.
-    async fn revoke_grant(&self, user: UserId, engine: &EngineName) -> Result<(), StoreError>;
+    /// What a user may do beyond boxes of its own.
+    async fn grants(&self, user: UserId) -> Result<Vec<Grant>, StoreError>;
+    /// Lets a user do that. Idempotent.
+    async fn grant(&self, user: UserId, grant: &Grant) -> Result<(), StoreError>;
+    /// Takes that back. Says whether it was there.
+    async fn revoke_grant(&self, user: UserId, grant: &Grant) -> Result<bool, StoreError>;
 
     /// Adds to the audit log. Need not survive a power cut.
     async fn audit(&self, entry: &AuditEntry) -> Result<(), StoreError>;

@@ -1,7 +1,7 @@
 //! Users, keys, tokens, grants and the audit log over any database.
 
 use async_trait::async_trait;
-use boxherd_model::{EngineName, KeyId, Timestamp, TokenId, UserId, UserName};
+use boxherd_model::{Grant, KeyId, Timestamp, TokenId, UserId, UserName};
 use uuid::Uuid;
 
 use crate::database::{Database, Query, Row, Statement, Value};
@@ -185,24 +185,22 @@ impl<D: Database> Accounts for SqlStore<D> {
         self.database.one(Query::new(sql, [text(fingerprint)]), to_ssh_key).await
     }
 
-    async fn grants(&self, user: UserId) -> Result<Vec<EngineName>, StoreError> {
+    async fn grants(&self, user: UserId) -> Result<Vec<Grant>, StoreError> {
         let sql = "SELECT engine FROM grants WHERE user_id = ?1 ORDER BY engine";
-        let to_engine = |row| Columns::from(row).parsed("engine");
-        self.database.many(Query::new(sql, [text(user)]), to_engine).await
+        let to_grant = |row| Columns::from(row).parsed("engine");
+        self.database.many(Query::new(sql, [text(user)]), to_grant).await
     }
 
-    async fn grant(&self, user: UserId, engine: &EngineName) -> Result<(), StoreError> {
+    async fn grant(&self, user: UserId, grant: &Grant) -> Result<(), StoreError> {
         let sql = "INSERT INTO grants (user_id, engine) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-        self.database.durably(Statement::new("granting", sql, [text(user), text(engine)])).await?;
+        self.database.durably(Statement::new("granting", sql, [text(user), text(grant)])).await?;
         Ok(())
     }
 
-    async fn revoke_grant(&self, user: UserId, engine: &EngineName) -> Result<(), StoreError> {
+    async fn revoke_grant(&self, user: UserId, grant: &Grant) -> Result<bool, StoreError> {
         let sql = "DELETE FROM grants WHERE user_id = ?1 AND engine = ?2";
-        self.database
-            .durably(Statement::new("revoking a grant", sql, [text(user), text(engine)]))
-            .await?;
-        Ok(())
+        let statement = Statement::new("revoking a grant", sql, [text(user), text(grant)]);
+        self.database.durably(statement).await
     }
 
     async fn audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {

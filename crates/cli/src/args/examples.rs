@@ -59,4 +59,5 @@ pub(super) const USER: &str = "\
 Examples:
   boxherd user create alice --boxes 20 --memory 16GiB
   boxherd user set alice --execs 64 --disk none
+  boxherd user grant alice local/bob    # alice acts on bob's boxes, as `local:BOX`
   boxherd user ls";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use boxherd_gateway_http::listen::Place;
 use boxherd_herd::ForwardRange;
-use boxherd_model::{ByteSize, KeyId, UserName};
+use boxherd_model::{ByteSize, EngineName, KeyId, NameError, UserName};
 use clap::{Args, Subcommand};
 
 use super::values::Quantity;
@@ -117,6 +117,50 @@ pub(crate) enum UserCommand {
     Ls,
     /// Change what a user may have; what is not named stays as it is
     Set(UserSetArgs),
+    /// Let a user act on boxes that it did not make, which it then names `ENGINE:BOX`
+    Grant(GrantArgs),
+    /// Take that back, from the next call on
+    Revoke(GrantArgs),
+    /// List what a user may do beyond its own boxes
+    Grants(GrantsArgs),
+}
+
+/// `boxherd user grant` and `revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
+    /// The user
+    #[arg(value_name = "USER")]
+    pub(crate) name: UserName,
+    /// Every box of an engine, or those that one user has there
+    #[arg(value_name = "ENGINE[/OWNER]")]
+    pub(crate) place: GrantPlace,
+}
+
+/// `boxherd user grants`.
+#[derive(Debug, Args)]
+pub(crate) struct GrantsArgs {
+    /// The user
+    #[arg(value_name = "USER")]
+    pub(crate) name: UserName,
+}
+
+/// `ENGINE` or `ENGINE/OWNER`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GrantPlace {
+    pub(crate) engine: EngineName,
+    pub(crate) owner: Option<UserName>,
+}
+
+impl std::str::FromStr for GrantPlace {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (engine, owner) = match text.split_once('/') {
+            None => (text, None),
+            Some((engine, owner)) => (engine, Some(owner.parse()?)),
+        };
+        Ok(Self { engine: engine.parse()?, owner })
+    }
 }
 
 /// `boxherd user create`.

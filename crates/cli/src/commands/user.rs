@@ -1,11 +1,12 @@
 //! `boxherd user`.
 
-use boxherd_model::{ByteSize, Quota};
+use boxherd_herd::Herd;
+use boxherd_model::{ByteSize, Grant, Quota, UserId};
 use boxherd_store::UserRecord;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::args::{QuotaArgs, UserCommand, UserCreateArgs, UserSetArgs};
+use crate::args::{GrantArgs, GrantsArgs, QuotaArgs, UserCommand, UserCreateArgs, UserSetArgs};
 use crate::columns::table;
 use crate::failure::Failure;
 
@@ -42,7 +43,47 @@ pub(super) async fn user(app: &App, command: UserCommand) -> Result<(), Failure>
         UserCommand::Create(args) => create(app, args).await,
         UserCommand::Ls => ls(app).await,
         UserCommand::Set(args) => set(app, args).await,
+        UserCommand::Grant(args) => {
+            let (herd, user, grant) = meant(app, args).await?;
+            Ok(herd.grant(user, &grant).await?)
+        }
+        UserCommand::Revoke(args) => {
+            let (herd, user, grant) = meant(app, args).await?;
+            Ok(herd.revoke_grant(user, &grant).await?)
+        }
+        UserCommand::Grants(args) => grants(app, args).await,
     }
+}
+
+async fn meant(app: &App, args: GrantArgs) -> Result<(&Herd, UserId, Grant), Failure> {
+    let herd = app.herd().await?;
+    let user = herd.user_named(&args.name).await?.id;
+    let owner = match &args.place.owner {
+        Some(owner) => Some(herd.user_named(owner).await?.id),
+        None => None,
+    };
+    Ok((herd, user, Grant { engine: args.place.engine, owner }))
+}
+
+async fn grants(app: &App, args: GrantsArgs) -> Result<(), Failure> {
+    let herd = app.herd().await?;
+    let grants = herd.grants(herd.user_named(&args.name).await?.id).await?;
+    let users = herd.users().await?;
+    // An owner who is there no more is told by its id.
+    let named = |id: UserId| users.iter().find(|user| user.id == id).map(|user| &user.name);
+    let place = |grant: &Grant| match grant.owner.and_then(named) {
+        Some(owner) => format!("{}/{owner}", grant.engine),
+        None => grant.to_string(),
+    };
+    let places: Vec<_> = grants.iter().map(place).collect();
+    app.printer.names_only(true).result(
+        &places,
+        |places| {
+            let lines: Vec<_> = places.iter().map(|place| [place.clone()]).collect();
+            table(["GRANT"], &lines)
+        },
+        Clone::clone,
+    )
 }
 
 async fn create(app: &App, args: UserCreateArgs) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! the token up each time, so that what was taken back is refused at the next call.
 
 mod audit;
+mod grants;
 mod keys;
 mod ssh_keys;
 mod tokens;

@@ -1,4 +1,4 @@
-use boxherd_model::{ByteSize, KeyId, TokenId};
+use boxherd_model::{ByteSize, Grant, KeyId, TokenId};
 
 use super::*;
 use crate::{AuditEntry, KeyRecord, SigningKey, SshKeyRecord, TokenRecord};
@@ -112,15 +112,16 @@ pub(super) async fn a_public_key_is_linked_once(home: &dyn Home) {
 
 pub(super) async fn grants_are_given_and_taken(home: &dyn Home) {
     let store = home.open().await;
-    let (ann, local) = (UserId::new(), EngineName::local());
-    let lab: EngineName = "lab".parse().unwrap();
-    for engine in [&local, &lab, &lab] {
-        store.grant(ann, engine).await.unwrap();
+    let ann = UserId::new();
+    let local = Grant { engine: EngineName::local(), owner: None };
+    let bobs = Grant { owner: Some(UserId::new()), ..local.clone() };
+    for grant in [&bobs, &local, &local] {
+        store.grant(ann, grant).await.unwrap();
     }
-    assert_eq!(store.grants(ann).await.unwrap(), [lab.clone(), local.clone()]);
-    store.revoke_grant(ann, &lab).await.unwrap();
-    store.revoke_grant(ann, &lab).await.unwrap();
-    assert_eq!(store.grants(ann).await.unwrap(), [local]);
+    assert_eq!(store.grants(ann).await.unwrap(), [local.clone(), bobs.clone()]);
+    assert!(store.revoke_grant(ann, &local).await.unwrap());
+    assert!(!store.revoke_grant(ann, &local).await.unwrap());
+    assert_eq!(store.grants(ann).await.unwrap(), [bobs]);
     assert!(store.grants(UserId::new()).await.unwrap().is_empty());
 }
 

@@ -73,7 +73,7 @@ async fn a_server_that_died_is_said_to_be_gone_and_is_used_again_when_it_is_back
         .await
         .unwrap();
     // On disk, and with it all that was written before.
-    store.grant(UserId::new(), &EngineName::local()).await.unwrap();
+    store.grant(UserId::new(), &"local".parse().unwrap()).await.unwrap();
 
     server.kill();
     // The process of a session notices a moment later that its parent is dead.
