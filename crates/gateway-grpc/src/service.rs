@@ -140,7 +140,10 @@ macro_rules! methods {
                 let begun = first(&mut frames).await?;
                 let detail = format!("{}: {}", begun.vm_id, begun.port);
                 let request = Request::from_parts(metadata, extensions, ());
-                let desk = self.admit("dial", detail, &request).await?;
+                let mut desk = self.admit("dial", detail, &request).await?;
+                if let Err(error) = desk.enter(&begun.vm_id).await {
+                    return desk.answer(Audited, Err(error)).await;
+                }
                 let done = dial::dial(&desk, begun, frames).await;
                 let done = done.map(|answers| Box::pin(answers) as Answers<api::BoxherdDialChunk>);
                 desk.answer(Audited, done).await
