@@ -97,8 +97,9 @@ impl Command {
 
     /// Kept for so long, at least a second and at most an hour, when the connection to the server or the
     /// server itself is lost: [`Running::next`](crate::Running::next) then goes on with it as soon as there
-    /// is a server again, with nothing lost and nothing repeated. Servers other than Boxherd do not know of this; there the
-    /// command ends with its call. Nobody ends such a command when this program is killed before that time.
+    /// is a server again, with nothing lost and nothing repeated. Servers other than Boxherd do not know of
+    /// this; there the command ends with its call. Nobody ends such a command when this program is killed
+    /// before that time.
     ///
     /// ```no_run
     /// use std::time::Duration;
