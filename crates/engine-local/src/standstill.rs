@@ -119,8 +119,20 @@ mod tests {
 
     struct Sleeper(Child);
 
+    impl Sleeper {
+        fn init(&self) -> Option<i32> {
+            let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+            let text = fs::read_to_string(children).unwrap();
+            text.split_whitespace().next().map(|pid| pid.parse().unwrap())
+        }
+    }
+
     impl Drop for Sleeper {
         fn drop(&mut self) {
+            // By ourselves: `unshare` may be killed before its child has asked to go with it.
+            if let Some(init) = self.init().and_then(Pid::from_raw) {
+                rustix::process::kill_process(init, Signal::KILL).expect("it is there");
+            }
             self.0.kill().and_then(|()| self.0.wait()).expect("its end");
         }
     }
@@ -132,14 +144,12 @@ mod tests {
         }
         let script = "while :; do sleep 0.01; done";
         let mut command = Command::new("unshare");
-        let command = command.args(["--pid", "--fork", "--kill-child", "sh", "-c", script]);
+        let command = command.args(["--pid", "--fork", "sh", "-c", script]);
         let sleeper = Sleeper(command.spawn().unwrap());
         let own = namespace(i32::try_from(std::process::id()).unwrap()).unwrap();
-        let children = format!("/proc/{0}/task/{0}/children", sleeper.0.id());
-        let init: i32 = loop {
-            let text = fs::read_to_string(&children).unwrap();
-            if let Some(pid) = text.split_whitespace().next() {
-                break pid.parse().unwrap();
+        let init = loop {
+            if let Some(init) = sleeper.init() {
+                break init;
             }
             thread::yield_now();
         };
