@@ -98,6 +98,7 @@ impl Herd {
             link.close().await;
         }
         drop(self.session.lock().take());
+        self.here.settle().await;
         for engine in self.engines.iter() {
             if let Err(error) = engine.settle().await {
                 tracing::warn!(%error, engine = %engine.name(), "something is left to be cleaned up");

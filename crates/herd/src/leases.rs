@@ -8,6 +8,8 @@ use std::time::Duration;
 use boxherd_model::BoxId;
 use boxherd_store::{BoxRecord, FencingToken, Store};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::lookup::engine_error;
@@ -16,10 +18,23 @@ use crate::{Herd, HerdError};
 /// How many times a lease is renewed before it would end.
 const RENEWALS: u32 = 3;
 
-/// The boxes that this process works on. One that has lost its lease and does not know yet is there
-/// until it does, so that a second token does not open what the first one shut.
+/// What this process has of leases. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Here(Arc<Mutex<HashSet<BoxId>>>);
+pub(crate) struct Here {
+    /// The boxes that it works on. One that has lost its lease and does not know yet is there until it
+    /// does, so that a second token does not open what the first one shut.
+    boxes: Arc<Mutex<HashSet<BoxId>>>,
+    /// Leases that are being given back.
+    returns: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Here {
+    /// Waits until every lease that was dropped is given back.
+    pub(crate) async fn settle(&self) {
+        let returns = std::mem::take(&mut *self.returns.lock());
+        returns.join_all().await;
+    }
+}
 
 /// A lease that is renewed until it is dropped, and given back then.
 #[derive(Debug)]
@@ -27,8 +42,8 @@ pub(crate) struct Leased {
     store: Arc<dyn Store>,
     id: BoxId,
     token: FencingToken,
-    renewing: tokio::task::AbortHandle,
-    _place: Place,
+    renewing: AbortHandle,
+    place: Place,
 }
 
 /// A place in [`Here`].
@@ -40,7 +55,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.here.0.lock().remove(&self.id);
+        self.here.boxes.lock().remove(&self.id);
     }
 }
 
@@ -49,12 +64,15 @@ impl Drop for Leased {
         self.renewing.abort();
         let (store, id, token) = (Arc::clone(&self.store), self.id, self.token);
         // One that is not given back ends by itself.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut returns = self.place.here.returns.lock();
+        while returns.try_join_next().is_some() {}
+        let give_back = async move {
             if let Err(error) = store.release(id, token).await {
                 tracing::warn!(%id, %error, "a lease was not given back");
             }
-        });
+        };
+        returns.spawn_on(give_back, &runtime);
     }
 }
 
@@ -66,7 +84,7 @@ impl Herd {
         ttl: Duration,
     ) -> Result<Option<Leased>, HerdError> {
         let id = record.id;
-        if !self.here.0.lock().insert(id) {
+        if !self.here.boxes.lock().insert(id) {
             return Ok(None);
         }
         let place = Place { here: self.here.clone(), id };
@@ -76,7 +94,7 @@ impl Herd {
         let renewing = tokio::spawn(renew(Arc::clone(&self.store), id, token, ttl));
         let renewing = renewing.abort_handle();
         let store = Arc::clone(&self.store);
-        let leased = Leased { store, id, token, renewing, _place: place };
+        let leased = Leased { store, id, token, renewing, place };
         let claimed = self.engine_of(record)?.claim(id, token.0).await;
         claimed.map_err(|source| engine_error("take over", record, source))?;
         Ok(Some(leased))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use boxherd_engine::{EngineError, Truth};
 use boxherd_model::{Address, BoxId, BoxStatus, EngineName, Target};
-use boxherd_store::BoxRecord;
+use boxherd_store::{BoxRecord, StoreError};
 use futures_util::future::join_all;
 
 use crate::herd::status;
@@ -99,7 +99,11 @@ impl Herd {
         if !believe(record, truth) {
             return Ok(false);
         }
-        let corrected = self.store.correct(&found, record).await?;
+        let corrected = match self.store.correct(&found, record).await {
+            // An operation of ours has lost the box to another server, whose it is to correct.
+            Err(StoreError::Fenced(_)) => false,
+            corrected => corrected?,
+        };
         match corrected {
             true => self.meters.saw(std::slice::from_ref(record), self.now()),
             false => *record = self.store.box_by_id(record.id).await?.unwrap_or(found),

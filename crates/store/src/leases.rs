@@ -104,7 +104,13 @@ impl<D: Database> Leases for SqlStore<D> {
     }
 
     async fn release(&self, id: BoxId, token: FencingToken) -> Result<bool, StoreError> {
-        self.held.lock().remove(&id);
+        {
+            // It may have been taken again after it was lost.
+            let mut held = self.held.lock();
+            if held.get(&id) == Some(&token) {
+                held.remove(&id);
+            }
+        }
         // The row stays: it knows which tokens were given.
         let sql = "UPDATE leases SET expires = now_ms() \
                    WHERE box_id = ?1 AND token = ?2 AND expires > now_ms()";
@@ -137,6 +143,33 @@ impl<D> SqlStore<D> {
         };
         boxes.into_iter().map(guard).collect()
     }
+}
+
+/// One statement about a box, on disk before it returns, unless the lease of the box was lost. Says
+/// whether it changed anything.
+pub(crate) async fn guarded<D: Database>(
+    store: &SqlStore<D>,
+    of: Option<BoxId>,
+    statement: Statement,
+) -> Result<bool, StoreError> {
+    let mut statements = store.guards(of.into_iter());
+    let step = statement.step;
+    statements.push(statement);
+    let mut done = store.database.all(step, Durability::Disk, statements).await?;
+    Ok(done.pop().is_some_and(|done| done.changed > 0))
+}
+
+/// The box that `sql` finds, where leases are held at all.
+pub(crate) async fn box_of<D: Database>(
+    store: &SqlStore<D>,
+    sql: &'static str,
+    id: Value,
+) -> Result<Option<BoxId>, StoreError> {
+    if store.held.lock().is_empty() {
+        return Ok(None);
+    }
+    let to_box = |row| Columns::from(row).parsed_or_empty("box_id");
+    Ok(store.database.one(Query::new(sql, [id]), to_box).await?.flatten())
 }
 
 /// A time that is longer than the database can count is for ever.

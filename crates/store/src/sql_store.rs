@@ -10,6 +10,7 @@ use boxherd_model::{
 use parking_lot::Mutex;
 
 use crate::database::{Database, Query, Statement, Transaction};
+use crate::leases::{box_of, guarded};
 use crate::row::{Columns, text};
 use crate::{BoxRecord, Durability, FencingToken, Operation, Store, StoreError, boxes, operations};
 
@@ -115,9 +116,7 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn add_snapshot(&self, snapshot: &SnapshotInfo) -> Result<(), StoreError> {
-        let mut statements = self.guards(std::iter::once(snapshot.box_id));
-        statements.push(boxes::insert_snapshot(snapshot));
-        self.database.all("writing a snapshot", Durability::Disk, statements).await?;
+        guarded(self, Some(snapshot.box_id), boxes::insert_snapshot(snapshot)).await?;
         Ok(())
     }
 
@@ -134,8 +133,10 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn remove_snapshot(&self, id: SnapshotId) -> Result<(), StoreError> {
-        let statement = boxes::remove_snapshot(id);
-        self.database.all_at_last(statement.step, Durability::Disk, vec![statement]).await?;
+        let of = box_of(self, "SELECT box_id FROM snapshots WHERE id = ?1", text(id)).await?;
+        let mut statements = self.guards(of.into_iter());
+        statements.push(boxes::remove_snapshot(id));
+        self.database.all_at_last("removing a snapshot", Durability::Disk, statements).await?;
         Ok(())
     }
 

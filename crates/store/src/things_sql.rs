@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use boxherd_model::{BoxId, ThingId, UserId};
 
 use crate::database::{Database, Query, Row, Statement};
+use crate::leases::{box_of, guarded};
 use crate::row::{Columns, corrupt, or_empty, text, time};
 use crate::{SqlStore, StoreError, ThingKind, ThingRecord, Things};
 
@@ -28,7 +29,7 @@ impl<D: Database> Things for SqlStore<D> {
             time(thing.created),
         ];
         let statement = Statement::new("writing a thing", sql, values);
-        self.database.durably(statement.unless_duplicate(taken(thing))).await?;
+        guarded(self, thing.of, statement.unless_duplicate(taken(thing))).await?;
         Ok(())
     }
 
@@ -36,13 +37,14 @@ impl<D: Database> Things for SqlStore<D> {
         let sql = "UPDATE things SET name = ?2, body = ?3 WHERE id = ?1";
         let values = [text(thing.id), text(&thing.name), text(&thing.body)];
         let statement = Statement::new("changing a thing", sql, values);
-        self.database.durably(statement.unless_duplicate(taken(thing))).await?;
+        guarded(self, thing.of, statement.unless_duplicate(taken(thing))).await?;
         Ok(())
     }
 
     async fn remove_thing(&self, id: ThingId) -> Result<bool, StoreError> {
+        let of = box_of(self, "SELECT box_id FROM things WHERE id = ?1", text(id)).await?;
         let sql = "DELETE FROM things WHERE id = ?1";
-        self.database.durably(Statement::new("removing a thing", sql, [text(id)])).await
+        guarded(self, of, Statement::new("removing a thing", sql, [text(id)])).await
     }
 
     async fn thing(&self, kind: ThingKind, id: ThingId) -> Result<Option<ThingRecord>, StoreError> {

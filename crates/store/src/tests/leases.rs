@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use boxherd_model::{SnapshotId, SnapshotInfo, ThingId};
 use futures_util::future::join_all;
 
 use super::*;
-use crate::{Durability, FencingToken, Outcome, StoreError};
+use crate::{Durability, FencingToken, Outcome, StoreError, ThingKind, ThingRecord};
 
 const LONG: Duration = Duration::from_secs(3600);
 /// A lease that ends when it begins, as it looks to others after a holder stood still for long.
@@ -80,6 +81,16 @@ pub(super) async fn whoever_lost_a_lease_writes_nothing_of_its_box(home: &dyn Ho
     let create = operation(OperationKind::Create, &made);
     one.begin(&create, std::slice::from_ref(&made)).await.unwrap();
     let lost = one.acquire(made.id, "one", OVER).await.unwrap().unwrap();
+    let kept = ThingRecord { of: Some(made.id), ..things::thing(ThingKind::Proxy, "kept") };
+    one.add_thing(&kept).await.unwrap();
+    let snapshot = |name: &str| SnapshotInfo {
+        id: SnapshotId::new(),
+        box_id: made.id,
+        name: name.parse().unwrap(),
+        created: at(1),
+    };
+    let saved = snapshot("saved");
+    one.add_snapshot(&saved).await.unwrap();
     let mut renamed = made.clone();
     renamed.spec.name = "site".parse().unwrap();
     // It is over, and nobody has it yet.
@@ -95,12 +106,20 @@ pub(super) async fn whoever_lost_a_lease_writes_nothing_of_its_box(home: &dyn Ho
         one.begin(&change, &[]).await,
         one.finish(&create, std::slice::from_ref(&renamed), &[], durability).await.map(drop),
         one.finish(&create, &[], &[made.id], durability).await.map(drop),
+        one.add_thing(&ThingRecord { id: ThingId::new(), name: "new".to_owned(), ..kept.clone() })
+            .await,
+        one.update_thing(&ThingRecord { body: "[]".to_owned(), ..kept.clone() }).await,
+        one.remove_thing(kept.id).await.map(drop),
+        one.add_snapshot(&snapshot("new")).await,
+        one.remove_snapshot(saved.id).await,
     ];
     for refused in refused {
         assert!(matches!(refused, Err(StoreError::Fenced(id)) if id == made.id), "{refused:?}");
     }
     assert_eq!(two.box_by_id(made.id).await.unwrap().as_ref(), Some(&made));
     assert_eq!(two.unfinished().await.unwrap(), [create]);
+    assert_eq!(two.things_of(ThingKind::Proxy, made.id).await.unwrap(), [kept]);
+    assert_eq!(two.snapshots(made.id).await.unwrap(), [saved]);
 
     two.begin(&change, &[]).await.unwrap();
     change.outcome = Some(Outcome::Done);

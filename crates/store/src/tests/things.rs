@@ -5,7 +5,7 @@ use boxherd_model::ThingId;
 use super::*;
 use crate::{Durability, Outcome, ThingKind, ThingRecord};
 
-fn thing(kind: ThingKind, name: &str) -> ThingRecord {
+pub(super) fn thing(kind: ThingKind, name: &str) -> ThingRecord {
     ThingRecord {
         id: ThingId::new(),
         kind,
