@@ -47,6 +47,7 @@ pub(crate) struct Kept {
     runtime: Handle,
     of: String,
     keep: Duration,
+    tty: bool,
     id: String,
     tape: Tape,
     /// Output that has arrived, in bytes from the start.
@@ -73,12 +74,14 @@ impl Kept {
         input: mpsc::Receiver<ExecChunk>,
     ) -> Result<(Option<Self>, Call), Error> {
         let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        let tty = first.tty;
         first.boxherd = Some(BoxherdExec { keep_ms, ..BoxherdExec::default() });
         let tape = Tape::new(input);
         let (call, which) = call(client, &tape, first).await?;
         let (client, of, runtime) = (client.clone(), of.to_owned(), Handle::current());
         let (stdout, stderr, said) = (0, 0, 0);
-        let kept = |(id, _)| Self { client, runtime, of, keep, id, tape, stdout, stderr, said };
+        let kept =
+            |(id, _)| Self { client, runtime, of, keep, tty, id, tape, stdout, stderr, said };
         Ok((which.map(kept), call))
     }
 
@@ -157,7 +160,8 @@ impl Kept {
             signal,
             ..BoxherdExec::default()
         };
-        ExecChunk { vm_id: self.of.clone(), boxherd: Some(ours), ..ExecChunk::default() }
+        let (vm_id, tty) = (self.of.clone(), self.tty);
+        ExecChunk { vm_id, tty, boxherd: Some(ours), ..ExecChunk::default() }
     }
 }
 
@@ -395,5 +399,108 @@ impl Reel {
         }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+
+    /// A call of `tape` that the server has answered with `start`, behind its first frame.
+    fn call(tape: &Tape, start: Start) -> (Open, Pin<Box<dyn Stream<Item = ExecChunk>>>) {
+        let (told, from) = oneshot::channel();
+        let (open, closed) = Open::new();
+        let mut frames = Box::pin(tape.frames(ExecChunk::default(), from, closed));
+        assert_eq!(frames.next().now_or_never().unwrap(), Some(ExecChunk::default()));
+        assert!(tape.wind(start));
+        told.send(start).unwrap();
+        (open, frames)
+    }
+
+    /// How what is sent stands.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Stands {
+        StillOpen,
+        EndSaid,
+        CallEnded,
+    }
+    use Stands::{CallEnded, EndSaid, StillOpen};
+
+    /// The input that is sent without waiting.
+    fn sent(frames: &mut (impl Stream<Item = ExecChunk> + Unpin)) -> (Vec<u8>, Stands) {
+        let mut data = Vec::new();
+        while let Some(frame) = frames.next().now_or_never() {
+            match frame {
+                Some(frame) if frame.boxherd.as_ref().is_some_and(|ours| ours.input_ended) => {
+                    return (data, EndSaid);
+                }
+                Some(frame) => data.extend_from_slice(&frame.data),
+                None => return (data, CallEnded),
+            }
+        }
+        (data, StillOpen)
+    }
+
+    fn input(data: &[u8]) -> ExecChunk {
+        ExecChunk { data: data.to_vec().into(), stdin: true, ..ExecChunk::default() }
+    }
+
+    #[test]
+    fn input_goes_on_where_the_server_says() {
+        let (sender, receiver) = mpsc::channel(4);
+        let tape = Tape::new(receiver);
+        let (_open, mut frames) = call(&tape, Start::From(0));
+        sender.try_send(input(b"hello ")).unwrap();
+        assert_eq!(sent(&mut frames), (b"hello ".to_vec(), StillOpen));
+        drop(frames);
+        sender.try_send(input(b"world")).unwrap();
+        drop(sender);
+        let (_open, mut frames) = call(&tape, Start::From(3));
+        assert_eq!(sent(&mut frames), (b"lo world".to_vec(), EndSaid));
+        // The end is said again, too.
+        let (_open, mut frames) = call(&tape, Start::From(11));
+        assert_eq!(sent(&mut frames), (Vec::new(), EndSaid));
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_was_agreed_and_what_was_said_overtakes_it() {
+        let (sender, receiver) = mpsc::channel(4);
+        let tape = Tape::new(receiver);
+        let (_open, mut frames) = call(&tape, Start::From(0));
+        for _ in 0..3 {
+            sender.try_send(input(&vec![0; WINDOW as usize])).unwrap();
+        }
+        let first = sent(&mut frames).0.len() as u64;
+        assert!((WINDOW..WINDOW + PIECE as u64).contains(&first), "{first}");
+        tape.say(BoxherdExec { stdout: 5, ..BoxherdExec::default() });
+        let told = frames.next().now_or_never().unwrap().unwrap().boxherd.unwrap();
+        assert_eq!(told.stdout, 5);
+        tape.taken(WINDOW);
+        assert_eq!(sent(&mut frames).0.len() as u64, WINDOW);
+        // What was passed on is kept for a while, and not for ever.
+        tape.taken(2 * WINDOW);
+        assert!(tape.wind(Start::From(WINDOW)));
+        assert!(!tape.wind(Start::From(WINDOW - PIECE as u64 - 1)));
+    }
+
+    #[test]
+    fn a_server_that_knows_nothing_of_it_is_sent_input_and_its_end() {
+        let (sender, receiver) = mpsc::channel(4);
+        let tape = Tape::new(receiver);
+        let (_open, mut frames) = call(&tape, Start::Plain);
+        tape.say(BoxherdExec { stdout: 5, ..BoxherdExec::default() });
+        for _ in 0..3 {
+            sender.try_send(input(&vec![1; WINDOW as usize])).unwrap();
+        }
+        drop(sender);
+        let (data, ended) = sent(&mut frames);
+        assert_eq!((data.len() as u64, ended), (3 * WINDOW, true));
+        assert_eq!(
+            frames.next().now_or_never(),
+            Some(None),
+            "the end of the call is that of input"
+        );
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use boxherd_boxd_api::{BoxherdExec, ExecChunk};
-use boxherd_herd::{ExecSlot, Herd, HerdError, InUse};
+use boxherd_herd::{Herd, HerdError, InUse};
 use boxherd_link::{
     Exec, ExecControl, ExecEvent, ExecRequest, ExecStdin, LinkError, Offsets, PtySize,
 };
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
 use crate::desk::Desk;
-use crate::kept::{Kept, Next, Which};
+use crate::kept::{Kept, LONGEST, Next, Slot, Which};
 use crate::service::Answers;
 use crate::status::status;
 use crate::translate::invalid;
@@ -32,8 +32,6 @@ const SIZE: PtySize = PtySize { rows: 24, cols: 80 };
 pub(crate) const END_OF_INPUT: &[u8] = b"\x04";
 /// How long a client may take to end its side of a call after its command.
 const LINGER: Duration = Duration::from_secs(5);
-/// For how long a command is kept that nobody listens to, at most.
-const LONGEST: Duration = Duration::from_secs(3600);
 /// What programs are told about the terminal.
 const TERM: (&str, &str) = ("TERM", "xterm-256color");
 
@@ -45,8 +43,8 @@ struct Running {
     herd: Herd,
     since: Instant,
     input: Input,
+    slot: Slot,
     _awake: InUse,
-    _slot: ExecSlot,
 }
 
 /// The task that passes input on. It ends when this is dropped.
@@ -90,13 +88,24 @@ pub(crate) async fn exec(
     }
     let (id, awake) = desk.herd.keep_awake(&address).await?;
     desk.about(id);
-    let slot = desk.herd.exec_slot().await?;
     let ours = first.boxherd.clone().unwrap_or_default();
-    let mut exec = match ours.exec_id.as_str() {
-        "" => desk.herd.exec(&address, request(&first)).await?,
-        id => {
-            let id = id.parse().map_err(|_| invalid("boxherd.exec_id", "it is none"))?;
-            desk.herd.go_on(&address, id, offsets(&ours)).await?
+    let (mut exec, slot) = match ours.exec_id.as_str() {
+        "" => {
+            let mut slot = Slot::new(&desk.herd).await?;
+            let request = request(&first);
+            let keep = request.detach_ttl;
+            let exec = desk.herd.exec(&address, request).await?;
+            if !keep.is_zero() {
+                slot.keep(&desk.herd, (id, exec.id()), keep);
+            }
+            (exec, slot)
+        }
+        text => {
+            let exec_id = text.parse().map_err(|_| invalid("boxherd.exec_id", "it is none"))?;
+            let mut slot = Slot::again(&desk.herd, (id, exec_id));
+            let exec = desk.herd.go_on(&address, exec_id, offsets(&ours)).await;
+            // One that is gone counts no more.
+            (exec.inspect_err(|_| slot.free())?, slot)
         }
     };
     let kept = ours.keep_ms > 0 || !ours.exec_id.is_empty();
@@ -110,7 +119,7 @@ pub(crate) async fn exec(
     let name = address.to_string();
     let input = Input(Some(input));
     let (herd, since) = (desk.herd.clone(), Instant::now());
-    let running = Running { exec, kept, name, herd, since, input, _awake: awake, _slot: slot };
+    let running = Running { exec, kept, name, herd, since, input, slot, _awake: awake };
     Ok((which, Box::pin(unfold(Some(running), output))))
 }
 
@@ -198,6 +207,7 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
         Ok(ExecEvent::Stderr(data)) => ExecChunk { data, is_stderr: true, ..ExecChunk::default() },
         Ok(ExecEvent::Exit(exit)) => {
             running.herd.exec_ended(running.since.elapsed());
+            running.slot.free();
             let frame = ExecChunk { exit_code: exit.shell_code(), ..ExecChunk::default() };
             let Some(kept) = &mut running.kept else {
                 running.input.linger();
@@ -207,6 +217,10 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
             frame
         }
         Err(source) => {
+            if matches!(source, LinkError::TakenOver) {
+                // It counts for the call that goes on with it.
+                running.slot.free();
+            }
             let error = HerdError::Link { name: running.name, source };
             return Some((Err(status(&error)), None));
         }

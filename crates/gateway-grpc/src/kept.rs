@@ -6,9 +6,12 @@
 //! client sends no more than was agreed beyond what was passed on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use boxherd_boxd_api::{BoxherdExec, ExecChunk};
+use boxherd_herd::{ExecSlot, Herd, HerdError};
 use boxherd_link::{Exec, ExecControl, ExecEvent, ExecId, ExecStdin, LinkError, Offsets};
+use boxherd_model::BoxId;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
@@ -17,6 +20,8 @@ use tonic::metadata::MetadataMap;
 
 use crate::exec::{END_OF_INPUT, size};
 
+/// For how long a command is kept that nobody listens to, at most.
+pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
 /// How much input may wait, in bytes: what is agreed, and a frame.
 const WAITING: usize = 2 * 1024 * 1024;
 
@@ -29,6 +34,46 @@ pub(crate) struct Kept {
     taken: watch::Receiver<u64>,
     /// The client was told of the exit.
     pub(crate) exited: bool,
+}
+
+/// What a command counts as for its user's quota. Dropped before the command has ended, it counts on for
+/// as long as the command is kept.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    slot: Option<ExecSlot>,
+    kept: Option<(Herd, (BoxId, ExecId), Duration)>,
+}
+
+impl Slot {
+    /// Of a command that is about to begin.
+    pub(crate) async fn new(herd: &Herd) -> Result<Self, HerdError> {
+        Ok(Self { slot: Some(herd.exec_slot().await?), kept: None })
+    }
+
+    /// Of a command that goes on.
+    pub(crate) fn again(herd: &Herd, command: (BoxId, ExecId)) -> Self {
+        let (slot, keep) = herd.take_slot(command);
+        let kept = Some((herd.clone(), command, keep.unwrap_or(LONGEST)));
+        Self { slot: Some(slot), kept }
+    }
+
+    /// The command has begun and is kept for so long.
+    pub(crate) fn keep(&mut self, herd: &Herd, command: (BoxId, ExecId), keep: Duration) {
+        self.kept = Some((herd.clone(), command, keep));
+    }
+
+    /// The command has ended, or is another call's to count.
+    pub(crate) fn free(&mut self) {
+        self.kept = None;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let (Some(slot), Some((herd, command, keep))) = (self.slot.take(), self.kept.take()) {
+            herd.leave_slot(command, slot, keep);
+        }
+    }
 }
 
 /// Which command it is that is kept.

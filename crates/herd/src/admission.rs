@@ -4,12 +4,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use boxherd_engine::Engine;
-use boxherd_model::{Caller, Excess, Holdings, Quota, UserId};
+use boxherd_link::ExecId;
+use boxherd_model::{BoxId, Caller, Excess, Holdings, Quota, UserId};
 use boxherd_store::BoxRecord;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
 
 use crate::{Herd, HerdError};
 
@@ -19,6 +22,15 @@ pub(crate) struct Admission {
     /// One at a time, until what was asked for is in the store.
     alone: Arc<tokio::sync::Mutex<()>>,
     execs: Arc<Mutex<HashMap<UserId, u32>>>,
+    /// Slots of commands that go on and to which nobody listens.
+    left: Arc<Mutex<HashMap<(BoxId, ExecId), Left>>>,
+}
+
+#[derive(Debug)]
+struct Left {
+    slot: ExecSlot,
+    keep: Duration,
+    until: Instant,
 }
 
 /// Nobody else is admitted until this is dropped.
@@ -103,6 +115,34 @@ impl Herd {
         }
         *count += 1;
         Ok(ExecSlot { of: Some((self.admission.clone(), user)) })
+    }
+
+    /// Has a command count on to which nobody listens: for as long as it is kept, or until somebody
+    /// [goes on](Self::take_slot) with it. Without, a quota would be for those who stay on the line.
+    pub fn leave_slot(&self, command: (BoxId, ExecId), slot: ExecSlot, keep: Duration) {
+        let until = Instant::now() + keep;
+        self.admission.left.lock().insert(command, Left { slot, keep, until });
+        let left = Arc::clone(&self.admission.left);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            // Somebody may have gone on with it and left it again.
+            let mut left = left.lock();
+            if left.get(&command).is_some_and(|left| left.until <= until) {
+                left.remove(&command);
+            }
+        });
+    }
+
+    /// The slot of a command with which the caller goes on, and how long it is kept, if this server knows.
+    /// It runs already, so that it counts and is not refused.
+    #[must_use]
+    pub fn take_slot(&self, command: (BoxId, ExecId)) -> (ExecSlot, Option<Duration>) {
+        if let Some(left) = self.admission.left.lock().remove(&command) {
+            return (left.slot, Some(left.keep));
+        }
+        let Caller::User(user) = self.caller else { return (ExecSlot { of: None }, None) };
+        *self.admission.execs.lock().entry(user).or_default() += 1;
+        (ExecSlot { of: Some((self.admission.clone(), user)) }, None)
     }
 }
 

@@ -281,7 +281,7 @@ def rpcs_that_name_a_box(caller):
     ours = {rpc for rpc, kind in inputs.items() if named.search(bodies[kind])}
     described = {method.name for method in SERVICE.methods if box_fields(method)}
     # The first is gone from the SDK before 0.2. The second is ours and not in its descriptors: the SDK for
-    # Rust tries that it reaches no box of another's; with a grant it is not tried.
+    # Rust tries it without and with a grant (`crates/cli/tests/client/ports.rs`).
     assert ours - described == {"BindDomain", "BoxherdDial"}, ours ^ described
     served = set()
     for method in SERVICE.methods:

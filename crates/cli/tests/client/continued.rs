@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use boxherd_client::{Client, Command, Event, NewBox, Running};
+use boxherd_client::{Client, Command, Event, NewBox, PtySize, Running};
 
 use crate::server::with_server;
 use crate::wait::until;
@@ -99,6 +99,29 @@ with_server! {
         }
         assert_eq!((expected, word.len(), deaths), (BYTES, 0, 4));
         sending.await.unwrap();
+        client.boxes().destroy("web").await.unwrap();
+    }
+
+    a_terminal_goes_on(server) {
+        let client = server.client().await;
+        with_box(&client).await;
+        let size = PtySize { rows: 24, cols: 80 };
+        let command = Command::shell("stty -echo; cat; stty size").pty(size).keep(MINUTE);
+        let mut running = client.boxes().exec("web", command).await.unwrap();
+        let mut stdin = running.stdin().unwrap();
+        stdin.send("one\n").await.unwrap();
+        while !read(&mut running, 1).await.contains("one") {}
+        server.kill();
+        server.again();
+        stdin.send("two\n").await.unwrap();
+        while !read(&mut running, 1).await.contains("two") {}
+        // Its size and the end of its input are those of a terminal over the second call as well.
+        assert!(running.resizer().resize(PtySize { rows: 30, cols: 100 }).await);
+        stdin.close();
+        let rest = running.output().await.unwrap();
+        let rest = (String::from_utf8_lossy(&rest.stdout).into_owned(), rest.code);
+        assert!(rest.0.contains("30 100"), "{rest:?}");
+        assert_eq!(rest.1, 0);
         client.boxes().destroy("web").await.unwrap();
     }
 

@@ -102,6 +102,18 @@ with_server! {
         let other = server.builder().api_key(key.trim()).connect().await.unwrap();
         let hidden = other.ports(made_id(&client).await).dial(7000).await;
         assert!(matches!(hidden, Err(Error::NotFound(_))), "{hidden:?}");
+        // By a grant, and by no other name than with the engine.
+        server.lab.boxherd(&["user", "grant", "other", "local"]).ok();
+        let named = format!("local:{}", made_id(&client).await);
+        let (mut incoming, mut outgoing) = other.ports(&named).dial(7000).await.unwrap();
+        outgoing.send("granted").await.unwrap();
+        outgoing.close();
+        assert_eq!(incoming.next().await.unwrap().as_deref(), Some(&b"GRANTED"[..]));
+        let hidden = other.ports("web").dial(7000).await;
+        assert!(matches!(hidden, Err(Error::NotFound(_))), "{hidden:?}");
+        server.lab.boxherd(&["user", "revoke", "other", "local"]).ok();
+        let hidden = other.ports(&named).dial(7000).await;
+        assert!(matches!(hidden, Err(Error::NotFound(_))), "{hidden:?}");
         let none = ports.dial(0).await;
         assert!(matches!(none, Err(Error::Invalid(_))), "{none:?}");
         running.kill();

@@ -79,3 +79,33 @@ async fn commands_count_for_as_long_as_they_are_there() {
     drop(first);
     alice.exec_slot().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn commands_to_which_nobody_listens_count_until_they_are_given_up() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let alice = user_with(&herd, "alice", Quota { execs: Some(1), ..Quota::default() }).await;
+    let command = (boxherd_model::BoxId::new(), boxherd_link::ExecId::from_u64(7));
+    let minute = Duration::from_secs(60);
+    let is_full = async || alice.exec_slot().await.is_err();
+    let slot = alice.exec_slot().await.unwrap();
+    alice.leave_slot(command, slot, minute);
+    assert!(is_full().await);
+    // Whoever goes on with it is not refused, and leaves it again.
+    let (slot, keep) = alice.take_slot(command);
+    assert_eq!(keep, Some(minute));
+    assert!(is_full().await);
+    tokio::time::sleep(minute / 2).await;
+    alice.leave_slot(command, slot, minute);
+    tokio::time::sleep(minute * 3 / 4).await;
+    assert!(is_full().await, "the first time it was left is over, and the second is not");
+    tokio::time::sleep(minute).await;
+    let slot = alice.exec_slot().await.unwrap();
+    // One of which this server knows nothing counts too.
+    let (unknown, keep) = alice.take_slot(command);
+    assert_eq!(keep, None);
+    drop(slot);
+    assert!(is_full().await);
+    drop(unknown);
+    assert!(!is_full().await);
+}
