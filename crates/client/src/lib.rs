@@ -59,6 +59,7 @@ mod quote;
 mod sending;
 mod shape;
 mod snapshots;
+mod tape;
 mod templates;
 mod tokens;
 mod transport;
