@@ -5,16 +5,16 @@
 //! through, whatever waits for the command to read its input: input is taken off the wire at once, and the
 //! client sends no more than was agreed beyond what was passed on.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use boxherd_boxd_api::{BoxherdExec, ExecChunk};
 use boxherd_herd::{ExecSlot, Herd, HerdError};
 use boxherd_link::{Exec, ExecControl, ExecEvent, ExecId, ExecStdin, LinkError, Offsets};
 use boxherd_model::BoxId;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tonic::Streaming;
 use tonic::metadata::MetadataMap;
 
@@ -159,11 +159,13 @@ impl Ears {
         stdin: Option<ExecStdin>,
         control: ExecControl,
     ) {
-        let (queue, waiting) = mpsc::unbounded_channel();
-        let backlog = AtomicUsize::new(0);
+        let inbox = Inbox::default();
         tokio::join!(
-            self.hear(first, frames, (queue, &backlog), control),
-            self.pass_on(waiting, &backlog, stdin),
+            async {
+                self.hear(first, frames, &inbox, control).await;
+                inbox.change(|waiting| waiting.closed = true);
+            },
+            self.pass_on(&inbox, stdin),
         );
     }
 
@@ -171,7 +173,7 @@ impl Ears {
         &self,
         first: ExecChunk,
         mut frames: Streaming<ExecChunk>,
-        (queue, backlog): (mpsc::UnboundedSender<Option<Bytes>>, &AtomicUsize),
+        inbox: &Inbox,
         control: ExecControl,
     ) {
         let tty = first.tty;
@@ -180,22 +182,17 @@ impl Ears {
             if let Some(ours) = &frame.boxherd {
                 self.heed(ours, &control);
                 if ours.input_ended {
-                    drop(queue.send(match tty {
-                        true => Some(END_OF_INPUT.into()),
-                        false => None,
-                    }));
+                    inbox.change(|waiting| match tty {
+                        true => waiting.data.extend_from_slice(END_OF_INPUT),
+                        false => waiting.ended = true,
+                    });
                 }
             } else if frame.window_change && tty {
                 control.resize(size(&frame));
             }
-            if !frame.data.is_empty() {
-                let length = frame.data.len();
-                if backlog.fetch_add(length, Ordering::Relaxed) + length > WAITING {
-                    tracing::debug!("a client sends more input than was agreed");
-                    return;
-                }
-                // Where nobody takes input any more, none is missed.
-                drop(queue.send(Some(frame.data)));
+            if !inbox.put(&frame.data) {
+                tracing::debug!("a client sends more input than was agreed");
+                return;
             }
             frame = match frames.message().await {
                 Ok(Some(frame)) => frame,
@@ -216,30 +213,107 @@ impl Ears {
         });
     }
 
-    async fn pass_on(
-        &self,
-        mut waiting: mpsc::UnboundedReceiver<Option<Bytes>>,
-        backlog: &AtomicUsize,
-        stdin: Option<ExecStdin>,
-    ) {
+    async fn pass_on(&self, inbox: &Inbox, stdin: Option<ExecStdin>) {
         // Of a command that goes on after its input has ended.
         let Some(mut stdin) = stdin else { return };
-        while let Some(bytes) = waiting.recv().await {
-            let passed = match bytes {
-                None => stdin.shutdown().await.map_err(|_| LinkError::Closed),
-                Some(bytes) => {
-                    let length = bytes.len();
-                    let sent = stdin.send(bytes).await;
-                    backlog.fetch_sub(length, Ordering::Relaxed);
-                    self.taken.send_modify(|taken| *taken += length as u64);
+        loop {
+            let taken = match inbox.take().await {
+                Taken::Data(data) => {
+                    let length = data.len() as u64;
+                    let sent = stdin.send(data).await;
+                    self.taken.send_modify(|taken| *taken += length);
                     sent
                 }
+                Taken::End => stdin.shutdown().await.map_err(|_| LinkError::Closed),
+                Taken::Nothing => return,
             };
             // A command that takes no more input says so; what it does without is its own affair.
-            if let Err(error) = passed {
+            if let Err(error) = taken {
                 tracing::debug!(%error, "input of a command ended early");
                 return;
             }
         }
+    }
+}
+
+/// Input that waits for a command to read it, in one piece, however small those are that came.
+#[derive(Debug, Default)]
+struct Inbox {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    data: BytesMut,
+    /// There is no more input.
+    ended: bool,
+    /// No more comes over this call.
+    closed: bool,
+}
+
+/// What was in an [`Inbox`].
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    Data(Bytes),
+    /// The end of the input, once.
+    End,
+    /// And no more will be.
+    Nothing,
+}
+
+impl Inbox {
+    /// `false` when there is no room.
+    fn put(&self, data: &[u8]) -> bool {
+        if data.is_empty() {
+            return true;
+        }
+        let fits = self.waiting.lock().data.len() + data.len() <= WAITING;
+        if fits {
+            self.change(|waiting| waiting.data.extend_from_slice(data));
+        }
+        fits
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Waiting)) {
+        change(&mut self.waiting.lock());
+        self.changed.notify_one();
+    }
+
+    async fn take(&self) -> Taken {
+        loop {
+            {
+                let mut waiting = self.waiting.lock();
+                if !waiting.data.is_empty() {
+                    return Taken::Data(waiting.data.split().freeze());
+                }
+                if std::mem::take(&mut waiting.ended) {
+                    return Taken::End;
+                }
+                if waiting.closed {
+                    return Taken::Nothing;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn small_pieces_wait_as_one_and_no_more_than_fits() {
+        let inbox = Inbox::default();
+        for _ in 0..WAITING {
+            assert!(inbox.put(b"x"));
+        }
+        assert!(!inbox.put(b"x"));
+        inbox.change(|waiting| waiting.ended = true);
+        inbox.change(|waiting| waiting.closed = true);
+        assert_eq!(inbox.take().await, Taken::Data(vec![b'x'; WAITING].into()));
+        assert_eq!(inbox.take().await, Taken::End);
+        assert_eq!(inbox.take().await, Taken::Nothing);
     }
 }
