@@ -83,10 +83,13 @@ pub(crate) async fn list(
         .filter(|status| translate::state(status.state) != "destroyed")
         .filter(|status| selectors.iter().all(|selector| selector.selects(&status.spec.labels)));
     let mut vms = Vec::new();
+    let from_specs = desk.herd.made_from_specs().await?;
     for status in chosen {
         let network = desk.herd.network_of(status).await?;
         let mut vm = translate::vm(status, network, desk.config);
-        machine::tell(desk, status, &mut vm, false).await?;
+        if from_specs.contains(&status.id) {
+            machine::tell(desk, status, &mut vm, false).await?;
+        }
         if asked.boxherd_status {
             vm.boxherd_status = document(status, None)?;
         }

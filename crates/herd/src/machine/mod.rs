@@ -9,6 +9,8 @@ mod runner;
 mod spec;
 mod update;
 
+use std::collections::HashSet;
+
 use boxherd_model::{BoxId, BoxStatus};
 use boxherd_store::{BoxRecord, ThingKind, ThingRecord};
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,12 @@ impl Herd {
         let network = self.network_of(status).await?;
         let spec = machine.spec.as_of(&status.spec, network);
         Ok(Some(Machine { spec, ..machine }))
+    }
+
+    /// Which of the caller's boxes were made from a spec: one look-up, however many boxes there are.
+    pub async fn made_from_specs(&self) -> Result<HashSet<BoxId>, HerdError> {
+        let things = self.store.things_owned(ThingKind::Machine, self.caller.user()).await?;
+        Ok(things.into_iter().filter_map(|thing| thing.of).collect())
     }
 
     /// Refuses a spec whose secrets its owner does not have.
