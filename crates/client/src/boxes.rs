@@ -304,9 +304,15 @@ impl Boxes {
             }
             _ => return Ok(false),
         }
-        // One that is just starting may refuse it.
         let answers = async { self.exec(of, Command::argv(["true"])).await?.output().await };
-        Ok(answers.await.is_ok_and(|output| output.code == 0))
+        match answers.await {
+            Ok(output) => Ok(output.code == 0),
+            // One that is just starting.
+            Err(Error::WrongState(_) | Error::Busy(_) | Error::TimedOut(_) | Error::Server(_)) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What a box wrote to its console; with `follow`, also what it writes from now on.
