@@ -18,8 +18,11 @@ pub(crate) struct Data {
     installation: String,
 }
 
+/// Has a folder for every box.
+pub(crate) const BOXES: &str = "boxes";
+
 /// The folders that are made with the data folder.
-const FOLDERS: [&str; 4] = ["agent", "boxes", "layers", "uids"];
+const FOLDERS: [&str; 4] = ["agent", BOXES, "layers", "uids"];
 
 /// What is made last.
 const LAST: &str = FOLDERS[FOLDERS.len() - 1];
@@ -68,7 +71,7 @@ impl Data {
     }
 
     pub(crate) fn boxes(&self) -> PathBuf {
-        self.root.join("boxes")
+        self.root.join(BOXES)
     }
 
     pub(crate) fn fences(&self) -> PathBuf {

@@ -189,6 +189,7 @@ impl Core {
             tracing::info!(%id, "released the address of a box that is gone");
         }
         netd.map_or(Ok(()), |netd| self.networks.wake_netd_if_up(netd)).map_err(network)?;
+        self.pool.sweep().map_err(storage)?;
         self.leave_the_groups().map_err(at("remove the control groups of the installation"))
     }
 

@@ -6,20 +6,29 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use boxherd_model::{BoxId, ByteSize};
+use boxherd_sys::btrfs::Group;
 
 use super::error::{StorageError, refused};
 use super::hands::{Hands, Own};
 use super::quota::{self, Quota};
 use super::trash::Trash;
 use super::{folder, loop_pool, subvolume};
+use crate::data::BOXES;
 
 pub(super) const LAYERS: &str = "layers";
 pub(super) const SNAPSHOTS: &str = "snapshots";
 pub(super) const TRASH: &str = "trash";
 /// Copies that are not finished.
 pub(super) const MAKING: &str = "making";
+/// Modified when quota groups were last swept.
+const SWEPT: &str = "swept";
+
+/// Groups of boxes that are gone are swept when one is deleted, no more often than this: the kernel
+/// lets go of them when it has freed the subvolumes, which it does twice a minute.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(30);
 
 /// What a layer is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +59,53 @@ pub struct Pool {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) root: PathBuf,
+    /// Has an entry for every box, from before it has a layer until after it had one.
+    boxes: PathBuf,
     kind: PoolKind,
     pub(super) layers: File,
     pub(super) quota: Result<Quota, String>,
     pub(super) trash: Trash,
     pub(super) hands: Arc<dyn Hands>,
+}
+
+impl Inner {
+    fn sweep_groups(&self) -> Result<(), StorageError> {
+        let Ok(quota) = &self.quota else { return Ok(()) };
+        // In this order: the box of a group that is there already has its entry.
+        let groups = quota.of_boxes()?;
+        let alive = self.groups_alive()?;
+        quota.remove(&self.layers, groups.into_iter().filter(|group| !alive.contains(group)));
+        Ok(())
+    }
+
+    /// What cannot be swept is found by the next.
+    fn sweep_groups_now_and_then(&self) {
+        let stamp = self.root.join(SWEPT);
+        let swept = fs::metadata(&stamp).and_then(|metadata| metadata.modified());
+        if swept.is_ok_and(|swept| swept.elapsed().is_ok_and(|since| since < BETWEEN_SWEEPS)) {
+            return;
+        }
+        let stamped = fs::write(&stamp, b"\n").map_err(refused("write", &stamp));
+        if let Err(error) = stamped.and_then(|()| self.sweep_groups()) {
+            tracing::warn!(%error, "quota groups of boxes that are gone stay for now");
+        }
+    }
+
+    /// The quota groups of boxes that are, are being made, or are being deleted.
+    fn groups_alive(&self) -> Result<HashSet<Group>, StorageError> {
+        let mut alive = HashSet::new();
+        for path in [&self.root.join(LAYERS), &self.boxes] {
+            let entries = match fs::read_dir(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(refused("list", path))?,
+            };
+            for entry in entries {
+                let name = entry.map_err(refused("list", path))?.file_name();
+                alive.extend(name.to_str().and_then(|n| n.parse().ok()).map(quota::group_of));
+            }
+        }
+        Ok(alive)
+    }
 }
 
 impl Pool {
@@ -88,7 +139,9 @@ impl Pool {
             PoolKind::Loop | PoolKind::Subvolumes => Quota::detect(&layers),
         };
         let trash = Trash::new(root.join(TRASH), Arc::clone(&hands));
-        let pool = Self { inner: Arc::new(Inner { root, kind, layers, quota, trash, hands }) };
+        let boxes = data.join(BOXES);
+        let pool =
+            Self { inner: Arc::new(Inner { root, boxes, kind, layers, quota, trash, hands }) };
         if pool.inner.trash.holds_something() {
             pool.inner.trash.empty_for_others();
         }
@@ -171,7 +224,8 @@ impl Pool {
             .map(|path| self.inner.trash.take(path))
             .collect::<Result<Vec<bool>, _>>()?;
         if moved.contains(&true) {
-            self.inner.trash.empty_in_background();
+            let inner = Arc::clone(&self.inner);
+            self.inner.trash.empty_in_background(move || inner.sweep_groups_now_and_then());
         }
         Ok(())
     }
@@ -231,26 +285,7 @@ impl Pool {
     pub fn sweep(&self) -> Result<(), StorageError> {
         folder::discard_unfinished(&self.making(), &self.inner.trash)?;
         self.inner.trash.empty()?;
-        match &self.inner.quota {
-            Ok(quota) => {
-                let alive = self.groups_alive()?;
-                quota.remove_stale(&self.inner.layers, |number| alive.contains(&number))
-            }
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// The numbers of the quota groups of boxes that have a layer.
-    fn groups_alive(&self) -> Result<HashSet<u64>, StorageError> {
-        let path = self.inner.root.join(LAYERS);
-        let mut alive = HashSet::new();
-        for entry in fs::read_dir(&path).map_err(refused("list", &path))? {
-            let name = entry.map_err(refused("list", &path))?.file_name();
-            alive.extend(
-                name.to_str().and_then(|n| n.parse().ok()).map(|id| quota::group_of(id).number),
-            );
-        }
-        Ok(alive)
+        self.inner.sweep_groups()
     }
 
     pub(super) fn has_subvolumes(&self) -> bool {

@@ -129,30 +129,30 @@ impl Quota {
         fs::read_to_string(folder.join(value)).ok()?.trim().parse().ok()
     }
 
-    /// Removes the groups of boxes that are gone. One stays while another box still refers to what
-    /// its box wrote.
-    pub(super) fn remove_stale(
-        &self,
-        folder: &File,
-        alive: impl Fn(u64) -> bool,
-    ) -> Result<(), StorageError> {
+    /// The groups of boxes, also of those that are gone.
+    pub(super) fn of_boxes(&self) -> Result<Vec<Group>, StorageError> {
         if !self.simple {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let failed = refused("list", &self.groups);
+        let mut found = Vec::new();
         for entry in fs::read_dir(&self.groups).map_err(&failed)? {
             let name = entry.map_err(&failed)?.file_name();
-            let Some(group) = name.to_str().and_then(parse) else { continue };
-            if group.level == 1 && !alive(group.number) {
-                match btrfs::remove_group(folder, group).map_err(|error| error.raw_os_error()) {
-                    Ok(()) => {}
-                    Err(Some(errno)) if STILL_NEEDED.contains(&Errno::from_raw_os_error(errno)) => {
-                    }
-                    Err(errno) => tracing::debug!(?group, ?errno, "a quota group stays"),
-                }
+            found.extend(name.to_str().and_then(parse).filter(|group| group.level == 1));
+        }
+        Ok(found)
+    }
+
+    /// Removes groups of boxes that are gone. One stays while a subvolume is being freed, or another
+    /// box still refers to what its box wrote.
+    pub(super) fn remove(&self, folder: &File, groups: impl Iterator<Item = Group>) {
+        for group in groups {
+            match btrfs::remove_group(folder, group).map_err(|error| error.raw_os_error()) {
+                Ok(()) => {}
+                Err(Some(errno)) if STILL_NEEDED.contains(&Errno::from_raw_os_error(errno)) => {}
+                Err(errno) => tracing::debug!(?group, ?errno, "a quota group stays"),
             }
         }
-        Ok(())
     }
 }
 

@@ -80,6 +80,40 @@ fn a_snapshot_comes_back() {
 }
 
 #[test]
+fn quota_groups_go_with_their_boxes() {
+    on_a_loop_pool(|pool| {
+        let (gone, kept, coming) = (BoxId::new(), BoxId::new(), BoxId::new());
+        let limit = Some(ByteSize::from_mib(20));
+        for id in [gone, kept] {
+            pool.create_layer(id, limit).unwrap();
+        }
+        let quota = pool.inner.quota.as_ref().unwrap();
+        // As a box is that got its folder and its group, and is about to get its disk.
+        let boxes = pool.inner.root.parent().unwrap().join(crate::data::BOXES);
+        fs::create_dir_all(boxes.join(coming.to_string())).unwrap();
+        quota.prepare(&pool.inner.layers, coming, limit).unwrap();
+        pool.delete_layer(gone).unwrap();
+        pool.settle().unwrap();
+        let mut left = Vec::new();
+        for _ in 0..200 {
+            // The kernel lets go of a group when it has freed what was in it.
+            boxherd_sys::btrfs::sync_and_clean(&pool.inner.layers).unwrap();
+            pool.sweep().unwrap();
+            left = quota.of_boxes().unwrap();
+            if left.len() == 2 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        left.sort_unstable();
+        let mut expected = [kept, coming].map(quota::group_of);
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+        pool.create_layer(coming, limit).unwrap();
+    });
+}
+
+#[test]
 fn a_limit_holds_for_the_box_its_children_and_its_subvolumes_and_spares_neighbours() {
     on_a_loop_pool(|pool| {
         let (id, child, neighbour) = (BoxId::new(), BoxId::new(), BoxId::new());
