@@ -97,12 +97,25 @@ pub(crate) async fn exchange(
             "expires_at": token.expires.millis() / 1000,
         }))
         .into_response(),
-        Err(error) => {
+        Err(error @ HerdError::Unauthenticated(_)) => {
             let source = source.to_string();
             context.limits.failed(host(&source));
             let audited = Audited { source, action: "token.exchange", ..Audited::default() };
             context.herd.audit(audited, error.code()).await;
-            refuse(&error)
+            told(StatusCode::UNAUTHORIZED, &error.to_string())
+        }
+        Err(error) => {
+            tracing::error!(error = %error.with_causes(), "a key could not be exchanged");
+            match error {
+                // Of the store and not of the key; it may pass.
+                HerdError::Store(error) => {
+                    told(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+                }
+                _ => told(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the exchange failed, see the server's log",
+                ),
+            }
         }
     }
 }
@@ -110,16 +123,6 @@ pub(crate) async fn exchange(
 /// The port is another one each time.
 fn host(source: &str) -> &str {
     source.rsplit_once(':').map_or(source, |(host, _)| host)
-}
-
-fn refuse(error: &HerdError) -> Response {
-    match error {
-        HerdError::Unauthenticated(_) => told(StatusCode::UNAUTHORIZED, &error.to_string()),
-        _ => {
-            tracing::error!(%error, "a key could not be exchanged");
-            told(StatusCode::INTERNAL_SERVER_ERROR, "the exchange failed, see the server's log")
-        }
-    }
 }
 
 fn told(status: StatusCode, error: &str) -> Response {

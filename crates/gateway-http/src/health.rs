@@ -1,26 +1,35 @@
 //! `/healthz` and `/metrics`.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 
 use crate::Context;
 
-/// Whether the store and every engine answer.
+/// How long whoever asks is let wait; those who watch servers wait ten seconds as a rule.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the store and every engine answer. Says what is the matter, but not where anything is:
+/// anybody may ask.
 pub(crate) async fn healthz(State(context): State<Context>) -> Response {
-    match context.herd.list().await {
-        Ok(listing) if listing.unreachable.is_empty() => (StatusCode::OK, "ok\n").into_response(),
-        Ok(listing) => {
-            let names = listing.unreachable.iter().map(|(name, _)| name.to_string());
-            let names: Vec<_> = names.collect();
-            let text = format!("engines that do not answer: {}\n", names.join(", "));
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    let text = match timeout(PATIENCE, context.herd.check()).await {
+        Ok(Ok(unreachable)) if unreachable.is_empty() => {
+            return (StatusCode::OK, "ok\n").into_response();
         }
-        Err(error) => {
-            tracing::error!(%error, "not healthy");
-            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
+        Ok(Ok(unreachable)) => {
+            let names: Vec<_> = unreachable.iter().map(ToString::to_string).collect();
+            format!("engines that do not answer: {}\n", names.join(", "))
         }
-    }
+        Ok(Err(error)) => {
+            tracing::error!(error = %error.with_causes(), "not healthy");
+            format!("{error}\n")
+        }
+        Err(_) => format!("no answer from the store or an engine within {PATIENCE:?}\n"),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// What the herd counts and times.

@@ -46,6 +46,23 @@ impl Herd {
         Ok(Listing { boxes: records.into_iter().map(status).collect(), unreachable })
     }
 
+    /// Whether all is there that this herd is made of. Answers the engines that are out of reach.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read or written to.
+    pub async fn check(&self) -> Result<Vec<EngineName>, HerdError> {
+        self.store.check().await?;
+        let asked =
+            self.engines.iter().map(|engine| async { (engine.name(), engine.list().await) });
+        let failed = |(name, answer): (&EngineName, Result<_, _>)| {
+            let error = answer.err()?;
+            tracing::error!(engine = %name, %error, "out of reach");
+            Some(name.clone())
+        };
+        Ok(join_all(asked).await.into_iter().filter_map(failed).collect())
+    }
+
     /// Everything about one box.
     pub async fn show(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         let mut record = self.find(address).await?;

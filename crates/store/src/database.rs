@@ -76,6 +76,9 @@ pub(crate) trait Database: fmt::Debug + Send + Sync {
         transaction: Transaction,
     ) -> impl Future<Output = Result<Vec<Done>, StoreError>> + Send;
 
+    /// Whether it can be written to now. Writes nothing.
+    fn check(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Every row that answers `query`, as records.
     fn many<T: Send>(
         &self,

@@ -132,7 +132,7 @@ impl StoreError {
                 "free space there; what makes room may still work: `boxherd rm`, `boxherd snapshot rm`",
             ),
             Self::Address(_) => Some("write `postgres://USER:PASSWORD@HOST/DATABASE`"),
-            Self::Gone { .. } => Some("see whether the database runs and lets this program in"),
+            Self::Gone { .. } => Some("see whether the database is there and lets this program in"),
             Self::Unsure { .. } => Some("look whether it was done before trying again"),
             _ => None,
         }

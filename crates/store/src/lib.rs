@@ -63,6 +63,10 @@ pub enum Durability {
 /// Remembers. Every call is one transaction: all of it happened, or none.
 #[async_trait]
 pub trait Store: Accounts + Things + Leases + Meters + fmt::Debug + Send + Sync {
+    /// Whether it can be written to now, for those who watch. Waits no longer than a moment for
+    /// others, and writes nothing.
+    async fn check(&self) -> Result<(), StoreError>;
+
     /// Writes an operation down together with the boxes it makes, before its first side effect.
     ///
     /// # Errors

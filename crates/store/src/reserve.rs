@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// What a log of [`LOG_PAGES`](crate::sqlite::LOG_PAGES) takes, and then some, in bytes.
-const SIZE: usize = 1 << 20;
+pub(crate) const SIZE: usize = 1 << 20;
 
 /// The file that takes the space.
 #[derive(Debug)]
@@ -20,13 +20,15 @@ impl Reserve {
         Self { path: database.with_extension("reserve") }
     }
 
-    /// Puts space by, if that is not done yet. Where it cannot be put by, there is none; whatever else is
-    /// the matter with the folder, the database tells.
-    pub(crate) fn keep(&self) {
-        if !self.path.exists() && fill(&self.path).is_err() {
+    /// Puts space by, if that is not done yet. `false` where it cannot be put by: there is none, or the
+    /// database tells what else is the matter with the folder.
+    pub(crate) fn keep(&self) -> bool {
+        let kept = self.path.exists() || fill(&self.path).is_ok();
+        if !kept {
             // A part of it would look like the whole.
             drop(fs::remove_file(&self.path));
         }
+        kept
     }
 
     /// Gives the space up; `false` when there is none. The next [`keep`](Self::keep) puts it by again.

@@ -30,6 +30,10 @@ impl<D> SqlStore<D> {
 
 #[async_trait]
 impl<D: Database> Store for SqlStore<D> {
+    async fn check(&self) -> Result<(), StoreError> {
+        self.database.check().await
+    }
+
     async fn begin(&self, operation: &Operation, made: &[BoxRecord]) -> Result<(), StoreError> {
         let guards = self.guards(operation.boxes.iter().copied());
         let statements = operations::insert(operation).chain(made.iter().map(boxes::insert));

@@ -2,23 +2,31 @@
 //!
 //! Calls take some ten microseconds and run on the caller's thread behind a mutex: handing them to
 //! another thread would cost more than they do. A database that another process holds is waited
-//! for, at most [`BUSY`].
+//! for, at most [`BUSY`], and not on that thread, which has others to serve. A file that was removed
+//! or replaced is not written to any more: nobody would find there what was said to be done.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior};
+use tokio::time::{Instant, sleep};
 
 use crate::database::{Database, Done, NOW, Query, Row, Statement, Transaction, Value};
-use crate::reserve::Reserve;
+use crate::reserve::{self, Reserve};
 use crate::{Durability, SqlStore, StoreError, migrations, shared_memory};
 
 /// How long another process's transaction is waited for.
 pub const BUSY: Duration = Duration::from_secs(10);
+/// How long it is waited for when it is only asked whether the store can be written to.
+const BUSY_CHECK: Duration = Duration::from_secs(1);
+/// How long after a try comes the next, at first and at last.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 /// Pages of the write-ahead log after which it is written back: half a megabyte.
 pub(crate) const LOG_PAGES: u32 = 128;
 /// Statements that are kept prepared: all that there are.
@@ -37,6 +45,9 @@ pub type SqliteStore = SqlStore<Sqlite>;
 pub struct Sqlite {
     connection: Mutex<Connection>,
     reserve: Reserve,
+    path: PathBuf,
+    /// Device and inode of the file.
+    file: (u64, u64),
 }
 
 impl SqliteStore {
@@ -52,7 +63,9 @@ impl SqliteStore {
             result => result?,
         };
         reserve.keep();
-        Ok(Self::over(Sqlite { connection: Mutex::new(connection), reserve }))
+        let file = identity(path).map_err(|error| gone("opening the store", path, error))?;
+        let (connection, path) = (Mutex::new(connection), path.to_owned());
+        Ok(Self::over(Sqlite { connection, reserve, path, file }))
     }
 }
 
@@ -70,23 +83,95 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
     migrate(&mut connection, path)?;
+    connection.busy_timeout(Duration::ZERO).map_err(failed)?;
     Ok(connection)
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn gone(step: &'static str, path: &Path, error: io::Error) -> StoreError {
+    let what = format!("the file {}: {error}", path.display());
+    StoreError::Gone { step, source: Box::new(io::Error::new(error.kind(), what)) }
 }
 
 impl Database for Sqlite {
     async fn read(&self, query: Query) -> Result<Vec<Row>, StoreError> {
-        let connection = self.connection.lock();
-        let done = run(&connection, query.sql, &query.values);
-        Ok(done.map_err(|source| failed("reading the store", source))?.rows)
+        let step = "reading the store";
+        self.patiently(step, BUSY, |connection| {
+            let done = run(connection, query.sql, &query.values);
+            Ok(done.map_err(|source| failed(step, source))?.rows)
+        })
+        .await
     }
 
     async fn write(&self, mut transaction: Transaction) -> Result<Vec<Done>, StoreError> {
-        let mut connection = self.connection.lock();
-        match durably(&mut connection, &mut transaction) {
-            Err(StoreError::Full { .. }) if transaction.makes_room && self.reserve.release() => {
-                durably(&mut connection, &mut transaction)
+        self.patiently(transaction.step, BUSY, |connection| {
+            match durably(connection, &mut transaction) {
+                Err(StoreError::Full { .. })
+                    if transaction.makes_room && self.reserve.release() =>
+                {
+                    durably(connection, &mut transaction)
+                }
+                result => result,
             }
-            result => result,
+        })
+        .await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let step = "looking at the store";
+        if !self.reserve.keep() || self.has_no_space(step)? {
+            let source = Box::new(io::Error::from(io::ErrorKind::StorageFull));
+            return Err(StoreError::Full { place: PLACE, source });
+        }
+        self.patiently(step, BUSY_CHECK, |connection| {
+            let failed = |source| failed(step, source);
+            let open = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+            open.map_err(failed)?.rollback().map_err(failed)
+        })
+        .await
+    }
+}
+
+impl Sqlite {
+    /// Does `attempt`, again and again while another process holds the database.
+    async fn patiently<T>(
+        &self,
+        step: &'static str,
+        patience: Duration,
+        mut attempt: impl FnMut(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let [mut pause, longest] = PAUSES;
+        loop {
+            self.check_file(step)?;
+            let done = attempt(&mut self.connection.lock());
+            if !matches!(done, Err(StoreError::Busy(_))) || begun.elapsed() > patience {
+                return done;
+            }
+            sleep(pause).await;
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    /// Whether the next write may be one too many.
+    fn has_no_space(&self, step: &'static str) -> Result<bool, StoreError> {
+        let space = rustix::fs::statvfs(&self.path);
+        let space = space.map_err(|error| gone(step, &self.path, error.into()))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize) < reserve::SIZE as u64)
+    }
+
+    /// Whether whoever opens the store next finds the file that this process has open.
+    fn check_file(&self, step: &'static str) -> Result<(), StoreError> {
+        match identity(&self.path) {
+            Ok(file) if file == self.file => Ok(()),
+            Ok(_) => {
+                let error = io::Error::other("it was replaced: end this program and start it anew");
+                Err(gone(step, &self.path, error))
+            }
+            Err(error) => Err(gone(step, &self.path, error)),
         }
     }
 }

@@ -19,6 +19,7 @@ mod sdk;
 mod server;
 mod shape;
 mod snapshots;
+mod store;
 mod templates;
 mod tokens;
 mod trees;

@@ -1,6 +1,7 @@
 //! A server of the test's own, and clients of it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -65,12 +66,29 @@ impl Server {
 
     /// The same, with more arguments for `serve`.
     pub(crate) fn open_with(test: &str, more: &[&str]) -> Option<Self> {
-        let lab = Lab::open(test)?;
+        Lab::open(test).map(|lab| Self::open_on(lab, more))
+    }
+
+    /// The same on a data folder that is there.
+    pub(crate) fn open_on(lab: Lab, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = format!("unix:{}", folder.path().join("s").display());
         let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
         let (process, url) = start(&lab, "127.0.0.1:0", &socket, &more);
-        Some(Self { process, url, socket, more, lab, _folder: folder })
+        Self { process, url, socket, more, lab, _folder: folder }
+    }
+
+    /// The status and the text of an answer to `GET`.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        let (_, place) = self.url.split_once("://").expect("a URL");
+        let mut stream = TcpStream::connect(place).expect("it listens");
+        let asked = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(asked.as_bytes()).expect("it reads");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("it answers");
+        let (head, body) = said.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
     }
 
     pub(crate) fn builder(&self) -> Builder {

@@ -48,6 +48,9 @@ pub struct Audited {
 /// How much is kept of what was asked for, in characters: nobody fills the log with a name.
 const LONGEST: usize = 512;
 
+/// The code of a store that is locked by somebody else.
+const STORE_BUSY: &str = "store-busy";
+
 impl Herd {
     /// Writes into the audit log what came of a request: `ok`, or the code of an error. A log that
     /// cannot be written does not undo what was done: it is reported as an error of the server's.
@@ -70,7 +73,10 @@ impl Herd {
             let path = path.display();
             tracing::error!(%error, %path, ?entry, "not written into the audit log's file");
         }
-        if let Err(error) = self.store.audit(&entry).await {
+        // A store that has just been waited for in vain is not waited for again; the file has it.
+        if outcome != STORE_BUSY
+            && let Err(error) = self.store.audit(&entry).await
+        {
             tracing::error!(%error, ?entry, "not written into the audit log");
         }
     }

@@ -116,6 +116,65 @@ async fn a_durable_write_leaves_the_next_one_quick() {
     assert_eq!(mode, 1, "NORMAL again, after success and after failure");
 }
 
+/// Keeps everybody else from writing.
+fn lock(folder: &Folder) -> Connection {
+    let connection = Connection::open(folder.file()).unwrap();
+    connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    connection
+}
+
+/// All in one thread: whoever waited in it would wait for ever.
+#[tokio::test]
+async fn whoever_waits_for_a_lock_keeps_no_thread_from_others() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let held = lock(&folder);
+    let made = record("web");
+    let create = operation(OperationKind::Create, &made);
+    let boxes = [made];
+    let mut begin = std::pin::pin!(store.begin(&create, &boxes));
+    assert!(futures_util::poll!(&mut begin).is_pending());
+    assert!(store.boxes().await.unwrap().is_empty(), "readers do not wait");
+    held.execute_batch("COMMIT").unwrap();
+    begin.await.unwrap();
+    assert_eq!(store.boxes().await.unwrap(), boxes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_is_not_waited_for_for_ever() {
+    let folder = Folder::new();
+    let store = folder.store();
+    store.check().await.unwrap();
+    let held = lock(&folder);
+    assert_eq!(store.set_fact("a", "b").await.unwrap_err().code(), "store-busy");
+    assert_eq!(store.check().await.unwrap_err().code(), "store-busy");
+    drop(held);
+    store.check().await.unwrap();
+    assert_eq!(store.fact("a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_any_more_is_not_written_to() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let aside = folder.0.path().join("aside");
+    std::fs::rename(folder.file(), &aside).unwrap();
+    let gone = store.set_fact("a", "b").await.unwrap_err();
+    let cause = std::error::Error::source(&gone).unwrap().to_string();
+    assert_eq!(gone.code(), "store-gone");
+    assert!(cause.contains("herd.db: No such file"), "{cause}");
+    assert_eq!(store.boxes().await.unwrap_err().code(), "store-gone");
+    assert_eq!(store.check().await.unwrap_err().code(), "store-gone");
+
+    std::fs::copy(&aside, folder.file()).unwrap();
+    let replaced = store.set_fact("a", "b").await.unwrap_err();
+    let cause = std::error::Error::source(&replaced).unwrap().to_string();
+    assert!(cause.contains("it was replaced"), "{cause}");
+
+    std::fs::rename(&aside, folder.file()).unwrap();
+    store.set_fact("a", "b").await.unwrap();
+}
+
 /// A database that may not grow stands for a disk that is full: SQLite says the same of both.
 #[tokio::test]
 async fn a_full_disk_is_named_and_nothing_is_lost() {
