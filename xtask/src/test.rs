@@ -37,7 +37,7 @@ fn every_test(skip_log: &Path, extra: &[String]) -> anyhow::Result<bool> {
         cargo.arg("test");
     }
     let status = cargo
-        .args(["--workspace", "--locked"])
+        .args(["--workspace", "--locked", "--features", "boxherd-cli/otel"])
         .args(extra)
         .env(SKIP_LOG, skip_log)
         .status()

@@ -25,16 +25,15 @@ mod session;
 mod signals;
 mod store;
 mod streams;
+mod telemetry;
 mod terminal;
 mod usage;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use boxherd_engine_local::Helper;
 use clap::Parser as _;
-use tracing::level_filters::LevelFilter;
 
 use crate::app::App;
 use crate::args::{Cli, Command};
@@ -67,26 +66,33 @@ fn start(cli: Cli, printer: Printer) -> Result<ExitCode, Failure> {
             Some(forked.map_err(|error| Failure::io("cannot start the helper process", &error))?)
         }
     };
-    let serves = matches!(cli.command, Command::Serve(_));
-    trace(cli.global.verbose, serves);
-    let app = App::new(&cli.global, printer, helper, works(&cli.command))?;
-    if let Command::Netd(args) = &cli.command {
-        return commands::netd(&app, args).map(|()| ExitCode::SUCCESS);
-    }
-    let mut builder = match serves {
-        true => tokio::runtime::Builder::new_multi_thread(),
-        false => tokio::runtime::Builder::new_current_thread(),
+    let serve = match &cli.command {
+        Command::Serve(args) => Some(args),
+        _ => None,
+    };
+    let mut builder = match serve {
+        Some(_) => tokio::runtime::Builder::new_multi_thread(),
+        None => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start an event loop", &error))?;
+    let telemetry = {
+        let _entered = runtime.enter();
+        telemetry::begin(cli.global.verbose, serve)?
+    };
+    let app = App::new(&cli.global, printer, helper, works(&cli.command))?;
+    if let Command::Netd(args) = &cli.command {
+        return commands::netd(&app, args).map(|()| ExitCode::SUCCESS);
+    }
     let unpacks = matches!(cli.command, Command::Image(_));
     let ended = runtime.block_on(async {
         let ended = commands::dispatch(&app, cli.command).await;
         app.close().await;
         ended
     });
+    telemetry.end();
     if unpacks {
         // A thread may be removing what it was interrupted at.
         runtime.shutdown_timeout(CLEANING);
@@ -107,17 +113,4 @@ fn works(command: &Command) -> bool {
 /// Whether the exit code is that of a command in a box.
 fn runs_a_command(command: &Command) -> bool {
     matches!(command, Command::Run(_) | Command::Exec(_) | Command::Shell(_))
-}
-
-/// A server says what it does; a command only when it is asked to.
-fn trace(verbose: u8, serves: bool) {
-    let level = match verbose {
-        0 if serves => LevelFilter::INFO,
-        0 => return,
-        1 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(colours);
-    log.with_writer(std::io::stderr).init();
 }

@@ -111,8 +111,8 @@ impl LocalEngine {
         &self,
         work: impl FnOnce(&Core) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
-        let core = Arc::clone(&self.core);
-        let done = tokio::task::spawn_blocking(move || work(&core)).await;
+        let (core, span) = (Arc::clone(&self.core), tracing::Span::current());
+        let done = tokio::task::spawn_blocking(move || span.in_scope(|| work(&core))).await;
         done.map_err(|error| EngineError::refused("run the engine's work", error))?
     }
 
@@ -174,11 +174,13 @@ impl Engine for LocalEngine {
         checked.unwrap_or_else(|error| vec![crate::checks::failed(&error)])
     }
 
+    #[tracing::instrument(name = "engine.create", level = "debug", skip_all, fields(%id))]
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
         let spec = spec.clone();
         self.alone(id, move |core| core.create(id, &spec)).await
     }
 
+    #[tracing::instrument(name = "engine.start", level = "debug", skip_all, fields(%id))]
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
         let netd = self.netd.clone();
         let started = self.alone(id, move |core| core.start(id, netd.as_deref()));
@@ -187,6 +189,7 @@ impl Engine for LocalEngine {
         Ok(running)
     }
 
+    #[tracing::instrument(name = "engine.launch", level = "debug", skip_all, fields(%id))]
     async fn launch(&self, id: BoxId, spec: &BoxSpec) -> Result<(Made, Running), EngineError> {
         let (spec, netd) = (spec.clone(), self.netd.clone());
         // In one thread: one hand-over less to another processor, which may have to wake first.
@@ -199,6 +202,7 @@ impl Engine for LocalEngine {
         Ok((made, running))
     }
 
+    #[tracing::instrument(name = "engine.stop", level = "debug", skip_all, fields(%id))]
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
         if self.alone(id, move |core| core.begin_stop(id)).await? {
             self.ask_to_stop(id, grace).await;
@@ -207,10 +211,12 @@ impl Engine for LocalEngine {
         Ok(())
     }
 
+    #[tracing::instrument(name = "engine.suspend", level = "debug", skip_all, fields(%id))]
     async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
         self.alone(id, move |core| core.suspend(id)).await
     }
 
+    #[tracing::instrument(name = "engine.resume", level = "debug", skip_all, fields(%id))]
     async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
         let state = self.blocking(move |core| core.state(id)).await?;
         if state == Some(TruthState::Hibernated) {
@@ -220,18 +226,22 @@ impl Engine for LocalEngine {
         self.renew(id, renewal).await
     }
 
+    #[tracing::instrument(name = "engine.hibernate", level = "debug", skip_all, fields(%id))]
     async fn hibernate(&self, id: BoxId) -> Result<(), EngineError> {
         self.alone(id, move |core| core.hibernate(id)).await
     }
 
+    #[tracing::instrument(name = "engine.fork", level = "debug", skip_all, fields(%source))]
     async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
         self.copy(source, children, Core::fork).await
     }
 
+    #[tracing::instrument(name = "engine.fork_live", level = "debug", skip_all, fields(%source))]
     async fn fork_live(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
         self.copy(source, children, Core::fork_live).await
     }
 
+    #[tracing::instrument(name = "engine.delete", level = "debug", skip_all, fields(%id))]
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
         let netd = self.netd.clone();
         let work = move |core: &Core| {
@@ -255,10 +265,12 @@ impl Engine for LocalEngine {
         self.blocking(move |core| core.inspect(id)).await
     }
 
+    #[tracing::instrument(name = "engine.list", level = "debug", skip_all)]
     async fn list(&self) -> Result<Vec<Truth>, EngineError> {
         self.blocking(Core::list).await
     }
 
+    #[tracing::instrument(name = "engine.connect", level = "debug", skip_all, fields(%id))]
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
         // Nothing in it waits: a socket of this machine answers at once or not at all.
         self.core.connect(id)

@@ -14,16 +14,19 @@ use crate::{Herd, HerdError};
 
 impl Herd {
     /// Starts a box that is stopped or failed; wakes one that is suspended.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn start(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         self.change(address, Request::Start, Duration::ZERO).await
     }
 
     /// Ends every process of a box and keeps its disk: asks, and after `grace` kills.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn stop(&self, address: &Address, grace: Duration) -> Result<BoxStatus, HerdError> {
         self.change(address, Request::Stop, grace).await
     }
 
     /// Stops, then starts.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn restart(
         &self,
         address: &Address,
@@ -33,16 +36,19 @@ impl Herd {
     }
 
     /// Freezes a box with its memory in place.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn suspend(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         self.change(address, Request::Suspend, Duration::ZERO).await
     }
 
     /// Thaws a box, or brings its memory back from disk.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn resume(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         self.change(address, Request::Resume, Duration::ZERO).await
     }
 
     /// Saves a box's memory to disk and ends its processes.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn hibernate(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         self.change(address, Request::Hibernate, Duration::ZERO).await
     }

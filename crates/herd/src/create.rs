@@ -11,6 +11,9 @@ use boxherd_model::{
 };
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
+use tracing::Span;
+use tracing::field::Empty;
+
 use crate::herd::{apply, status};
 use crate::{Herd, HerdError, MachineSpec, Volume};
 
@@ -40,6 +43,7 @@ impl From<BoxSpec> for Create {
 
 impl Herd {
     /// Makes a box and starts it. It runs when this returns, or there is nothing of it.
+    #[tracing::instrument(skip_all, fields(name = %create.spec.name, phases = Empty))]
     pub async fn create(&self, create: Create) -> Result<BoxStatus, HerdError> {
         let engine = self.engine(create.engine.as_ref())?;
         let mut create = create;
@@ -87,6 +91,7 @@ impl Herd {
             Ok(()) => {
                 self.end(begun, Outcome::Done, std::slice::from_ref(&record), &[]).await?;
                 self.metrics.created(&record.details.timings);
+                Span::current().record("phases", record.details.timings.to_string());
                 if create.machine.is_some_and(|machine| !machine.packages.is_empty()) {
                     self.start_packages(record.id);
                 }

@@ -12,6 +12,7 @@ impl Herd {
     /// Deletes a box, whatever state it is in. When its engine does not answer, the box stays
     /// `deleting` and is deleted when the engine is back; that is an error here, so that nobody
     /// takes it for gone.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn delete(&self, address: &Address) -> Result<(), HerdError> {
         let record = self.find(address).await?;
         self.delete_record(record).await

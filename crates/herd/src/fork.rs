@@ -38,6 +38,7 @@ pub(crate) enum After {
 impl Herd {
     /// Copies a box. The copies run when this returns if the source has processes, and are stopped
     /// if it has none. All of them are made, or none is left.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn fork(&self, address: &Address, fork: Fork) -> Result<Vec<BoxStatus>, HerdError> {
         self.fork_as(address, fork, After::AsSource, |_| {}).await
     }

@@ -23,6 +23,7 @@ const OUTPUT: usize = 4096;
 impl Herd {
     /// A link to the agent of a box; wakes the box when it is suspended. Links are kept and shared
     /// for as long as they hold.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn link(&self, address: &Address) -> Result<Link, HerdError> {
         let record = self.find(address).await?;
         self.link_of(record).await.map(|(_, link)| link)
@@ -30,6 +31,7 @@ impl Herd {
 
     /// Runs a command in a box with what its spec says of environment, folder and user; what the
     /// request says comes first.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn exec(&self, address: &Address, request: ExecRequest) -> Result<Exec, HerdError> {
         let record = self.find(address).await?;
         let (record, link) = self.link_of(record).await?;
@@ -50,6 +52,7 @@ impl Herd {
 
     /// Goes on with a command that was run before, perhaps over another server, and is kept by its
     /// agent. Whoever was there before is there no more.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn go_on(
         &self,
         address: &Address,

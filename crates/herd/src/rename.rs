@@ -9,6 +9,7 @@ use crate::{Herd, HerdError};
 
 impl Herd {
     /// Gives a box another name, which is on disk when this returns.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn rename(&self, address: &Address, name: BoxName) -> Result<BoxStatus, HerdError> {
         let record = self.find(address).await?;
         let _held = self.lock(&record).await?;

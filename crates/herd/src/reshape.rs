@@ -31,6 +31,7 @@ pub(crate) enum When {
 impl Herd {
     /// Gives a box other limits; `None` leaves one as it is. A box that runs is restarted. Says
     /// whether it was.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn resize(
         &self,
         address: &Address,
@@ -47,6 +48,7 @@ impl Herd {
     }
 
     /// Sets what a stopped box may reach outside; everything when `None`.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn set_egress(
         &self,
         address: &Address,
@@ -63,6 +65,7 @@ impl Herd {
     }
 
     /// Puts a stopped box into another network of its owner.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn set_network(
         &self,
         address: &Address,

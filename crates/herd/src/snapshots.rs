@@ -15,6 +15,7 @@ use crate::{Herd, HerdError};
 
 impl Herd {
     /// Saves the disk of a box under a name. On disk when this returns.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn take_snapshot(
         &self,
         address: &Address,
@@ -53,6 +54,7 @@ impl Herd {
     }
 
     /// Puts the disk of a stopped box back to a snapshot.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn restore_snapshot(
         &self,
         address: &Address,
@@ -75,6 +77,7 @@ impl Herd {
 
     /// Puts the disk of a box back to a snapshot, whatever its state: one that has processes is
     /// stopped, and started again afterwards.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn go_back(
         &self,
         address: &Address,
@@ -99,6 +102,7 @@ impl Herd {
     }
 
     /// Removes a snapshot.
+    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn remove_snapshot(
         &self,
         address: &Address,

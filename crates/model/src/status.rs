@@ -1,5 +1,6 @@
 //! What is true of a box.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -78,6 +79,17 @@ impl Timings {
     }
 }
 
+impl fmt::Display for Timings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for Phase { name, micros } in &self.0 {
+            write!(f, "{between}{name} {}.{:02} ms", micros / 1000, micros % 1000 / 10)?;
+            between = ", ";
+        }
+        Ok(())
+    }
+}
+
 /// A saved disk of a box.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotInfo {
@@ -89,4 +101,18 @@ pub struct SnapshotInfo {
     pub box_id: BoxId,
     /// When it was taken.
     pub created: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_are_told_in_their_order() {
+        let mut timings = Timings::default();
+        assert_eq!(timings.to_string(), "");
+        timings.push("rootfs", Duration::from_micros(259));
+        timings.push("clone", Duration::from_micros(12_034));
+        assert_eq!(timings.to_string(), "rootfs 0.25 ms, clone 12.03 ms");
+    }
 }

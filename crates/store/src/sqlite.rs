@@ -97,6 +97,7 @@ fn gone(step: &'static str, path: &Path, error: io::Error) -> StoreError {
 }
 
 impl Database for Sqlite {
+    #[tracing::instrument(name = "read", level = "debug", skip_all)]
     async fn read(&self, query: Query) -> Result<Vec<Row>, StoreError> {
         let step = "reading the store";
         self.patiently(step, BUSY, |connection| {
@@ -106,6 +107,7 @@ impl Database for Sqlite {
         .await
     }
 
+    #[tracing::instrument(name = "write", level = "debug", skip_all, fields(step = transaction.step))]
     async fn write(&self, mut transaction: Transaction) -> Result<Vec<Done>, StoreError> {
         self.patiently(transaction.step, BUSY, |connection| {
             match durably(connection, &mut transaction) {

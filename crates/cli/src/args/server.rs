@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 
 use super::values::Quantity;
 use super::{examples, values};
+use crate::telemetry::LogFormat;
 
 /// Serve boxes to others: the boxd gRPC API and its exchange of keys, on one port
 ///
@@ -56,6 +57,13 @@ pub(crate) struct ServeArgs {
     /// Listen without TLS where other machines can reach it
     #[arg(long)]
     pub(crate) plaintext: bool,
+    /// How the log on standard error looks
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Send traces to a collector that speaks OTLP over gRPC, such as `http://127.0.0.1:4317`; takes a
+    /// `boxherd` that was built with `--features otel`
+    #[arg(long, value_name = "URL", env = "BOXHERD_OTLP")]
+    pub(crate) otlp: Option<String>,
     /// End when standard input does, as it does when whoever started this ends
     #[arg(long)]
     pub(crate) until_input_ends: bool,

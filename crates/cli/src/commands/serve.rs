@@ -16,6 +16,7 @@ use crate::env;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::streams;
+use crate::telemetry;
 
 /// The key that the first administrator is given.
 const BOOTSTRAP_KEY: &str = "BOXHERD_BOOTSTRAP_KEY";
@@ -55,6 +56,7 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     let config = Config { zone, web, host: "127.0.0.1".to_owned() };
     let grpc = boxherd_gateway_grpc::service((*herd).clone(), config);
     let router = boxherd_gateway_http::router((*herd).clone()).route_service(GRPC, grpc);
+    let router = telemetry::spanned(router);
     let ended = async move {
         tokio::select! {
             _ = signals.ending() => {}

@@ -22,6 +22,8 @@ mod snapshots;
 mod store;
 mod templates;
 mod tokens;
+#[cfg(feature = "otel")]
+mod traces;
 mod trees;
 mod variables;
 

@@ -80,9 +80,14 @@ impl Server {
 
     /// The status and the text of an answer to `GET`.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        self.get_with(path, "")
+    }
+
+    /// The same with more lines in the head.
+    pub(crate) fn get_with(&self, path: &str, head: &str) -> (u16, String) {
         let (_, place) = self.url.split_once("://").expect("a URL");
         let mut stream = TcpStream::connect(place).expect("it listens");
-        let asked = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let asked = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\r\n");
         stream.write_all(asked.as_bytes()).expect("it reads");
         let mut said = String::new();
         stream.read_to_string(&mut said).expect("it answers");

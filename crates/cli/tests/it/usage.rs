@@ -278,6 +278,16 @@ fn what_cannot_be_is_said_with_the_way_out() {
     assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "web\n");
 }
 
+/// What was not built in is not left out without a word.
+#[test]
+#[cfg(not(feature = "otel"))]
+fn traces_are_refused_where_they_were_not_built_in() {
+    let said = boxherd(&["serve", "--otlp", "http://127.0.0.1:4317"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("`--otlp` is not honoured"), "{said:?}");
+    assert!(said.err.contains("--features otel"), "{said:?}");
+}
+
 #[test]
 fn a_spec_with_an_unknown_key_is_refused_and_one_without_makes_a_box() {
     let Some(lab) = Lab::open("a_spec_with_an_unknown_key") else { return };

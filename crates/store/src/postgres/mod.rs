@@ -72,6 +72,7 @@ impl PostgresStore {
 }
 
 impl Database for Postgres {
+    #[tracing::instrument(name = "read", level = "debug", skip_all)]
     async fn read(&self, query: Query) -> Result<Vec<Row>, StoreError> {
         let step = "reading the store";
         let statement = Statement::new(step, query.sql, query.values);
@@ -85,6 +86,7 @@ impl Database for Postgres {
         }
     }
 
+    #[tracing::instrument(name = "write", level = "debug", skip_all, fields(step = transaction.step))]
     async fn write(&self, transaction: Transaction) -> Result<Vec<Done>, StoreError> {
         // Nothing is put by: its disk is its operator's.
         let Transaction { step, durability, statements, makes_room: _ } = transaction;
