@@ -15,10 +15,10 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Notify, watch};
-use tonic::Streaming;
 use tonic::metadata::MetadataMap;
 
 use crate::exec::{END_OF_INPUT, size};
+use crate::frames::Frames;
 
 /// For how long a command is kept that nobody listens to, at most.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
@@ -155,7 +155,7 @@ impl Ears {
     pub(crate) async fn listen(
         self,
         first: ExecChunk,
-        frames: Streaming<ExecChunk>,
+        frames: Frames<ExecChunk>,
         stdin: Option<ExecStdin>,
         control: ExecControl,
     ) {
@@ -172,7 +172,7 @@ impl Ears {
     async fn hear(
         &self,
         first: ExecChunk,
-        mut frames: Streaming<ExecChunk>,
+        mut frames: Frames<ExecChunk>,
         inbox: &Inbox,
         control: ExecControl,
     ) {
