@@ -245,7 +245,7 @@ impl Running {
     /// asked for again.
     async fn forget(mut self) {
         let Some(kept) = &mut self.kept else { return };
-        if tokio::time::timeout(LINGER, kept.heard_all()).await.is_ok() {
+        if tokio::time::timeout(LINGER, kept.heard_all()).await.unwrap_or(false) {
             self.exec.forget();
         }
         self.input.linger();

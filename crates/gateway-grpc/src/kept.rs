@@ -141,12 +141,9 @@ impl Kept {
         }
     }
 
-    /// Waits until the client has the exit, too.
-    pub(crate) async fn heard_all(&mut self) {
-        if self.heard.wait_for(|heard| heard.exit).await.is_err() {
-            // It will say so no more.
-            std::future::pending().await
-        }
+    /// Waits until the client has the exit, too; `false` when it will not say so any more.
+    pub(crate) async fn heard_all(&mut self) -> bool {
+        self.heard.wait_for(|heard| heard.exit).await.is_ok()
     }
 }
 
