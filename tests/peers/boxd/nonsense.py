@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import wire
-from apart import CLEAN, SERVICE, other, user_set  # noqa: F401
+from apart import CLEAN, SERVICE, other, owner, user_set  # noqa: F401
 
 # What ends or stops a box whatever else is asked: each of these has a box for itself.
 HARMFUL = ["DestroyVm", "StopVm", "RebootVm", "HibernateVm", "SuspendVm", "SetDeleteAfter"]
@@ -250,3 +250,29 @@ def test_what_is_followed_or_dialled_is_let_go_of(other, box):
     assert code == grpc.StatusCode.INVALID_ARGUMENT, f"{code} {said}"
     until("it lets go of descriptors", lambda: wire.descriptors() <= descriptors)
     server.cancel()
+
+
+def test_what_else_another_user_has_is_not_found(other, owner):
+    made = owner.get("CreateVm", name="peer-owned").vm_id
+    try:
+        owner.get("CreateSnapshot", vm=made, name="peer-saved")
+        owner.get("AddCustomDomain", vm_id=made, domain="owned.example.com")
+        key = owner.get("CreateApiKey", name="peer-key").id
+        owner.get("CreateToken", expires_in_secs=3600)
+        token = wire.piece(1, owner.get("ListTokens").tokens[0].jti.encode())
+        domain = wire.piece(1, b"owned.example.com")
+        saved = wire.piece(1, b"peer-saved")
+        for call, asked in (("GetSnapshot", saved), ("DeleteSnapshot", saved),
+                            ("CreateVmFromSnapshot", saved), ("RemoveCustomDomain", domain),
+                            ("UnbindDomain", domain), ("DeleteApiKey", wire.piece(1, key.encode())),
+                            ("RevokeToken", token)):
+            code, said = ask(other, call, asked)
+            assert code == grpc.StatusCode.NOT_FOUND, f"{call}: {code} {said}"
+        assert "peer-saved" in [one.name for one in owner.get("ListSnapshots").snapshots]
+        assert owner.get("ListCustomDomains").domains
+        assert key in [one.id for one in owner.get("ListApiKeys").keys]
+        assert not boxes(other)
+    finally:
+        for left in owner.get("ListSnapshots").snapshots:
+            owner.get("DeleteSnapshot", name=left.name)
+        owner.get("DestroyVm", vm_id=made)
