@@ -6857,7 +6857,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6900,7 +6900,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DestroyVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6943,7 +6943,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenameVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -6988,7 +6988,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetVmNetworksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7033,7 +7033,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetVmEgressAllowSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7078,7 +7078,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateVmLabelsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7121,7 +7121,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7164,7 +7164,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StopVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7207,7 +7207,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RebootVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7250,7 +7250,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7293,7 +7293,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListVmsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7338,7 +7338,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SuggestVmNameSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7383,7 +7383,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExposePortSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7428,7 +7428,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnexposePortSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7473,7 +7473,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListExposedPortsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7516,7 +7516,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetVarSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7559,7 +7559,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListVarsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7602,7 +7602,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RemoveVarSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7647,7 +7647,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetSecretScopeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7693,7 +7693,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StreamLogsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7737,7 +7737,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExecSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7783,7 +7783,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DesktopTunnelSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7828,7 +7828,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateNetworkSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7873,7 +7873,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListNetworksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7918,7 +7918,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AddCustomDomainSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -7963,7 +7963,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListCustomDomainsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8008,7 +8008,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RemoveCustomDomainSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8053,7 +8053,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetOrgDomainSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8098,7 +8098,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrgDomainSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8143,7 +8143,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ClearOrgDomainSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8186,7 +8186,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WhoamiSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8231,7 +8231,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8276,7 +8276,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTokensSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8321,7 +8321,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeTokenSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8366,7 +8366,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LinkSshKeySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8409,7 +8409,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetConfigSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8452,7 +8452,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ForkVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8497,7 +8497,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListProxiesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8542,7 +8542,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListProxyNodesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8587,7 +8587,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateProxySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8632,7 +8632,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteProxySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8677,7 +8677,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetProxyPortSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8722,7 +8722,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UploadFileSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8769,7 +8769,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UploadFileStreamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8814,7 +8814,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DownloadFileSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8860,7 +8860,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DownloadFileStreamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8903,7 +8903,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDirSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8946,7 +8946,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MkdirSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -8991,7 +8991,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenamePathSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9036,7 +9036,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeletePathSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9079,7 +9079,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CopyPathSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9122,7 +9122,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SuspendVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9165,7 +9165,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResumeVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9210,7 +9210,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = HibernateVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9253,7 +9253,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WakeVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9298,7 +9298,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9343,7 +9343,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSnapshotsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9388,7 +9388,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9433,7 +9433,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9479,7 +9479,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateVmFromSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9524,7 +9524,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateCheckpointSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9569,7 +9569,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListCheckpointsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9614,7 +9614,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteCheckpointSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9659,7 +9659,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RestoreCheckpointSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9705,7 +9705,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetAutoSuspendTimeoutSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9753,7 +9753,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetAutoHibernateTimeoutSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9798,7 +9798,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetBotProtectionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9844,7 +9844,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetIdleIgnoreOutboundSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9889,7 +9889,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetDeleteAfterSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9934,7 +9934,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateDiskSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -9977,7 +9977,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDisksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10022,7 +10022,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AttachDiskSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10067,7 +10067,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DetachDiskSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10112,7 +10112,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DestroyDiskSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10157,7 +10157,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateApiKeySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10202,7 +10202,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListApiKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10247,7 +10247,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteApiKeySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10290,7 +10290,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListPlansSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10335,7 +10335,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetBillingSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10381,7 +10381,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateCheckoutSessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10433,7 +10433,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateBillingPortalSessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10476,7 +10476,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShareVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10519,7 +10519,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnshareVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10562,7 +10562,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListOrgsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10607,7 +10607,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrgBillingSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10652,7 +10652,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrgUsageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10697,7 +10697,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetVmUsageSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10742,7 +10742,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListBillingActivitySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10787,7 +10787,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetBackupScheduleSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10832,7 +10832,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ClearBackupScheduleSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10877,7 +10877,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetBackupScheduleSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10922,7 +10922,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListBackupsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -10967,7 +10967,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TriggerBackupSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11012,7 +11012,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteBackupSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11057,7 +11057,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RestoreBackupSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11103,7 +11103,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetOrgBackupsDefaultSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11149,7 +11149,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrgBackupsDefaultSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11195,7 +11195,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetOrgMachineDefaultsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11241,7 +11241,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrgMachineDefaultsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11293,7 +11293,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetOrgIdleIgnoreOutboundDefaultSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11345,7 +11345,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrgIdleIgnoreOutboundDefaultSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11397,7 +11397,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetOrgBotProtectionDefaultSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11449,7 +11449,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrgBotProtectionDefaultSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11492,7 +11492,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateOrgSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11535,7 +11535,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenameOrgSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11580,7 +11580,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrgMembersSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11625,7 +11625,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = InviteOrgMemberSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11670,7 +11670,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeOrgInviteSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11715,7 +11715,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RemoveOrgMemberSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11760,7 +11760,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetOrgMemberRoleSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11803,7 +11803,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTeamsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11846,7 +11846,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetTeamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11891,7 +11891,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateTeamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11936,7 +11936,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenameTeamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -11981,7 +11981,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DestroyTeamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12026,7 +12026,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AddTeamMemberSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12071,7 +12071,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RemoveTeamMemberSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12116,7 +12116,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetTeamMemberRoleSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12162,7 +12162,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetTeamDefaultSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12205,7 +12205,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResizeVmSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12250,7 +12250,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateMachineSpecSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12295,7 +12295,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BindDomainSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12340,7 +12340,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnbindDomainSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12385,7 +12385,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDomainsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12430,7 +12430,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateTemplateSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12475,7 +12475,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTemplatesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12520,7 +12520,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteTemplateSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12566,7 +12566,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateVmFromTemplateSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12611,7 +12611,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetOrgContextSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12656,7 +12656,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ChangeShapeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -12704,7 +12704,7 @@ pub mod boxd_api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BoxherdDialSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ServerCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

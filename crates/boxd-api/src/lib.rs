@@ -4,8 +4,10 @@
 //! does not implement answers `UNIMPLEMENTED` with its own name. Made from `proto/boxd.proto` by
 //! `cargo run --manifest-path proto/generate/Cargo.toml`; do not edit `generated.rs`.
 
+mod codec;
 #[allow(clippy::all, clippy::pedantic)]
 #[rustfmt::skip]
 mod generated;
 
+pub use codec::{Reader, ServerCodec};
 pub use generated::*;

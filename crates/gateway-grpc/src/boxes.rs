@@ -188,12 +188,13 @@ pub(crate) async fn fork(
     if asked.config.as_ref().is_some_and(|config| *config != api::VmConfig::default()) {
         return Err(invalid("config", "a copy has the sizes of its source"));
     }
+    // Nothing is made of what is refused.
+    let labels = translate::labels(&asked.labels)?;
     let fork = Fork { names: vec![name], live: false };
     let copies = desk.herd.fork(&source.address(), fork).await?;
     let copy = copies.first().ok_or_else(|| invalid("name", "no copy was made"))?;
     desk.about(copy.id);
-    if !asked.labels.is_empty() {
-        let labels = translate::labels(&asked.labels)?;
+    if !labels.is_empty() {
         desk.herd.label(&copy.address(), labels, Vec::new()).await?;
     }
     let label = desk.herd.label_of(copy.id).await?;

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
 use crate::desk::Desk;
+use crate::frames::{Frames, Unreadable};
 use crate::translate::invalid;
 
 /// How much is sent at once, in bytes.
@@ -23,6 +24,7 @@ const PIECE: usize = 64 * 1024;
 struct Connection {
     from_box: ReadHalf<PortStream>,
     to_box: Task,
+    unreadable: Unreadable,
     ended: bool,
     _awake: InUse,
     _slot: ExecSlot,
@@ -52,15 +54,17 @@ pub(crate) async fn dial(
     let link = desk.herd.link(&address).await?;
     let failed = |source| HerdError::Link { name: address.to_string(), source };
     let (from_box, to_box) = tokio::io::split(link.dial(port).await.map_err(failed)?);
+    let (frames, unreadable) = Frames::new(frames);
     let to_box = Task(tokio::spawn(pass_on(first.data, frames, to_box)));
-    let connection = Connection { from_box, to_box, ended: false, _awake: awake, _slot: slot };
+    let connection =
+        Connection { from_box, to_box, unreadable, ended: false, _awake: awake, _slot: slot };
     Ok(unfold(Some(connection), next))
 }
 
 /// Passes on what the client sends, until it has ended. That the box takes no more, its own end says.
 async fn pass_on(
     first: Bytes,
-    mut frames: Streaming<BoxherdDialChunk>,
+    mut frames: Frames<BoxherdDialChunk>,
     mut to_box: WriteHalf<PortStream>,
 ) {
     let mut data = first;
@@ -86,10 +90,15 @@ async fn next(
     let mut connection = connection?;
     if connection.ended {
         drop((&mut connection.to_box.0).await);
-        return None;
+        return connection.unreadable.heard().await.map(|status| (Err(status), None));
     }
     let mut piece = BytesMut::with_capacity(PIECE);
-    let chunk = match connection.from_box.read_buf(&mut piece).await {
+    let read = tokio::select! {
+        biased;
+        Some(status) = connection.unreadable.heard() => return Some((Err(status), None)),
+        read = connection.from_box.read_buf(&mut piece) => read,
+    };
+    let chunk = match read {
         Ok(0) => {
             connection.ended = true;
             BoxherdDialChunk { ended: true, ..BoxherdDialChunk::default() }

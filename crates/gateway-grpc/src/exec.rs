@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
 use crate::desk::Desk;
+use crate::frames::{Frames, Unreadable};
 use crate::kept::{Kept, LONGEST, Next, Slot, Which};
 use crate::service::Answers;
 use crate::status::status;
@@ -43,6 +44,7 @@ struct Running {
     herd: Herd,
     since: Instant,
     input: Input,
+    unreadable: Unreadable,
     slot: Slot,
     _awake: InUse,
 }
@@ -112,6 +114,7 @@ pub(crate) async fn exec(
     let which = kept.then(|| Which { id: exec.id(), stdin: exec.stdin_offset() });
     let (kept, ears) = kept.then(|| Kept::hold(&mut exec)).unzip();
     let (stdin, control) = (exec.stdin(), exec.control());
+    let (frames, unreadable) = Frames::new(frames);
     let input = match ears {
         None => tokio::spawn(feed(frames, first, stdin, control)),
         Some(ears) => tokio::spawn(ears.listen(first, frames, stdin, control)),
@@ -119,7 +122,7 @@ pub(crate) async fn exec(
     let name = address.to_string();
     let input = Input(Some(input));
     let (herd, since) = (desk.herd.clone(), Instant::now());
-    let running = Running { exec, kept, name, herd, since, input, slot, _awake: awake };
+    let running = Running { exec, kept, name, herd, since, input, unreadable, slot, _awake: awake };
     Ok((which, Box::pin(unfold(Some(running), output))))
 }
 
@@ -146,7 +149,7 @@ pub(crate) fn size(frame: &ExecChunk) -> PtySize {
 
 /// Passes input on until there is no more of it.
 async fn feed(
-    mut frames: Streaming<ExecChunk>,
+    mut frames: Frames<ExecChunk>,
     first: ExecChunk,
     stdin: Option<ExecStdin>,
     control: ExecControl,
@@ -190,17 +193,19 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
         running.forget().await;
         return None;
     }
-    let event = match &mut running.kept {
-        None => running.exec.next().await,
-        Some(kept) => match kept.next(&mut running.exec).await {
-            Ok(Next::Taken(stdin)) => {
-                let ours = BoxherdExec { stdin, ..BoxherdExec::default() };
-                let frame = ExecChunk { boxherd: Some(ours), ..ExecChunk::default() };
-                return Some((Ok(frame), Some(running)));
-            }
-            Ok(Next::Event(event)) => Ok(event),
-            Err(error) => Err(error),
-        },
+    let next = tokio::select! {
+        biased;
+        Some(status) = running.unreadable.heard() => return Some((Err(status), None)),
+        next = next(&mut running.exec, &mut running.kept) => next,
+    };
+    let event = match next {
+        Ok(Next::Taken(stdin)) => {
+            let ours = BoxherdExec { stdin, ..BoxherdExec::default() };
+            let frame = ExecChunk { boxherd: Some(ours), ..ExecChunk::default() };
+            return Some((Ok(frame), Some(running)));
+        }
+        Ok(Next::Event(event)) => Ok(event),
+        Err(error) => Err(error),
     };
     let frame = match event {
         Ok(ExecEvent::Stdout(data)) => ExecChunk { data, ..ExecChunk::default() },
@@ -228,12 +233,19 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
     Some((Ok(frame), Some(running)))
 }
 
+async fn next(exec: &mut Exec, kept: &mut Option<Kept>) -> Result<Next, LinkError> {
+    match kept {
+        None => exec.next().await.map(Next::Event),
+        Some(kept) => kept.next(exec).await,
+    }
+}
+
 impl Running {
     /// Once the client has the exit, the agent keeps it no longer; from one that never says so, it is
     /// asked for again.
     async fn forget(mut self) {
         let Some(kept) = &mut self.kept else { return };
-        if tokio::time::timeout(LINGER, kept.heard_all()).await.is_ok() {
+        if tokio::time::timeout(LINGER, kept.heard_all()).await.unwrap_or(false) {
             self.exec.forget();
         }
         self.input.linger();

@@ -15,10 +15,10 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Notify, watch};
-use tonic::Streaming;
 use tonic::metadata::MetadataMap;
 
 use crate::exec::{END_OF_INPUT, size};
+use crate::frames::Frames;
 
 /// For how long a command is kept that nobody listens to, at most.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
@@ -141,12 +141,9 @@ impl Kept {
         }
     }
 
-    /// Waits until the client has the exit, too.
-    pub(crate) async fn heard_all(&mut self) {
-        if self.heard.wait_for(|heard| heard.exit).await.is_err() {
-            // It will say so no more.
-            std::future::pending().await
-        }
+    /// Waits until the client has the exit, too; `false` when it will not say so any more.
+    pub(crate) async fn heard_all(&mut self) -> bool {
+        self.heard.wait_for(|heard| heard.exit).await.is_ok()
     }
 }
 
@@ -155,7 +152,7 @@ impl Ears {
     pub(crate) async fn listen(
         self,
         first: ExecChunk,
-        frames: Streaming<ExecChunk>,
+        frames: Frames<ExecChunk>,
         stdin: Option<ExecStdin>,
         control: ExecControl,
     ) {
@@ -172,7 +169,7 @@ impl Ears {
     async fn hear(
         &self,
         first: ExecChunk,
-        mut frames: Streaming<ExecChunk>,
+        mut frames: Frames<ExecChunk>,
         inbox: &Inbox,
         control: ExecControl,
     ) {

@@ -16,6 +16,7 @@ mod disks;
 mod exec;
 mod files;
 mod forwards;
+mod frames;
 mod kept;
 mod logs;
 mod machine;

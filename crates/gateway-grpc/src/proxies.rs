@@ -1,7 +1,7 @@
 //! Ways into boxes: proxies and domains.
 
 use boxherd_boxd_api as api;
-use boxherd_herd::{Domain, HerdError, Port, Proxy, ProxyChange, check_proxy_name};
+use boxherd_herd::{Domain, HerdError, MOST_PROXIES, Port, Proxy, ProxyChange, check_proxy_name};
 use boxherd_model::Address;
 
 use crate::desk::Desk;
@@ -97,6 +97,10 @@ pub(crate) fn wanted(config: Option<&api::VmConfig>) -> Answer<Vec<(String, Port
     let network = config.and_then(|config| config.network.as_ref());
     let mut wanted: Vec<(String, Port)> = Vec::new();
     for entry in network.iter().flat_map(|network| &network.proxies) {
+        if wanted.len() == MOST_PROXIES {
+            let limit = MOST_PROXIES.to_string();
+            return Err(HerdError::Quota { quota: "proxies of a box", limit });
+        }
         if !entry.name.is_empty() {
             check_proxy_name(&entry.name)?;
         }

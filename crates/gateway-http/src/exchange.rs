@@ -83,7 +83,7 @@ pub(crate) async fn exchange(
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Response {
     if let Err(wait) = context.limits.admit(host(&source.to_string())) {
-        let seconds = wait.as_secs().max(1).to_string();
+        let seconds = seconds(wait).to_string();
         let told = told(StatusCode::TOO_MANY_REQUESTS, "too many exchanges, try again later");
         return ([(header::RETRY_AFTER, seconds)], told).into_response();
     }
@@ -120,6 +120,11 @@ pub(crate) async fn exchange(
     }
 }
 
+/// After so many whole seconds it has been waited for so long, and not a moment less.
+fn seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
 /// The port is another one each time.
 fn host(source: &str) -> &str {
     source.rsplit_once(':').map_or(source, |(host, _)| host)
@@ -154,6 +159,14 @@ mod tests {
         let wait = limits.admit("10.0.0.1").unwrap_err();
         assert!(wait <= Duration::from_secs(3), "{wait:?}");
         limits.admit("10.0.0.2").unwrap();
+    }
+
+    #[test]
+    fn whoever_waits_as_told_has_waited_long_enough() {
+        assert_eq!(seconds(Duration::from_millis(1001)), 2);
+        assert_eq!(seconds(Duration::from_secs(2)), 2);
+        assert_eq!(seconds(Duration::from_millis(1)), 1);
+        assert_eq!(seconds(Duration::ZERO), 1);
     }
 
     #[test]

@@ -66,7 +66,9 @@ pub use machine::{
     Machine, MachineChange, MachineSpec, MachineUpdate, Package, PackageState, UpdateMachine,
 };
 pub use networks::Network;
-pub use proxies::{Domain, Host, Port, Proxy, ProxyChange, Route, check_proxy_name, likeliest};
+pub use proxies::{
+    Domain, Host, MOST_PROXIES, Port, Proxy, ProxyChange, Route, check_proxy_name, likeliest,
+};
 pub use reconcile::Repairs;
 pub use saved::Saved;
 pub use templates::Template;

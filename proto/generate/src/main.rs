@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
         .out_dir(&scratch)
         .compile_fds(descriptors)?;
     let generated = fs::read_to_string(scratch.join("boxd.api.v1.rs"))?;
-    fs::write(target, name_what_is_missing(&generated))?;
+    fs::write(target, with_our_codec(&name_what_is_missing(&generated)))?;
     fs::remove_dir_all(scratch)?;
     Ok(())
 }
@@ -34,6 +34,13 @@ fn name_what_is_missing(generated: &str) -> String {
         lines.push(line.replace("\"Not yet implemented\"", &named));
     }
     lines.join("\n") + "\n"
+}
+
+/// Has servers answer what they cannot read as the client's mistake.
+fn with_our_codec(generated: &str) -> String {
+    let (client, server) = generated.split_at(generated.find("mod boxd_api_server").unwrap_or(0));
+    let codec = ("tonic_prost::ProstCodec::default()", "crate::codec::ServerCodec::default()");
+    client.to_owned() + &server.replace(codec.0, codec.1)
 }
 
 fn camel(method: &str) -> String {

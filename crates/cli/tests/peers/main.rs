@@ -142,6 +142,7 @@ fn run_with(python: &Path, server: &Server, files: &[&str]) {
         .env("BOXHERD_OTHER_KEY", other.trim())
         .env("BOXHERD_BIN", env!("CARGO_BIN_EXE_boxherd"))
         .env("BOXHERD_DATA", server.data())
+        .env("BOXHERD_PID", server.child.id().to_string())
         .envs(
             server
                 .store
@@ -180,6 +181,12 @@ fn boxd_0_1_9() {
 #[test]
 fn boxd_0_2_19() {
     run("boxd_0_2_19", "0.2.19", &["modern.py", "apart.py"]);
+}
+
+/// Of every call of our own file, those of ours among them; the SDK is only there to get a token.
+#[test]
+fn bad_input() {
+    run("bad_input", "0.2.19", &["nonsense.py"]);
 }
 
 /// What `boxherd-client` has a counterpart for, or none, is all that there is.

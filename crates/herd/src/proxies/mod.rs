@@ -27,7 +27,7 @@ use crate::herd::decide;
 use crate::{Herd, HerdError};
 
 /// Proxies that a box may have.
-const MOST: usize = 100;
+pub const MOST_PROXIES: usize = 100;
 
 /// A way to a port of a box.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,8 +167,11 @@ impl Herd {
         name: &str,
         body: Body,
     ) -> Result<(), HerdError> {
-        if self.store.things_of(ThingKind::Proxy, record.id).await?.len() >= MOST {
-            return Err(HerdError::Quota { quota: "proxies of a box", limit: MOST.to_string() });
+        if self.store.things_of(ThingKind::Proxy, record.id).await?.len() >= MOST_PROXIES {
+            return Err(HerdError::Quota {
+                quota: "proxies of a box",
+                limit: MOST_PROXIES.to_string(),
+            });
         }
         let thing = ThingRecord {
             id: ThingId::new(),

@@ -1,0 +1,41 @@
+//! What a client sends after the first message of a stream.
+
+use tokio::sync::mpsc;
+use tonic::{Code, Status, Streaming};
+
+/// The messages, read by a task. One that cannot be read is told to whoever answers the call: the task
+/// ends, and the client would wait for an answer to what was never understood.
+#[derive(Debug)]
+pub(crate) struct Frames<T> {
+    frames: Streaming<T>,
+    unreadable: mpsc::Sender<Status>,
+}
+
+/// Hears of a message that cannot be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable(mpsc::Receiver<Status>);
+
+impl<T> Frames<T> {
+    pub(crate) fn new(frames: Streaming<T>) -> (Self, Unreadable) {
+        let (unreadable, hears) = mpsc::channel(1);
+        (Self { frames, unreadable }, Unreadable(hears))
+    }
+
+    pub(crate) async fn message(&mut self) -> Result<Option<T>, Status> {
+        let told = self.frames.message().await;
+        if let Err(status) = &told
+            && status.code() == Code::InvalidArgument
+        {
+            // Who no longer listens has answered already; who has one to tell needs no other.
+            drop(self.unreadable.try_send(status.clone()));
+        }
+        told
+    }
+}
+
+impl Unreadable {
+    /// Of the first, or nothing when no more messages come.
+    pub(crate) async fn heard(&mut self) -> Option<Status> {
+        self.0.recv().await
+    }
+}
