@@ -121,6 +121,32 @@ impl NewBox {
         Self { name: name.into(), ..Self::default() }
     }
 
+    /// The same of a copy of the box `of`.
+    pub(crate) fn asked_of(self, of: &str) -> Result<api::ForkVmRequest, Error> {
+        let asked = self.asked()?;
+        let kept = api::CreateVmRequest {
+            name: asked.name.clone(),
+            config: asked.config.clone(),
+            networks: asked.networks.clone(),
+            isolated: asked.isolated,
+            labels: asked.labels.clone(),
+            ..api::CreateVmRequest::default()
+        };
+        if asked != kept {
+            let message = "a copy has the image, the variables and the command of its source";
+            return Err(Error::Config(message.to_owned()));
+        }
+        Ok(api::ForkVmRequest {
+            source_vm_id: of.to_owned(),
+            name: asked.name,
+            config: asked.config,
+            networks: asked.networks,
+            isolated: asked.isolated,
+            labels: asked.labels,
+            ..api::ForkVmRequest::default()
+        })
+    }
+
     pub(crate) fn asked(self) -> Result<api::CreateVmRequest, Error> {
         let sizes = Sizes { cpus: self.cpus, memory: self.memory, disk: self.disk };
         let volumes = self.volumes.into_iter().map(|volume| api::VolumeMount {

@@ -244,6 +244,23 @@ impl Boxes {
         self.get(&made.vm_id).await
     }
 
+    /// The same, for a copy that differs from its source in what `copy` says. Its image, its variables
+    /// and what it runs are its source's.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// use boxherd_client::NewBox;
+    ///
+    /// let apart = NewBox { isolated: true, ..NewBox::named("web-2") };
+    /// let copy = client.boxes().fork_as("web", apart).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn fork_as(&self, of: &str, copy: NewBox) -> Result<BoxInfo, Error> {
+        let made = ask!(self.client, Changes, fork_vm, copy.asked_of(of)?)?;
+        self.get(&made.vm_id).await
+    }
+
     /// A name that no box has yet.
     ///
     /// ```no_run

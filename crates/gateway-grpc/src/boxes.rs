@@ -9,7 +9,7 @@ use boxherd_model::BoxStatus;
 
 use crate::desk::Desk;
 use crate::translate::{self, invalid};
-use crate::{disks, machine, proxies};
+use crate::{disks, machine, proxies, shape};
 
 /// How long a box that is stopped may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -185,18 +185,17 @@ pub(crate) async fn fork(
         "" => desk.herd.suggest_copy_name(&source.spec.name),
         name => translate::name("name", name)?,
     };
-    if asked.config.as_ref().is_some_and(|config| *config != api::VmConfig::default()) {
-        return Err(invalid("config", "a copy has the sizes of its source"));
-    }
-    // Nothing is made of what is refused.
-    let labels = translate::labels(&asked.labels)?;
+    let change = shape::of_copy(&asked)?;
+    let proxies = proxies::wanted(asked.config.as_ref())?;
+    let network = match &asked.networks[..] {
+        [] => None,
+        networks => Some(shape::network(networks)?),
+    };
     let fork = Fork { names: vec![name], live: false };
-    let copies = desk.herd.fork(&source.address(), fork).await?;
+    let copies = desk.herd.fork_changed(&source.address(), fork, network.as_ref(), change).await?;
     let copy = copies.first().ok_or_else(|| invalid("name", "no copy was made"))?;
     desk.about(copy.id);
-    if !labels.is_empty() {
-        desk.herd.label(&copy.address(), labels, Vec::new()).await?;
-    }
+    proxies::make(desk, &copy.address(), proxies).await?;
     let label = desk.herd.label_of(copy.id).await?;
     Ok(translate::forked(copy, &label, source.id.to_string(), desk.config))
 }

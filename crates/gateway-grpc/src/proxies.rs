@@ -112,12 +112,22 @@ pub(crate) fn wanted(config: Option<&api::VmConfig>) -> Answer<Vec<(String, Port
     Ok(wanted)
 }
 
-/// Makes the proxies that were asked for together with a box.
+/// Makes the proxies that were asked for together with a box, or there is no box.
 pub(crate) async fn make(
     desk: &Desk<'_>,
     address: &Address,
     wanted: Vec<(String, Port)>,
 ) -> Answer<()> {
+    let made = make_all(desk, address, wanted).await;
+    if made.is_err()
+        && let Err(error) = desk.herd.delete(address).await
+    {
+        tracing::warn!(%address, %error, "a box without the proxies that it should have is left");
+    }
+    made
+}
+
+async fn make_all(desk: &Desk<'_>, address: &Address, wanted: Vec<(String, Port)>) -> Answer<()> {
     for (name, port) in wanted {
         let change = ProxyChange { port: Some(port), private: None };
         match name.as_str() {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use boxherd_boxd_api as api;
 use boxherd_herd::HerdError;
-use boxherd_model::{ByteSize, NetworkName, NetworkSpec};
+use boxherd_model::{BoxSpec, ByteSize, NetworkName, NetworkSpec};
 
 use crate::desk::Desk;
-use crate::translate::{cpus, invalid};
+use crate::translate::{configure, cpus, invalid, labels, refuse, refuse_volumes};
 
 type Answer<T> = Result<T, HerdError>;
 
@@ -41,6 +41,28 @@ pub(crate) fn network(names: &[String]) -> Answer<NetworkName> {
         [name] => name.parse().map_err(|error| invalid("networks", error)),
         _ => Err(invalid("networks", "a box is in one network here")),
     }
+}
+
+/// What is different about a copy; what is not named is as its source has it.
+pub(crate) fn of_copy(
+    asked: &api::ForkVmRequest,
+) -> Answer<impl Fn(&mut BoxSpec) -> Answer<()> + Send + Sync + use<>> {
+    let config = asked.config.clone();
+    refuse(&[("shared", asked.shared)])?;
+    refuse_volumes(config.as_ref())?;
+    let (labels, isolated) = (labels(&asked.labels)?, asked.isolated);
+    Ok(move |spec: &mut BoxSpec| {
+        let disk = spec.limits.disk;
+        configure(spec, config.as_ref())?;
+        if spec.limits.disk != disk {
+            return Err(invalid("config.disk_bytes", "a copy has a disk of its source's size"));
+        }
+        spec.labels.extend(labels.clone());
+        if let NetworkSpec::Bridge { isolated: apart, .. } = &mut spec.network {
+            *apart |= isolated;
+        }
+        Ok(())
+    })
 }
 
 pub(crate) async fn set_networks(

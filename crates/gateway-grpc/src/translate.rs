@@ -59,7 +59,7 @@ pub(crate) fn refuse_proxies(config: Option<&api::VmConfig>) -> Result<(), HerdE
     refuse(&[("config.network.proxies", asked)])
 }
 
-fn refuse(wanted: &[(&'static str, bool)]) -> Result<(), HerdError> {
+pub(crate) fn refuse(wanted: &[(&'static str, bool)]) -> Result<(), HerdError> {
     match wanted.iter().find(|(_, asked)| *asked) {
         Some((field, _)) => Err(invalid(field, "this server does not offer it")),
         None => Ok(()),

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use boxherd_engine::{Child, Engine};
 use boxherd_model::policy::Event;
 use boxherd_model::{
-    Address, BoxName, BoxSpec, BoxState, BoxStatus, Capability, Holdings, Request, StopReason,
+    Address, BoxName, BoxSpec, BoxState, BoxStatus, Capability, Holdings, NetworkName, Request,
+    StopReason,
 };
 use boxherd_store::{BoxRecord, OperationKind, Outcome};
 use futures_util::future::join_all;
 
+use crate::create::check_needs;
 use crate::deadline;
 use crate::herd::{apply, decide, status};
 use crate::lookup::engine_error;
+use crate::reshape::move_to;
 use crate::{Herd, HerdError};
 
 /// The copies that are asked for.
@@ -40,7 +43,32 @@ impl Herd {
     /// if it has none. All of them are made, or none is left.
     #[tracing::instrument(skip_all, fields(%address))]
     pub async fn fork(&self, address: &Address, fork: Fork) -> Result<Vec<BoxStatus>, HerdError> {
-        self.fork_as(address, fork, After::AsSource, |_| {}).await
+        self.fork_as(address, fork, After::AsSource, |_| Ok(())).await
+    }
+
+    /// The same for copies that are not in all like their source: they are in `network`, if that is
+    /// given, and `change` changes what else is different.
+    pub async fn fork_changed(
+        &self,
+        address: &Address,
+        fork: Fork,
+        network: Option<&NetworkName>,
+        change: impl Fn(&mut BoxSpec) -> Result<(), HerdError> + Send + Sync,
+    ) -> Result<Vec<BoxStatus>, HerdError> {
+        let source = self.find(address).await?;
+        let engine = self.engine_of(&source)?;
+        let to = match network {
+            Some(network) => Some(self.engine_network(engine, network).await?),
+            None => None,
+        };
+        let change = |spec: &mut BoxSpec| {
+            if let Some(to) = &to {
+                move_to(spec, to)?;
+            }
+            change(spec)?;
+            check_needs(engine, spec)
+        };
+        self.fork_as(address, fork, After::AsSource, change).await
     }
 
     /// The same, with what becomes of the copies and what else is different about them.
@@ -49,7 +77,7 @@ impl Herd {
         address: &Address,
         fork: Fork,
         after: After,
-        dress: impl Fn(&mut BoxSpec) + Send,
+        dress: impl Fn(&mut BoxSpec) -> Result<(), HerdError> + Send,
     ) -> Result<Vec<BoxStatus>, HerdError> {
         let record = self.find(address).await?;
         let _held = self.lock(&record).await?;
@@ -107,7 +135,7 @@ impl Herd {
         engine: &Arc<dyn Engine>,
         source: &BoxRecord,
         names: Vec<BoxName>,
-        dress: impl Fn(&mut BoxSpec),
+        dress: impl Fn(&mut BoxSpec) -> Result<(), HerdError>,
     ) -> Result<Vec<BoxRecord>, HerdError> {
         let copy = |name| {
             let mut spec = source.spec.clone();
@@ -115,7 +143,7 @@ impl Herd {
             // A copy outlives whoever asked for it.
             spec.ephemeral = false;
             deadline::rearm(&mut spec.timers, self.now())?;
-            dress(&mut spec);
+            dress(&mut spec)?;
             self.new_record(engine, spec)
         };
         names.into_iter().map(copy).collect()

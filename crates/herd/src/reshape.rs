@@ -73,13 +73,7 @@ impl Herd {
     ) -> Result<BoxStatus, HerdError> {
         let record = self.find(address).await?;
         let to = self.engine_network(self.engine_of(&record)?, to).await?;
-        let change = |spec: &mut BoxSpec| match &mut spec.network {
-            NetworkSpec::Bridge { name, .. } => {
-                *name = to;
-                Ok(())
-            }
-            NetworkSpec::None => Err(no_network()),
-        };
+        let change = |spec: &mut BoxSpec| move_to(spec, &to);
         self.reshape(address, When::Stopped, change).await.map(|(status, _)| status)
     }
 
@@ -135,6 +129,17 @@ impl Herd {
                 Ok((done, true))
             }
         }
+    }
+}
+
+/// Puts a box into another network; one that has none stays without.
+pub(crate) fn move_to(spec: &mut BoxSpec, network: &NetworkName) -> Result<(), HerdError> {
+    match &mut spec.network {
+        NetworkSpec::Bridge { name, .. } => {
+            name.clone_from(network);
+            Ok(())
+        }
+        NetworkSpec::None => Err(no_network()),
     }
 }
 

@@ -50,6 +50,7 @@ impl Herd {
         let copies = self.fork_as(address, fork, After::Stopped, |spec| {
             spec.restart = RestartPolicy::Never;
             spec.timers = Timers::default();
+            Ok(())
         });
         let none = || no_such(ThingKind::Snapshot, name.as_str());
         let copy = copies.await?.pop().ok_or_else(none)?;
@@ -104,7 +105,10 @@ impl Herd {
         let restart = read::<Body>(&record)?.restart;
         let fork = Fork { names: vec![name], live: false };
         let address = saved.copy.address();
-        let made = self.fork_as(&address, fork, After::Runs, |spec| spec.restart = restart);
+        let made = self.fork_as(&address, fork, After::Runs, |spec| {
+            spec.restart = restart;
+            Ok(())
+        });
         made.await?.pop().ok_or_else(|| no_such(ThingKind::Snapshot, text))
     }
 

@@ -96,6 +96,28 @@ def test_fork_rename_and_labels(client, machine):
         client.machines.delete(fork.id)
 
 
+def test_a_copy_differs_from_its_source_where_that_is_asked(client, machine):
+    machines = client.machines
+    fork = machines.fork(
+        machine.id, "peer-changed", isolated=True, vcpu=1, memory="256M",
+        labels={"copy": "yes"}, auto_suspend_timeout=3600,
+        proxies=[boxd.ProxyEntry(name="api", port=3000)])
+    try:
+        told = machines.get(fork.id)
+        assert (told.status, told.isolated, told.vcpu) == ("running", True, 1)
+        assert told.memory_bytes == 256 << 20
+        assert told.auto_suspend_timeout_secs == 3600
+        assert not machines.get(machine.id).isolated
+        assert "api" in [one.name for one in client.proxies.list(fork.id)]
+    finally:
+        machines.delete(fork.id)
+    for refused in ({"disk": "1G"}, {"shared": True}, {"networks": ["none-such"]},
+                    {"volumes": [boxd.VolumeMount(disk_id="d", mount_path="/mnt")]}):
+        with pytest.raises(boxd.BoxdError):
+            machines.fork(machine.id, "peer-refused", **refused)
+    assert "peer-refused" not in [one.name for one in machines.list()]
+
+
 def test_timers_are_set_told_and_cleared(client, machine):
     machines = client.machines
     machines.set_auto_suspend_timeout(machine.id, 3600)

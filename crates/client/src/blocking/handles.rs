@@ -61,6 +61,7 @@ handles! {
         fn destroy(&self, of: &str) -> ();
         fn rename(&self, of: &str, new: &str) -> ();
         fn fork(&self, of: &str, new: Option<&str>) -> BoxInfo;
+        fn fork_as(&self, of: &str, copy: NewBox) -> BoxInfo;
         fn suggest_name(&self) -> String;
         fn wait_until_ready(&self, of: &str, patience: Duration) -> ();
         fn label(&self, of: &str, set: &[(&str, &str)], remove: &[&str])
