@@ -95,7 +95,7 @@ impl Peers {
     }
 }
 
-fn installed(program: &str) -> bool {
+pub(crate) fn installed(program: &str) -> bool {
     const FOLDERS: [&str; 5] = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
 }

@@ -28,6 +28,8 @@ pub struct Contest {
     pub target: Option<f64>,
     /// The goal for our p99, in `unit`.
     pub target_p99: Option<f64>,
+    /// The goal for the ratio of the first peer.
+    pub target_ratio: Option<f64>,
     /// Ours first.
     pub figures: Vec<Figure>,
     /// Where our time went: medians, in the order the phases happened.
@@ -111,6 +113,7 @@ impl Contest {
             unit,
             target: None,
             target_p99: None,
+            target_ratio: None,
             figures,
             phases: Vec::new(),
             load: 0.0,
@@ -124,6 +127,11 @@ impl Contest {
 
     pub(crate) fn target_p99(mut self, p99: f64) -> Self {
         self.target_p99 = Some(p99);
+        self
+    }
+
+    pub(crate) fn target_ratio(mut self, ratio: f64) -> Self {
+        self.target_ratio = Some(ratio);
         self
     }
 }
@@ -178,7 +186,8 @@ mod tests {
             load_before: [0.0; 3],
             load_after: [1.0; 3],
         };
-        let contests = vec![contest(Unit::Millis, 1.0, 2.0).target(6.0).target_p99(20.0)];
+        let contests =
+            vec![contest(Unit::Millis, 1.0, 2.0).target(6.0).target_p99(20.0).target_ratio(0.7)];
         let report = Report { machine, contests, skipped: vec!["podman: no".to_owned()] };
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);

@@ -6,7 +6,7 @@ use crate::context::{Bench, Context, Options};
 use crate::machine::{Machine, load};
 use crate::peers::Peers;
 use crate::report::{Contest, Report};
-use crate::{boxes, files, forks, memory, server};
+use crate::{boxes, files, forks, memory, proxy, server};
 
 /// The run was broken off by whoever asked for it.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,7 @@ use crate::{boxes, files, forks, memory, server};
 pub struct BrokenOff;
 
 /// The names that `only` takes; contests that are measured together share one.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "create",
     "run",
     "exec",
@@ -25,6 +25,7 @@ pub const NAMES: [&str; 11] = [
     "burst",
     "churn",
     "serve",
+    "proxy",
     "idle",
 ];
 
@@ -69,7 +70,7 @@ pub async fn run(
 async fn contests(bench: &mut Bench, peers: Option<&Peers>) -> anyhow::Result<Vec<Contest>> {
     let mut contests = Vec::new();
     if bench.program.is_none() {
-        bench.skipped.push("run, exec-program, serve: no program was given".to_owned());
+        bench.skipped.push("run, exec-program, serve, proxy: no program was given".to_owned());
     }
     for name in NAMES {
         if !bench.options.only.is_empty() && !bench.options.only.iter().any(|only| only == name) {
@@ -87,6 +88,7 @@ async fn contests(bench: &mut Bench, peers: Option<&Peers>) -> anyhow::Result<Ve
             "burst" => vec![boxes::burst(bench).await?],
             "churn" => vec![boxes::churn(bench).await?],
             "serve" => server::server(bench).await?,
+            "proxy" => proxy::proxy(bench).await?,
             _ => vec![memory::idle(bench).await?],
         };
         found.iter_mut().for_each(|contest| contest.load = busy);

@@ -2,6 +2,7 @@
 //! processors.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -25,8 +26,10 @@ const COMMANDS: u32 = 3000;
 const MIB: f64 = (1 << 20) as f64;
 
 /// A server on the data folder of the run, and a client.
-struct Server {
-    client: Client,
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    /// Where it lets browsers into boxes, when it does.
+    pub(crate) proxy: Option<SocketAddr>,
     served: Served,
     disk: Option<u64>,
 }
@@ -45,20 +48,30 @@ struct Key {
 }
 
 impl Served {
-    /// The process, and where it listens.
-    fn start(program: &Program) -> anyhow::Result<(Self, String)> {
+    /// The process, where it listens, and where its proxy does.
+    fn start(
+        program: &Program,
+        flags: &[&str],
+    ) -> anyhow::Result<(Self, String, Option<SocketAddr>)> {
         let made = output(&program.with(["key", "create", "bench", "-o", "json"]))?;
         let key: Key = serde_json::from_slice(&made).context("a key that cannot be read")?;
-        let serve = program.with(["serve", "--listen", "127.0.0.1:0"]);
+        let serve = program.with(["serve", "--listen", "127.0.0.1:0"]).with(flags.iter().copied());
         let child = command(&serve)?.stdout(Stdio::piped()).spawn()?;
         let mut this = Self { child, program: program.clone(), key };
         let stdout = this.child.stdout.take().context("no output")?;
         let mut lines = BufReader::new(stdout).lines();
-        let line = lines.next().context("the server has ended")??;
-        let url = line.strip_prefix("listening on ").with_context(|| line.clone())?.to_owned();
+        let mut said = |what: &str| {
+            let line = lines.next().context("the server has ended")??;
+            anyhow::Ok(line.strip_prefix(what).with_context(|| line.clone())?.to_owned())
+        };
+        let url = said("listening on ")?;
+        let proxy = match flags.contains(&"--proxy-listen") {
+            true => Some(place(&said("boxes are reached on ")?)?),
+            false => None,
+        };
         // Read on, so that the server never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok((this, url))
+        Ok((this, url, proxy))
     }
 
     /// Ends it and takes its key back. Blocks until its clients have gone.
@@ -79,11 +92,11 @@ impl Drop for Served {
 }
 
 impl Server {
-    async fn start(program: &Program) -> anyhow::Result<Self> {
-        let (served, url) = Served::start(program)?;
+    pub(crate) async fn start(program: &Program, flags: &[&str]) -> anyhow::Result<Self> {
+        let (served, url, proxy) = Served::start(program, flags)?;
         let key = &served.key.api_key;
         let client = Client::builder().endpoint(url).api_key(key).connect().await?;
-        let mut this = Self { client, served, disk: Some(DISK) };
+        let mut this = Self { client, proxy, served, disk: Some(DISK) };
         match this.make("first").await {
             // No pool was prepared.
             Err(boxherd_client::Error::Unsupported(_)) => this.disk = None,
@@ -96,16 +109,16 @@ impl Server {
     }
 
     /// Makes a box; its name is in the run's own way, so that it is found if it stays.
-    async fn make(&self, name: &str) -> Result<(), boxherd_client::Error> {
+    pub(crate) async fn make(&self, name: &str) -> Result<(), boxherd_client::Error> {
         let new = NewBox { disk: self.disk, ..NewBox::named(name_of(name)) };
         self.client.boxes().create(new).await.map(drop)
     }
 
-    async fn remove(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn remove(&self, name: &str) -> anyhow::Result<()> {
         Ok(self.client.boxes().destroy(&name_of(name)).await?)
     }
 
-    async fn run(&self, name: &str, argv: &[&str]) -> anyhow::Result<()> {
+    pub(crate) async fn run(&self, name: &str, argv: &[&str]) -> anyhow::Result<()> {
         let run = boxherd_client::Command::argv(argv.iter().copied());
         let done = self.client.boxes().exec(&name_of(name), run).await?.output().await?;
         anyhow::ensure!(done.code == 0, "{argv:?} ended with {}", done.code);
@@ -126,13 +139,28 @@ impl Server {
         Ok(took)
     }
 
+    /// Ends it, which it must do well.
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
+        let Self { client, served, .. } = self;
+        drop(client);
+        // In a thread, so that our side of the connection ends meanwhile: the server waits for it.
+        tokio::task::spawn_blocking(move || served.end()).await?
+    }
+
     /// What the server has of memory, in MiB.
     fn memory(&self) -> anyhow::Result<f64> {
         Ok(status(self.served.child.id(), "VmRSS")? as f64 / MIB)
     }
 }
 
-fn name_of(name: &str) -> String {
+/// The address in `http://ZONE:PORT`, of a listener on loopback.
+fn place(url: &str) -> anyhow::Result<SocketAddr> {
+    let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let port = port.with_context(|| format!("`{url}` has no port"))?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+pub(crate) fn name_of(name: &str) -> String {
     format!("bench-{}-serve-{name}", std::process::id())
 }
 
@@ -153,12 +181,9 @@ fn output(program: &Program) -> anyhow::Result<Vec<u8>> {
 /// Everything about the server, in one go. Nothing without a program to start.
 pub(crate) async fn server(bench: &mut Bench) -> anyhow::Result<Vec<Contest>> {
     let Some(program) = &bench.program else { return Ok(Vec::new()) };
-    let server = Server::start(program).await?;
+    let server = Server::start(program, &[]).await?;
     let measured = measure(bench, &server).await;
-    let Server { client, served, .. } = server;
-    drop(client);
-    // In a thread, so that our side of the connection ends meanwhile: the server waits for it.
-    let ended = tokio::task::spawn_blocking(move || served.end()).await?;
+    let ended = server.end().await;
     let measured = measured?;
     ended?;
     Ok(measured)

@@ -40,10 +40,16 @@ fn write_contest(text: &mut String, contest: &Contest) -> std::fmt::Result {
         writeln!(text, "  phases, p50 in ms: {}", phases.join(", "))?;
     }
     match (contest.target, contest.target_p99) {
-        (None, None) => Ok(()),
-        (Some(p50), None) => writeln!(text, "  target: p50 {p50} {unit}"),
-        (None, Some(p99)) => writeln!(text, "  target: p99 {p99} {unit}"),
-        (Some(p50), Some(p99)) => writeln!(text, "  target: p50 {p50}, p99 {p99} {unit}"),
+        (None, None) => {}
+        (Some(p50), None) => writeln!(text, "  target: p50 {p50} {unit}")?,
+        (None, Some(p99)) => writeln!(text, "  target: p99 {p99} {unit}")?,
+        (Some(p50), Some(p99)) => writeln!(text, "  target: p50 {p50}, p99 {p99} {unit}")?,
+    }
+    match (contest.target_ratio, contest.figures.get(1)) {
+        (Some(ratio), Some(peer)) => {
+            writeln!(text, "  target: ratio {ratio:.2}× for {}", peer.contender)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -99,8 +105,11 @@ mod tests {
             load_after: [0.7; 3],
         };
         let skipped = vec!["podman: not installed".to_owned()];
-        let report =
-            Report { machine, contests: vec![contest.target(6.0).target_p99(20.0)], skipped };
+        let report = Report {
+            machine,
+            contests: vec![contest.target(6.0).target_p99(20.0).target_ratio(1.9)],
+            skipped,
+        };
         let expected = "\
 2 × a processor, 24.0 GiB, Linux 6.1, load 0.50 before and 0.70 after
 
@@ -109,6 +118,7 @@ create: create to first output [ms], load 0.00
   boxherd                      2      2.00      2.00      4.00      4.00      4.00        
   crun run                     1      12.0      12.0      12.0      12.0      12.0   6.00×
   target: p50 6, p99 20 ms
+  target: ratio 1.90× for crun run
 
 not measured:
   podman: not installed

@@ -30,6 +30,7 @@ mod process;
 mod record;
 mod root;
 mod sandbox;
+mod shortcut;
 mod standstill;
 mod start;
 mod steps;

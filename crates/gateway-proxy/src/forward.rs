@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use boxherd_herd::{Audited, Host, InUse, Port, Route, Source};
-use boxherd_link::{Link, LinkError, PortStream};
+use boxherd_link::{Link, LinkError};
 use boxherd_model::{Address, Target};
 use hyper::body::{Body as _, Incoming};
 
@@ -16,6 +16,7 @@ use crate::headers::{self, Seen};
 use crate::patience::Patience;
 use crate::pool::{Connection, Place, connect};
 use crate::refusal::Refusal;
+use crate::way::{Dialled, Way};
 use crate::{Proxy, grpc, upgrade, visits};
 
 /// Passes a request on, and its answer back.
@@ -69,7 +70,7 @@ impl Proxy {
         match (outside, response.status()) {
             (Some(outside), StatusCode::SWITCHING_PROTOCOLS) => {
                 let inside = hyper::upgrade::on(&mut response);
-                tokio::spawn(upgrade::carry(outside, inside, awake));
+                tokio::spawn(upgrade::carry(outside, inside, link, awake));
                 Ok(switched(response))
             }
             (None, StatusCode::SWITCHING_PROTOCOLS) => {
@@ -135,8 +136,8 @@ impl Proxy {
             let mut sender = match self.calls.kept((route.of, port)) {
                 Some(sender) => sender,
                 None => {
-                    let (place, stream) = self.dial(route, link, port).await?;
-                    self.calls.connect(place, stream).await?
+                    let (place, dialled) = self.dial(route, link, port).await?;
+                    self.calls.connect(place, dialled).await?
                 }
             };
             match sender.try_send_request(request).await {
@@ -170,8 +171,8 @@ impl Proxy {
                 },
             }
         }
-        let (place, stream) = self.dial(route, link, port).await?;
-        let mut fresh = connect(place, stream).await?;
+        let (place, dialled) = self.dial(route, link, port).await?;
+        let mut fresh = connect(place, dialled).await?;
         let response = fresh.sender.send_request(request).await.map_err(Refusal::Closed)?;
         Ok((response, fresh))
     }
@@ -182,16 +183,27 @@ impl Proxy {
         route: &Route,
         link: &Link,
         port: u16,
-    ) -> Result<(Place, PortStream), Refusal> {
+    ) -> Result<(Place, Dialled), Refusal> {
+        let link = link.clone();
+        if let Some(way) = self.short_way(route, port).await? {
+            return Ok(((route.of, port), Dialled { way, link }));
+        }
         let (port, stream) = match link.dial(port).await {
             Err(LinkError::Dial { .. }) if route.port == Port::Auto => {
                 self.ports.forget(route.of);
-                let port = self.ports.find(route.of, route.port, link).await?;
+                let port = self.ports.find(route.of, route.port, &link).await?;
                 (port, link.dial(port).await)
             }
             dialled => (port, dialled),
         };
-        Ok(((route.of, port), stream.map_err(Refusal::Link)?))
+        let way = Way::Link(stream.map_err(Refusal::Link)?);
+        Ok(((route.of, port), Dialled { way, link }))
+    }
+
+    async fn short_way(&self, route: &Route, port: u16) -> Result<Option<Way>, Refusal> {
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return Ok(None) };
+        let stream = self.herd.dial(route.of, port).await?;
+        Ok(stream.map(|stream| Way::Short(stream, place)))
     }
 
     fn answered(

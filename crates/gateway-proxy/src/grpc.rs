@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use axum::body::Body;
 use axum::http::uri::{Authority, Scheme};
 use axum::http::{HeaderValue, Request, Uri, Version, header};
-use boxherd_link::PortStream;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 
 use crate::pool::Place;
 use crate::refusal::Refusal;
+use crate::way::{Dialled, drive};
 
 /// Connections by where they lead.
 #[derive(Debug, Default)]
@@ -38,15 +38,11 @@ impl Calls {
     pub(crate) async fn connect(
         &self,
         place: Place,
-        stream: PortStream,
+        dialled: Dialled,
     ) -> Result<SendRequest<Body>, Refusal> {
-        let made = handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let made = handshake(TokioExecutor::new(), TokioIo::new(dialled.way)).await;
         let (sender, driver) = made.map_err(Refusal::Closed)?;
-        tokio::spawn(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "a connection to a box ended early");
-            }
-        });
+        tokio::spawn(drive(dialled.link, driver));
         let mut all = self.0.lock();
         all.retain(|_, sender| !sender.is_closed());
         all.insert(place, sender.clone());

@@ -1,6 +1,6 @@
 //! Lets browsers into boxes: a reverse proxy that finds the box by the name that is called
-//! (`BOX.ZONE`, `PROXY.BOX.ZONE`, or a domain that is bound to a box) and carries the request over
-//! the box's link to a port in it.
+//! (`BOX.ZONE`, `PROXY.BOX.ZONE`, or a domain that is bound to a box) and carries the request to a
+//! port in it, by a short way or over the box's link (`way`).
 //!
 //! This room knows no listener and no certificate: [`router`] is served by `gateway-http`. Where
 //! names lead is for `herd` to say. `headers` is pure; `pool` keeps connections to boxes for the next
@@ -21,6 +21,7 @@ mod refusal;
 mod routes;
 mod upgrade;
 mod visits;
+mod way;
 
 pub use forwards::serve_forwards;
 
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use boxherd_herd::Herd;
+use tokio::sync::Semaphore;
 
 use crate::auto::Ports;
 use crate::grpc::Calls;
@@ -54,6 +56,8 @@ struct Proxy {
     visits: Visits,
     pool: Arc<Pool>,
     calls: Calls,
+    /// For short ways to boxes.
+    room: Arc<Semaphore>,
 }
 
 /// The proxy as a router that takes every request. Must be called within a tokio runtime.
@@ -67,6 +71,7 @@ pub fn router(herd: Herd, config: Config) -> Router {
         visits: Visits::default(),
         pool,
         calls: Calls::default(),
+        room: way::room(),
     };
     Router::new().fallback(forward::forward).with_state(Arc::new(proxy))
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::Body;
-use boxherd_link::PortStream;
 use boxherd_model::BoxId;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -13,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::refusal::Refusal;
+use crate::way::{Dialled, drive};
 
 /// Connections that wait for each port of a box.
 const MOST: usize = 128;
@@ -89,12 +89,9 @@ async fn sweep(pool: Weak<Pool>) {
 }
 
 /// A new connection, over a stream to the port.
-pub(crate) async fn connect(place: Place, stream: PortStream) -> Result<Connection, Refusal> {
-    let (sender, driver) = handshake(TokioIo::new(stream)).await.map_err(Refusal::Closed)?;
-    tokio::spawn(async move {
-        if let Err(error) = driver.with_upgrades().await {
-            tracing::debug!(%error, "a connection to a box ended early");
-        }
-    });
+pub(crate) async fn connect(place: Place, dialled: Dialled) -> Result<Connection, Refusal> {
+    let Dialled { way, link } = dialled;
+    let (sender, driver) = handshake(TokioIo::new(way)).await.map_err(Refusal::Closed)?;
+    tokio::spawn(drive(link, driver.with_upgrades()));
     Ok(Connection { place, sender })
 }

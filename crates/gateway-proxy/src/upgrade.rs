@@ -3,14 +3,24 @@
 use std::io;
 
 use boxherd_herd::InUse;
+use boxherd_link::Link;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 /// What is read before it is written on, in bytes, each way.
 const PIECE: usize = 64 * 1024;
 
-/// Carries bytes both ways, once both sides have changed over, until both have ended.
-pub(crate) async fn carry(outside: OnUpgrade, inside: OnUpgrade, awake: InUse) {
+/// Carries bytes both ways, once both sides have changed over, until both have ended, or the box has.
+pub(crate) async fn carry(outside: OnUpgrade, inside: OnUpgrade, link: Link, awake: InUse) {
+    tokio::select! {
+        biased;
+        () = pass(outside, inside) => {}
+        ended = link.closed() => tracing::debug!(%ended, "a box ended with connections to it"),
+    }
+    drop(awake);
+}
+
+async fn pass(outside: OnUpgrade, inside: OnUpgrade) {
     let (outside, inside) = match tokio::try_join!(outside, inside) {
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
@@ -24,7 +34,6 @@ pub(crate) async fn carry(outside: OnUpgrade, inside: OnUpgrade, awake: InUse) {
         Err(error) if is_hang_up(&error) => {}
         Err(error) => tracing::debug!(%error, "an upgraded connection ended early"),
     }
-    drop(awake);
 }
 
 fn is_hang_up(error: &io::Error) -> bool {

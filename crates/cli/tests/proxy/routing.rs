@@ -179,3 +179,19 @@ fn over_tls_every_name_has_a_certificate_that_the_authority_vouches_for() {
         assert_eq!(told["headers"]["x-forwarded-proto"], "https");
     }
 }
+
+#[test]
+fn what_listens_on_ipv6_alone_is_reached_through_the_agent() {
+    const TEST: &str = "what_listens_on_ipv6_alone_is_reached_through_the_agent";
+    if !std::path::Path::new("/proc/net/if_inet6").exists() {
+        return boxherd_testkit::skip(TEST, "this kernel has no IPv6");
+    }
+    let Some(web) = Web::open(TEST) else { return };
+    let serve = ["--", "/usr/bin/python3", "-m", "http.server", "--bind", "::1", "8000"];
+    web.lab.create("six", &serve);
+    let answer = crate::wait::until("the program answers", || {
+        let answer = web.get("/", "six.localhost");
+        (answer.status == 200).then_some(answer)
+    });
+    assert!(answer.text().contains("Directory listing"), "{}", answer.text());
+}

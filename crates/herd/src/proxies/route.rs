@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use boxherd_link::Link;
 use boxherd_model::{BoxId, BoxState};
 use boxherd_store::{BoxRecord, ThingKind, ThingRecord};
+use tokio::net::TcpStream;
 
 use super::labels::is_label;
 use super::{Body, Host, Port, body};
@@ -67,6 +68,16 @@ impl Herd {
         let none = || HerdError::NoSuch { what: "box", name: id.to_string() };
         let (_, link) = self.link_of(record.ok_or_else(none)?).await?;
         Ok(link)
+    }
+
+    /// A connection to a port of a box by a way that is shorter than its link, where there is one
+    /// ([`Engine::dial`](boxherd_engine::Engine::dial)).
+    pub async fn dial(&self, id: BoxId, port: u16) -> Result<Option<TcpStream>, HerdError> {
+        let record = self.store.box_by_id(id).await?;
+        match record.filter(|record| self.caller.sees(record.owner)) {
+            Some(record) => Ok(self.engine_of(&record)?.dial(id, port).await),
+            None => Ok(None),
+        }
     }
 
     async fn bound(&self, domain: &str) -> Result<Option<BoxRecord>, HerdError> {
