@@ -104,11 +104,11 @@ def test_a_copy_differs_from_its_source_where_that_is_asked(client, machine):
         proxies=[boxd.ProxyEntry(name="api", port=3000)])
     try:
         told = machines.get(fork.id)
-        assert (told.status, told.isolated, told.vcpu) == ("running", True, 1)
-        assert told.memory_bytes == 256 << 20
-        assert told.auto_suspend_timeout_secs == 3600
-        assert not machines.get(machine.id).isolated
-        assert "api" in [one.name for one in client.proxies.list(fork.id)]
+        assert (told.status, told.networking.isolated) == ("running", True)
+        assert (told.resources.vcpu, told.resources.memory_bytes) == (1, 256 << 20)
+        assert (told.idle.suspend_after, told.labels) == (3600, {"copy": "yes"})
+        assert not machines.get(machine.id).networking.isolated
+        assert "api" in [one.name for one in machines.proxies.list(fork.id)]
     finally:
         machines.delete(fork.id)
     for refused in ({"disk": "1G"}, {"shared": True}, {"networks": ["none-such"]},
