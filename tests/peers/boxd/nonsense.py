@@ -260,17 +260,28 @@ def test_what_else_another_user_has_is_not_found(other, owner):
         key = owner.get("CreateApiKey", name="peer-key").id
         owner.get("CreateToken", expires_in_secs=3600)
         token = wire.piece(1, owner.get("ListTokens").tokens[0].jti.encode())
+        template = wire.piece(1, b"peer-template")
+        assert ask(owner, "CreateTemplate", template)[0] == grpc.StatusCode.OK
+        network = wire.piece(1, b"peer-owned-net")
+        made_it = (grpc.StatusCode.OK, grpc.StatusCode.ALREADY_EXISTS)
+        assert ask(owner, "CreateNetwork", network)[0] in made_it
         domain = wire.piece(1, b"owned.example.com")
         saved = wire.piece(1, b"peer-saved")
         for call, asked in (("GetSnapshot", saved), ("DeleteSnapshot", saved),
                             ("CreateVmFromSnapshot", saved), ("RemoveCustomDomain", domain),
                             ("UnbindDomain", domain), ("DeleteApiKey", wire.piece(1, key.encode())),
-                            ("RevokeToken", token)):
+                            ("RevokeToken", token), ("DeleteTemplate", template),
+                            ("CreateVmFromTemplate", template),
+                            ("CreateVm", wire.piece(11, b"peer-owned-net"))):
             code, said = ask(other, call, asked)
             assert code == grpc.StatusCode.NOT_FOUND, f"{call}: {code} {said}"
         assert "peer-saved" in [one.name for one in owner.get("ListSnapshots").snapshots]
         assert owner.get("ListCustomDomains").domains
         assert key in [one.id for one in owner.get("ListApiKeys").keys]
+        # They are there, by these names, for whom they belong to.
+        assert ask(owner, "DeleteTemplate", template)[0] == grpc.StatusCode.OK
+        in_it = owner.get("CreateVm", name="peer-in-net", networks=["peer-owned-net"]).vm_id
+        owner.get("DestroyVm", vm_id=in_it)
         assert not boxes(other)
     finally:
         for left in owner.get("ListSnapshots").snapshots:
