@@ -77,6 +77,13 @@ pub struct CreateVmRequest {
     >,
     #[prost(message, optional, tag = "15")]
     pub spec: ::core::option::Option<MachineSpec>,
+    /// Ours: all that a box can be, as JSON, the fields of `boxherd create --spec`. Of the others, `name`,
+    /// `config.volumes` and `config.network` may be said besides.
+    #[prost(string, tag = "1000")]
+    pub boxherd_spec: ::prost::alloc::string::String,
+    /// Ours: which engine makes it.
+    #[prost(string, tag = "1001")]
+    pub boxherd_engine: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MachineSpecBase {
@@ -361,6 +368,9 @@ pub struct StartVmResponse {}
 pub struct StopVmRequest {
     #[prost(string, tag = "1")]
     pub vm_id: ::prost::alloc::string::String,
+    /// Ours: how long its processes have to end by themselves, in milliseconds; 10 s when not said.
+    #[prost(uint64, optional, tag = "1000")]
+    pub boxherd_grace_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StopVmResponse {}
@@ -368,6 +378,9 @@ pub struct StopVmResponse {}
 pub struct RebootVmRequest {
     #[prost(string, tag = "1")]
     pub vm_id: ::prost::alloc::string::String,
+    /// Ours: as of `StopVmRequest`.
+    #[prost(uint64, optional, tag = "1000")]
+    pub boxherd_grace_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RebootVmResponse {}
@@ -662,6 +675,9 @@ pub struct ExecChunk {
     /// Ours: commands that outlive their call.
     #[prost(message, optional, tag = "1000")]
     pub boxherd: ::core::option::Option<BoxherdExec>,
+    /// Ours, first to the server: as whom, `NAME`, `UID` or either with `:GROUP`; as the box says when empty.
+    #[prost(string, tag = "1001")]
+    pub boxherd_user: ::prost::alloc::string::String,
 }
 /// Ours: what goes along with a command that is kept when its call is lost. A server that does so answers
 /// which command it is and how much input that has, as metadata: `boxherd-exec-id`, `boxherd-stdin`. One
@@ -979,6 +995,9 @@ pub struct ForkVmRequest {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Ours: the copy goes on where its source is, with its memory.
+    #[prost(bool, tag = "1000")]
+    pub boxherd_live: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForkVmResponse {
@@ -1034,6 +1053,9 @@ pub struct ProxyInfo {
     pub port_mode: ::prost::alloc::string::String,
     #[prost(uint32, tag = "9")]
     pub effective_port: u32,
+    /// Ours: it wants a token of whoever sees the box.
+    #[prost(bool, tag = "1000")]
+    pub boxherd_private: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProxyNodesRequest {}
@@ -1091,10 +1113,14 @@ pub struct SetProxyPortRequest {
     #[deprecated]
     #[prost(string, tag = "2")]
     pub vm_name: ::prost::alloc::string::String,
+    /// May be left out with `boxherd_private`.
     #[prost(string, tag = "3")]
     pub port: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub vm: ::prost::alloc::string::String,
+    /// Ours: whether it wants a token of whoever sees the box; as it is when not said.
+    #[prost(bool, optional, tag = "1000")]
+    pub boxherd_private: ::core::option::Option<bool>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetProxyPortResponse {}

@@ -108,6 +108,11 @@ pub struct NewBox {
     pub isolated: bool,
     /// A document that says its size, labels, networks and variables, which are then said only there.
     pub spec: Option<MachineSpec>,
+    /// All that a box of Boxherd can be, as JSON: the fields of `boxherd create --spec`, and what of them is
+    /// also among these fields is then said only there. Other servers do not know of it.
+    pub document: Option<String>,
+    /// Which engine of a Boxherd server makes it.
+    pub engine: Option<String>,
 }
 
 impl NewBox {
@@ -179,6 +184,8 @@ impl NewBox {
             isolated: self.isolated,
             labels: self.labels.into_iter().collect(),
             spec: self.spec.map(api::MachineSpec::from),
+            boxherd_spec: self.document.unwrap_or_default(),
+            boxherd_engine: self.engine.unwrap_or_default(),
             ..api::CreateVmRequest::default()
         })
     }

@@ -131,7 +131,22 @@ impl Boxes {
     /// # }
     /// ```
     pub async fn stop(&self, of: &str) -> Result<(), Error> {
-        let asked = api::StopVmRequest { vm_id: of.to_owned() };
+        let asked = api::StopVmRequest { vm_id: of.to_owned(), boxherd_grace_ms: None };
+        ask!(self.client, Changes, stop_vm, asked).map(drop)
+    }
+
+    /// The same, with another time for the processes to end by themselves than the server's. Other servers
+    /// than Boxherd keep to theirs.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().stop_within("web", std::time::Duration::from_secs(60)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stop_within(&self, of: &str, grace: Duration) -> Result<(), Error> {
+        let asked =
+            api::StopVmRequest { vm_id: of.to_owned(), boxherd_grace_ms: Some(millis(grace)?) };
         ask!(self.client, Changes, stop_vm, asked).map(drop)
     }
 
@@ -144,7 +159,21 @@ impl Boxes {
     /// # }
     /// ```
     pub async fn restart(&self, of: &str) -> Result<(), Error> {
-        let asked = api::RebootVmRequest { vm_id: of.to_owned() };
+        let asked = api::RebootVmRequest { vm_id: of.to_owned(), boxherd_grace_ms: None };
+        ask!(self.client, Changes, reboot_vm, asked).map(drop)
+    }
+
+    /// The same, with a time as of [`stop_within`](Self::stop_within).
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.boxes().restart_within("web", std::time::Duration::from_secs(60)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn restart_within(&self, of: &str, grace: Duration) -> Result<(), Error> {
+        let asked =
+            api::RebootVmRequest { vm_id: of.to_owned(), boxherd_grace_ms: Some(millis(grace)?) };
         ask!(self.client, Changes, reboot_vm, asked).map(drop)
     }
 
@@ -238,6 +267,26 @@ impl Boxes {
         let asked = api::ForkVmRequest {
             source_vm_id: of.to_owned(),
             name: new.unwrap_or_default().to_owned(),
+            ..api::ForkVmRequest::default()
+        };
+        let made = ask!(self.client, Changes, fork_vm, asked)?;
+        self.get(&made.vm_id).await
+    }
+
+    /// The same, with the memory of the box: the copy goes on where its source is. Other servers than
+    /// Boxherd copy as they always do.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let copy = client.boxes().fork_live("web", Some("web-2")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn fork_live(&self, of: &str, new: Option<&str>) -> Result<BoxInfo, Error> {
+        let asked = api::ForkVmRequest {
+            source_vm_id: of.to_owned(),
+            name: new.unwrap_or_default().to_owned(),
+            boxherd_live: true,
             ..api::ForkVmRequest::default()
         };
         let made = ask!(self.client, Changes, fork_vm, asked)?;
@@ -347,4 +396,8 @@ impl Boxes {
         let asked = api::StreamLogsRequest { vm_id: of.to_owned(), follow };
         Ok(Logs(ask!(self.client, Looks, stream_logs, asked)?))
     }
+}
+
+fn millis(time: Duration) -> Result<u64, Error> {
+    u64::try_from(time.as_millis()).map_err(|_| Error::Config(format!("{time:?} is too long")))
 }

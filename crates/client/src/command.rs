@@ -29,6 +29,7 @@ pub struct Command {
     env: Vec<(String, String)>,
     workdir: Option<String>,
     pty: Option<PtySize>,
+    user: Option<String>,
     pub(crate) keep: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
 }
@@ -57,7 +58,8 @@ impl Command {
     #[must_use]
     pub fn shell(line: impl Into<String>) -> Self {
         let line = line.into();
-        Self { line, env: Vec::new(), workdir: None, pty: None, keep: None, timeout: None }
+        let (env, workdir, pty) = (Vec::new(), None, None);
+        Self { line, env, workdir, pty, user: None, keep: None, timeout: None }
     }
 
     /// With a variable. It is sent in the line, so that its name must be one that a shell can set.
@@ -92,6 +94,18 @@ impl Command {
     #[must_use]
     pub fn pty(mut self, size: PtySize) -> Self {
         self.pty = Some(size);
+        self
+    }
+
+    /// As this user of the box: a name or a number, or either with `:GROUP`. Servers other than Boxherd do
+    /// not know of this; there it is the user that they run everything as.
+    ///
+    /// ```no_run
+    /// let command = boxherd_client::Command::argv(["id"]).user("nobody");
+    /// ```
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
         self
     }
 
@@ -135,6 +149,7 @@ impl Command {
             tty: self.pty.is_some(),
             rows: size.rows.into(),
             cols: size.cols.into(),
+            boxherd_user: self.user.clone().unwrap_or_default(),
             ..ExecChunk::default()
         })
     }

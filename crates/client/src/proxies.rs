@@ -33,6 +33,8 @@ pub struct Proxy {
     pub port: Option<u16>,
     /// Where it leads now; 0 where the server does not say.
     pub effective_port: u16,
+    /// Whether it wants a token of whoever sees the box, as only proxies of Boxherd can.
+    pub private: bool,
 }
 
 impl From<api::ProxyInfo> for Proxy {
@@ -43,6 +45,7 @@ impl From<api::ProxyInfo> for Proxy {
             domain: proxy.domain,
             port: fixed.and_then(number),
             effective_port: number(proxy.effective_port).unwrap_or(0),
+            private: proxy.boxherd_private,
         }
     }
 }
@@ -74,7 +77,8 @@ impl Proxies {
         };
         let made = ask!(self.client, Changes, create_proxy, asked)?;
         let (port, effective_port) = (number(made.port), number(made.port).unwrap_or(0));
-        Ok(Proxy { name: made.name, domain: made.domain, port, effective_port })
+        let (name, domain) = (made.name, made.domain);
+        Ok(Proxy { name, domain, port, effective_port, private: false })
     }
 
     /// Every proxy of the box.
@@ -105,6 +109,25 @@ impl Proxies {
             name: name.to_owned(),
             vm: self.of.clone(),
             port: port.map_or_else(|| "auto".to_owned(), |port| port.to_string()),
+            ..api::SetProxyPortRequest::default()
+        };
+        ask!(self.client, Changes, set_proxy_port, asked).map(drop)
+    }
+
+    /// Has a proxy want a token of whoever sees the box, or let everybody in. Other servers than Boxherd
+    /// refuse this: they want to know a port.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.proxies("web").set_private("api", true).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn set_private(&self, name: &str, private: bool) -> Result<(), Error> {
+        let asked = api::SetProxyPortRequest {
+            name: name.to_owned(),
+            vm: self.of.clone(),
+            boxherd_private: Some(private),
             ..api::SetProxyPortRequest::default()
         };
         ask!(self.client, Changes, set_proxy_port, asked).map(drop)

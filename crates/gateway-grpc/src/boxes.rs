@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use boxherd_boxd_api as api;
 use boxherd_engine::Usage;
-use boxherd_herd::{Create, Fork, HerdError, Selector};
-use boxherd_model::BoxStatus;
+use boxherd_herd::{Create, Fork, HerdError, MachineSpec, Selector};
+use boxherd_model::{BoxName, BoxSpec, BoxStatus};
 
 use crate::desk::Desk;
 use crate::translate::{self, invalid};
@@ -13,6 +13,10 @@ use crate::{disks, machine, proxies, shape};
 
 /// How long a box that is stopped may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
+/// What a box has of processes when nobody says.
+const MOST_PIDS: u32 = 4096;
+/// The longest that anybody may ask for.
+const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 
 type Answer<T> = Result<T, HerdError>;
 
@@ -27,17 +31,41 @@ pub(crate) async fn create(
     };
     let proxies = proxies::wanted(asked.config.as_ref())?;
     let volumes = disks::wanted(asked.config.as_ref())?;
-    let machine = machine::wanted(&asked)?;
-    let spec = match &machine {
-        Some(machine) => machine::box_spec(name, &asked, machine)?,
-        None => translate::spec(name, &asked)?,
+    let engine = match asked.boxherd_engine.as_str() {
+        "" => None,
+        name => Some(name.parse().map_err(|error| invalid("boxherd_engine", error))?),
     };
-    let create = Create { volumes, machine, ..spec.into() };
+    let (spec, machine) = wanted(name, &asked)?;
+    check_trust(desk, &spec).await?;
+    let create = Create { engine, volumes, machine, ..spec.into() };
     let made = desk.herd.create(create).await?;
     desk.about(made.id);
     proxies::make(desk, &made.address(), proxies).await?;
     let label = desk.herd.label_of(made.id).await?;
     Ok(translate::created(&made, &label, desk.config))
+}
+
+fn wanted(name: BoxName, asked: &api::CreateVmRequest) -> Answer<(BoxSpec, Option<MachineSpec>)> {
+    if !asked.boxherd_spec.is_empty() {
+        return Ok((translate::whole_spec(asked)?, None));
+    }
+    let machine = machine::wanted(asked)?;
+    let spec = match &machine {
+        Some(machine) => machine::box_spec(name, asked, machine)?,
+        None => translate::spec(name, asked)?,
+    };
+    Ok((spec, machine))
+}
+
+/// Refuses strangers what takes more of the host than a quota counts.
+async fn check_trust(desk: &Desk<'_>, spec: &BoxSpec) -> Answer<()> {
+    let much = spec.nesting || spec.limits.pids.is_some_and(|pids| pids > MOST_PIDS);
+    match much && desk.herd.is_admin().await.is_err() {
+        true => {
+            Err(HerdError::Denied("`nesting`, and more than 4096 `pids`, are for administrators"))
+        }
+        false => Ok(()),
+    }
 }
 
 pub(crate) async fn get(desk: &Desk<'_>, asked: api::GetVmRequest) -> Answer<api::GetVmResponse> {
@@ -115,11 +143,21 @@ pub(crate) async fn start(
     Ok(api::StartVmResponse {})
 }
 
+/// How long processes have to end by themselves.
+fn grace(millis: Option<u64>) -> Answer<Duration> {
+    let grace = millis.map_or(GRACE, Duration::from_millis);
+    match grace > LONGEST_GRACE {
+        true => Err(invalid("boxherd_grace_ms", format!("{LONGEST_GRACE:?} at most"))),
+        false => Ok(grace),
+    }
+}
+
 pub(crate) async fn stop(
     desk: &Desk<'_>,
     asked: api::StopVmRequest,
 ) -> Answer<api::StopVmResponse> {
-    let status = desk.herd.stop(&desk.address("vm_id", &asked.vm_id)?, GRACE).await?;
+    let grace = grace(asked.boxherd_grace_ms)?;
+    let status = desk.herd.stop(&desk.address("vm_id", &asked.vm_id)?, grace).await?;
     desk.about(status.id);
     Ok(api::StopVmResponse {})
 }
@@ -128,7 +166,8 @@ pub(crate) async fn reboot(
     desk: &Desk<'_>,
     asked: api::RebootVmRequest,
 ) -> Answer<api::RebootVmResponse> {
-    let status = desk.herd.restart(&desk.address("vm_id", &asked.vm_id)?, GRACE).await?;
+    let grace = grace(asked.boxherd_grace_ms)?;
+    let status = desk.herd.restart(&desk.address("vm_id", &asked.vm_id)?, grace).await?;
     desk.about(status.id);
     Ok(api::RebootVmResponse {})
 }
@@ -191,7 +230,7 @@ pub(crate) async fn fork(
         [] => None,
         networks => Some(shape::network(networks)?),
     };
-    let fork = Fork { names: vec![name], live: false };
+    let fork = Fork { names: vec![name], live: asked.boxherd_live };
     let copies = desk.herd.fork_changed(&source.address(), fork, network.as_ref(), change).await?;
     let copy = copies.first().ok_or_else(|| invalid("name", "no copy was made"))?;
     desk.about(copy.id);

@@ -132,7 +132,9 @@ fn request(first: &ExecChunk) -> ExecRequest {
     // A call that is gone is a client that is gone, and nothing can go on where it was, unless it says so.
     let keep = first.boxherd.as_ref().map_or(0, |ours| ours.keep_ms);
     let detach_ttl = Duration::from_millis(keep).min(LONGEST);
-    ExecRequest { stdin: true, pty, env, detach_ttl, ..ExecRequest::shell(first.command.clone()) }
+    let user = Some(first.boxherd_user.clone()).filter(|user| !user.is_empty());
+    let line = ExecRequest::shell(first.command.clone());
+    ExecRequest { stdin: true, pty, env, user, detach_ttl, ..line }
 }
 
 fn offsets(ours: &BoxherdExec) -> Offsets {

@@ -35,6 +35,7 @@ fn info(proxy: Proxy, zone: &str) -> api::ProxyInfo {
         vm_id: proxy.of.to_string(),
         port_mode: if auto { "auto" } else { "locked" }.to_owned(),
         effective_port: effective.into(),
+        boxherd_private: proxy.private,
         name: proxy.name,
     }
 }
@@ -72,11 +73,12 @@ pub(crate) async fn set_port(
     asked: api::SetProxyPortRequest,
 ) -> Answer<api::SetProxyPortResponse> {
     let port = match asked.port.as_str() {
-        "auto" => Port::Auto,
-        text => text.parse().map_err(|_| no_port(text)).and_then(number)?,
+        "auto" => Some(Port::Auto),
+        "" if asked.boxherd_private.is_some() => None,
+        text => Some(text.parse().map_err(|_| no_port(text)).and_then(number)?),
     };
     let address = desk.either(&asked.vm, &asked.vm_name)?;
-    let change = ProxyChange { port: Some(port), private: None };
+    let change = ProxyChange { port, private: asked.boxherd_private };
     desk.herd.change_proxy(&address, &asked.name, change).await?;
     Ok(api::SetProxyPortResponse {})
 }

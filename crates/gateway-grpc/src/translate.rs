@@ -42,6 +42,37 @@ pub(crate) fn spec(name: BoxName, asked: &api::CreateVmRequest) -> Result<BoxSpe
     Ok(spec)
 }
 
+/// The same where all of it is said as JSON.
+pub(crate) fn whole_spec(asked: &api::CreateVmRequest) -> Result<BoxSpec, HerdError> {
+    let field = "boxherd_spec";
+    let spec: BoxSpec =
+        serde_json::from_str(&asked.boxherd_spec).map_err(|error| invalid(field, error))?;
+    let beside = |config: &api::VmConfig| api::VmConfig {
+        volumes: config.volumes.clone(),
+        network: config.network.clone(),
+        ..api::VmConfig::default()
+    };
+    let kept = api::CreateVmRequest {
+        name: asked.name.clone(),
+        org: asked.org.clone(),
+        config: asked.config.as_ref().map(beside),
+        boxherd_spec: asked.boxherd_spec.clone(),
+        boxherd_engine: asked.boxherd_engine.clone(),
+        ..api::CreateVmRequest::default()
+    };
+    if *asked != kept || (!asked.name.is_empty() && asked.name != spec.name.as_str()) {
+        return Err(invalid(field, "what it says is not said in other fields again"));
+    }
+    if spec.ephemeral {
+        return Err(invalid(field, "`ephemeral`: the client deletes a box that it is done with"));
+    }
+    labels(&spec.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect())?;
+    let variable =
+        |(key, value): (&String, &String)| api::EnvVar { key: key.clone(), value: value.clone() };
+    env(&spec.env.iter().map(variable).collect::<Vec<_>>())?;
+    Ok(spec)
+}
+
 /// Nothing that was asked for is left out without a word.
 fn refuse_what_is_not_offered(asked: &api::CreateVmRequest) -> Result<(), HerdError> {
     refuse(&[("team", !asked.team.is_empty()), ("shared", asked.shared)])
@@ -256,6 +287,31 @@ pub(crate) fn seconds(time: Timestamp) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_spec_is_taken_as_it_is_or_refused() {
+        let with = |boxherd_spec: &str| api::CreateVmRequest {
+            name: "web".to_owned(),
+            boxherd_spec: boxherd_spec.to_owned(),
+            ..api::CreateVmRequest::default()
+        };
+        let spec = r#"{"name":"web","user":"nobody","network":"none"}"#;
+        let taken = whole_spec(&with(spec)).unwrap();
+        assert_eq!((taken.user.as_deref(), taken.network), (Some("nobody"), NetworkSpec::None));
+        let cmd = vec!["true".to_owned()];
+        for (asked, why) in [
+            (with("{"), "EOF"),
+            (with(r#"{"name":"web","colour":"red"}"#), "colour"),
+            (with(r#"{"name":"web","ephemeral":true}"#), "ephemeral"),
+            (with(r#"{"name":"web","env":{"a=b":"c"}}"#), "a=b"),
+            (with(r#"{"name":"web","labels":{"":"c"}}"#), "labels"),
+            (with(r#"{"name":"other"}"#), "other fields"),
+            (api::CreateVmRequest { cmd, ..with(spec) }, "other fields"),
+        ] {
+            let refused = whole_spec(&asked).unwrap_err().to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
 
     fn asked() -> api::CreateVmRequest {
         api::CreateVmRequest::default()

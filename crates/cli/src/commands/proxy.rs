@@ -8,7 +8,6 @@ use crate::app::App;
 use crate::args::{ProxyCommand, ProxySetArgs};
 use crate::columns::table;
 use crate::failure::Failure;
-use crate::remote::refuse;
 
 /// A proxy, as it is shown.
 #[derive(Debug, Serialize)]
@@ -21,14 +20,13 @@ struct Row {
     port: String,
     /// Where it leads now, when that is known.
     effective: Option<u16>,
-    /// `None` where the server does not say.
-    private: Option<bool>,
+    private: bool,
 }
 
 impl From<Proxy> for Row {
     fn from(proxy: Proxy) -> Self {
         let Proxy { name, host, port, effective, private, .. } = proxy;
-        Self { name, host, port: port.to_string(), effective, private: Some(private) }
+        Self { name, host, port: port.to_string(), effective, private }
     }
 }
 
@@ -55,7 +53,7 @@ pub(super) async fn proxy(app: &App, command: ProxyCommand) -> Result<(), Failur
     }
 }
 
-/// The same of the boxes of a server. Whom a proxy is for is not on the wire.
+/// The same of the boxes of a server.
 async fn elsewhere(app: &App, client: &Client, command: ProxyCommand) -> Result<(), Failure> {
     let zone = client.config().await?.zone;
     let row = |proxy| row(proxy, &zone);
@@ -69,10 +67,16 @@ async fn elsewhere(app: &App, client: &Client, command: ProxyCommand) -> Result<
             print(app, &vec![row(proxies.create(&args.name, number(args.port)).await?)])
         }
         ProxyCommand::Set(args) => {
-            refuse("--private", args.private)?;
-            refuse("--public", args.public)?;
-            let port = change(&args)?.port.and_then(number);
-            Ok(client.proxies(args.of.to_string()).set_port(&args.name, port).await?)
+            let change = change(&args)?;
+            let proxies = client.proxies(args.of.to_string());
+            // First: what is to be private is not on another port for everybody.
+            if let Some(private) = change.private {
+                proxies.set_private(&args.name, private).await?;
+            }
+            match change.port {
+                Some(port) => Ok(proxies.set_port(&args.name, number(port)).await?),
+                None => Ok(()),
+            }
         }
         ProxyCommand::Rm(args) => {
             Ok(client.proxies(args.of.to_string()).remove(&args.name).await?)
@@ -92,7 +96,7 @@ fn row(proxy: boxherd_client::Proxy, zone: &str) -> Row {
         host,
         port: proxy.port.map_or_else(|| Port::Auto.to_string(), |port| port.to_string()),
         effective: Some(proxy.effective_port).filter(|port| *port != 0),
-        private: None,
+        private: proxy.private,
     }
 }
 
@@ -110,9 +114,8 @@ fn print(app: &App, rows: &Vec<Row>) -> Result<(), Failure> {
     let line = |row: &Row| {
         let now = row.effective.map_or_else(String::new, |port| port.to_string());
         let whom = match row.private {
-            Some(true) => "owner",
-            Some(false) => "everybody",
-            None => "-",
+            true => "owner",
+            false => "everybody",
         };
         [row.host.clone(), row.port.clone(), now, whom.to_owned()]
     };

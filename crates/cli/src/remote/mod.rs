@@ -1,6 +1,5 @@
-//! A herd that is elsewhere: the same questions, asked of a server with `boxherd-client`.
-//!
-//! What the wire cannot say is refused by the flag's name and never left out.
+//! A herd that is elsewhere: the same questions, asked of a server with `boxherd-client`. What boxd's wire
+//! cannot say, ours says in fields of its own.
 
 mod snapshots;
 mod spec;
@@ -23,8 +22,6 @@ use crate::failure::Failure;
 const KEY: &str = "BOXHERD_API_KEY";
 /// A token, which is used as it is. It wins over the variable with the key.
 const TOKEN: &str = "BOXHERD_TOKEN";
-/// How long a server gives processes to end.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A server, connected to when something is asked of it.
 #[derive(Debug)]
@@ -95,14 +92,8 @@ impl Remote {
         let id = boxes.get(&address.to_string()).await?.id;
         match change {
             Change::Start => boxes.start(&id).await?,
-            Change::Stop(grace) => {
-                usual(grace)?;
-                boxes.stop(&id).await?;
-            }
-            Change::Restart(grace) => {
-                usual(grace)?;
-                boxes.restart(&id).await?;
-            }
+            Change::Stop(grace) => boxes.stop_within(&id, grace).await?,
+            Change::Restart(grace) => boxes.restart_within(&id, grace).await?,
             Change::Suspend => boxes.suspend(&id).await?,
             Change::Resume => boxes.resume(&id).await?,
             Change::Hibernate => boxes.hibernate(&id).await?,
@@ -135,11 +126,14 @@ impl Remote {
         names: &[BoxName],
         live: bool,
     ) -> Result<Vec<BoxStatus>, Failure> {
-        refuse("--live", live)?;
         let boxes = self.client().await?.boxes();
         let mut made = Vec::new();
         for name in names {
-            let copy = boxes.fork(&address.to_string(), Some(name.as_str())).await?;
+            let (of, name) = (address.to_string(), Some(name.as_str()));
+            let copy = match live {
+                true => boxes.fork_live(&of, name).await?,
+                false => boxes.fork(&of, name).await?,
+            };
             made.push(shown(&copy)?.status);
         }
         Ok(made)
@@ -155,7 +149,6 @@ impl Remote {
         address: &Address,
         request: ExecRequest,
     ) -> Result<Running, Failure> {
-        refuse("--user", request.user.is_some())?;
         let mut command = match request.command {
             boxherd_link::Command::Argv(argv) => Command::argv(argv),
             boxherd_link::Command::Shell(line) => Command::shell(line),
@@ -165,6 +158,9 @@ impl Remote {
         }
         if let Some(folder) = request.workdir {
             command = command.workdir(folder);
+        }
+        if let Some(user) = request.user {
+            command = command.user(user);
         }
         if let Some(size) = request.pty {
             command = command.pty(PtySize { rows: size.rows, cols: size.cols });
@@ -206,19 +202,6 @@ fn shown(found: &BoxInfo) -> Result<Shown, Failure> {
             .hint("`--server` needs a `boxherd serve` of this version")
     })?;
     serde_json::from_str(document).map_err(|error| Failure::of(&error, "protocol", None))
-}
-
-fn usual(grace: Duration) -> Result<(), Failure> {
-    refuse("--grace", grace != GRACE)
-}
-
-/// Refuses what was given and the wire cannot say.
-pub(crate) fn refuse(flag: &str, given: bool) -> Result<(), Failure> {
-    match given {
-        false => Ok(()),
-        true => Err(Failure::usage(format!("a server cannot be asked for `{flag}`"))
-            .hint("leave it out, or run the command on the server's machine, without `--server`")),
-    }
 }
 
 impl From<Error> for Failure {

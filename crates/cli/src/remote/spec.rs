@@ -1,59 +1,23 @@
 //! A spec as the wire has it. Pure.
 
-use std::time::Duration;
-
 use boxherd_client::NewBox;
 use boxherd_herd::{Create, Volume};
-use boxherd_model::{BoxSpec, NetworkSpec};
 
-use super::refuse;
 use crate::failure::Failure;
 
-/// A spec as the wire has it.
+/// What the server is asked for: all of the spec, in its own words.
 pub(super) fn new_box(create: Create) -> Result<NewBox, Failure> {
     // What the command line has no words for is not set.
     let Create { mut spec, engine, volumes, .. } = create;
-    let plain = BoxSpec::new(spec.name.clone());
-    let (network, isolated) = match &spec.network {
-        NetworkSpec::Bridge { name, isolated, egress } => {
-            refuse("--egress", egress.is_some())?;
-            let own = *name == boxherd_model::NetworkName::default_network();
-            ((!own).then(|| name.to_string()), *isolated)
-        }
-        NetworkSpec::None => {
-            refuse("--network none", true)?;
-            (None, false)
-        }
-    };
-    let cpus = spec.limits.cpus.map(boxherd_model::CpuLimit::millis);
-    refuse("--cpus with a fraction", cpus.is_some_and(|millis| millis % 1000 != 0))?;
-    refuse("--engine", engine.is_some())?;
-    refuse("--pids", spec.limits.pids.is_some())?;
-    refuse("--workdir", spec.workdir.is_some())?;
-    refuse("--user", spec.user.is_some())?;
-    refuse("--nesting", spec.nesting)?;
-    refuse("--isolation", spec.isolation != plain.isolation)?;
-    let timers = std::mem::take(&mut spec.timers);
-    refuse("hibernate_after_idle", timers.hibernate_after_idle.is_some())?;
-    refuse("delete_at", timers.delete_at.is_some())?;
-    let limits = std::mem::take(&mut spec.limits);
+    // The command deletes a box that it is done with.
+    spec.ephemeral = false;
+    let document = serde_json::to_string(&spec);
+    let document = document.map_err(|error| Failure::of(&error, "usage", None))?;
     Ok(NewBox {
-        name: spec.name.to_string(),
-        image: spec.image.to_string(),
-        cmd: spec.cmd,
-        env: spec.env,
-        restart: spec.restart.to_string(),
-        cpus: cpus.map(|millis| millis / 1000),
-        memory: limits.memory.map(boxherd_model::ByteSize::bytes),
-        disk: limits.disk.map(boxherd_model::ByteSize::bytes),
-        labels: spec.labels.into_iter().collect(),
+        document: Some(document),
+        engine: engine.map(|engine| engine.to_string()),
         volumes: volumes.into_iter().map(volume).collect(),
-        proxies: Vec::new(),
-        suspend_after_idle: timers.suspend_after_idle.map(|s| Duration::from_secs(s.into())),
-        delete_after: timers.delete_after.map(Duration::from_secs),
-        network,
-        isolated,
-        spec: None,
+        ..NewBox::named(spec.name.to_string())
     })
 }
 
@@ -64,30 +28,22 @@ fn volume(volume: Volume) -> boxherd_client::Volume {
 
 #[cfg(test)]
 mod tests {
-    use boxherd_model::EngineName;
+    use boxherd_model::{BoxSpec, EngineName, NetworkSpec};
 
     use super::*;
 
-    fn spec() -> BoxSpec {
-        BoxSpec::new("web".parse().unwrap())
-    }
-
     #[test]
-    fn what_a_server_cannot_be_asked_for_is_refused() {
-        let told = |spec| new_box(Create::from(spec)).unwrap_err().render(false, false);
-        assert!(told(BoxSpec { nesting: true, ..spec() }).contains("`--nesting`"));
-        assert!(told(BoxSpec { user: Some("a".to_owned()), ..spec() }).contains("`--user`"));
-        assert!(told(BoxSpec { network: NetworkSpec::None, ..spec() }).contains("none"));
-        assert!(new_box(Create { engine: Some(EngineName::local()), ..spec().into() }).is_err());
-    }
-
-    #[test]
-    fn a_plain_box_asks_for_nothing_special() {
-        let expected = NewBox {
-            image: "host".to_owned(),
-            restart: spec().restart.to_string(),
-            ..NewBox::named("web")
+    fn all_of_a_spec_is_asked_for_but_that_the_server_deletes_it() {
+        let spec = BoxSpec {
+            network: NetworkSpec::None,
+            user: Some("nobody".to_owned()),
+            ..BoxSpec::new("web".parse().unwrap())
         };
-        assert_eq!(new_box(Create::from(spec())).unwrap(), expected);
+        let asked = BoxSpec { ephemeral: true, ..spec.clone() };
+        let create = Create { engine: Some(EngineName::local()), ..asked.into() };
+        let asked = new_box(create).unwrap();
+        assert_eq!((asked.name.as_str(), asked.engine.as_deref()), ("web", Some("local")));
+        let said: BoxSpec = serde_json::from_str(&asked.document.unwrap()).unwrap();
+        assert_eq!(said, spec);
     }
 }

@@ -99,8 +99,12 @@ fn proxies_and_keys_are_ones_own() {
     );
     server.boxherd(&["proxy", "set", "web", "--port", "auto"]).ok();
     assert_eq!(same(&server, &["proxy", "ls", "web", "-o", "name"]), "web\napi.web\n");
-    let private = server.boxherd(&["proxy", "set", "web", "--private"]);
-    assert!(private.err.contains("`--private`"), "{private:?}");
+    server.boxherd(&["proxy", "set", "web", "--private"]).ok();
+    let shown = server.boxherd(&["proxy", "ls", "web"]).ok();
+    assert!(shown.lines().nth(1).is_some_and(|line| line.ends_with("owner")), "{shown}");
+    server.boxherd(&["proxy", "set", "web", "--public"]).ok();
+    let shown = server.boxherd(&["proxy", "ls", "web"]).ok();
+    assert!(!shown.contains("owner"), "{shown}");
     server.boxherd(&["proxy", "rm", "web", "api"]).ok();
     assert_eq!(same(&server, &["proxy", "ls", "web", "-o", "name"]), "web\n");
 

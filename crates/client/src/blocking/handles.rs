@@ -53,7 +53,9 @@ handles! {
         fn list_where(&self, selectors: &[&str]) -> Vec<BoxInfo>;
         fn start(&self, of: &str) -> ();
         fn stop(&self, of: &str) -> ();
+        fn stop_within(&self, of: &str, grace: Duration) -> ();
         fn restart(&self, of: &str) -> ();
+        fn restart_within(&self, of: &str, grace: Duration) -> ();
         fn suspend(&self, of: &str) -> ();
         fn resume(&self, of: &str) -> ();
         fn hibernate(&self, of: &str) -> ();
@@ -61,6 +63,7 @@ handles! {
         fn destroy(&self, of: &str) -> ();
         fn rename(&self, of: &str, new: &str) -> ();
         fn fork(&self, of: &str, new: Option<&str>) -> BoxInfo;
+        fn fork_live(&self, of: &str, new: Option<&str>) -> BoxInfo;
         fn fork_as(&self, of: &str, copy: NewBox) -> BoxInfo;
         fn suggest_name(&self) -> String;
         fn wait_until_ready(&self, of: &str, patience: Duration) -> ();
@@ -96,6 +99,7 @@ handles! {
         fn create(&self, name: &str, port: Option<u16>) -> Proxy;
         fn list(&self) -> Vec<Proxy>;
         fn set_port(&self, name: &str, port: Option<u16>) -> ();
+        fn set_private(&self, name: &str, private: bool) -> ();
         fn remove(&self, name: &str) -> ();
     }
 

@@ -102,7 +102,8 @@ impl Herd {
         }
     }
 
-    pub(crate) async fn is_admin(&self) -> Result<(), HerdError> {
+    /// Refuses whoever is no administrator; the host is one.
+    pub async fn is_admin(&self) -> Result<(), HerdError> {
         match self.caller {
             Caller::Host => Ok(()),
             Caller::User(id) if self.user(id).await?.admin => Ok(()),
