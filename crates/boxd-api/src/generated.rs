@@ -828,6 +828,10 @@ pub struct GetConfigResponse {
     pub default_image: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub zone: ::prost::alloc::string::String,
+    /// Ours: what of our own the server knows, which others leave out without a word: `spec` (and the engine),
+    /// `grace`, `live`, `user`.
+    #[prost(string, repeated, tag = "1000")]
+    pub boxherd_knows: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhoamiRequest {}

@@ -109,7 +109,7 @@ pub struct NewBox {
     /// A document that says its size, labels, networks and variables, which are then said only there.
     pub spec: Option<MachineSpec>,
     /// All that a box of Boxherd can be, as JSON: the fields of `boxherd create --spec`, and what of them is
-    /// also among these fields is then said only there. Other servers do not know of it.
+    /// also among these fields is then said only there. Only servers of Boxherd can be told.
     pub document: Option<String>,
     /// Which engine of a Boxherd server makes it.
     pub engine: Option<String>,

@@ -62,6 +62,9 @@ impl Boxes {
     /// # }
     /// ```
     pub async fn create(&self, new: NewBox) -> Result<BoxInfo, Error> {
+        if new.document.is_some() || new.engine.is_some() {
+            self.client.needs("spec").await?;
+        }
         let made = ask!(self.client, Changes, create_vm, new.asked()?)?;
         self.get(&made.vm_id).await
     }
@@ -135,8 +138,8 @@ impl Boxes {
         ask!(self.client, Changes, stop_vm, asked).map(drop)
     }
 
-    /// The same, with another time for the processes to end by themselves than the server's. Other servers
-    /// than Boxherd keep to theirs.
+    /// The same, with another time for the processes to end by themselves than the server's. Only servers of
+    /// Boxherd can be told.
     ///
     /// ```no_run
     /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
@@ -147,6 +150,7 @@ impl Boxes {
     pub async fn stop_within(&self, of: &str, grace: Duration) -> Result<(), Error> {
         let asked =
             api::StopVmRequest { vm_id: of.to_owned(), boxherd_grace_ms: Some(millis(grace)?) };
+        self.client.needs("grace").await?;
         ask!(self.client, Changes, stop_vm, asked).map(drop)
     }
 
@@ -174,6 +178,7 @@ impl Boxes {
     pub async fn restart_within(&self, of: &str, grace: Duration) -> Result<(), Error> {
         let asked =
             api::RebootVmRequest { vm_id: of.to_owned(), boxherd_grace_ms: Some(millis(grace)?) };
+        self.client.needs("grace").await?;
         ask!(self.client, Changes, reboot_vm, asked).map(drop)
     }
 
@@ -273,8 +278,8 @@ impl Boxes {
         self.get(&made.vm_id).await
     }
 
-    /// The same, with the memory of the box: the copy goes on where its source is. Other servers than
-    /// Boxherd copy as they always do.
+    /// The same, with the memory of the box: the copy goes on where its source is. Only servers of Boxherd can
+    /// be told.
     ///
     /// ```no_run
     /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
@@ -289,6 +294,7 @@ impl Boxes {
             boxherd_live: true,
             ..api::ForkVmRequest::default()
         };
+        self.client.needs("live").await?;
         let made = ask!(self.client, Changes, fork_vm, asked)?;
         self.get(&made.vm_id).await
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use boxherd_boxd_api::boxd_api_client::BoxdApiClient;
 use hyper::Uri;
+use tokio::sync::OnceCell;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
@@ -15,7 +16,7 @@ use crate::login::{Login, Secret};
 use crate::transport::Transport;
 use crate::{
     Boxes, Builder, Checkpoints, Disks, Domains, Error, Files, Keys, MAX_MESSAGE, Networks, Ports,
-    Proxies, Secrets, Snapshots, Templates, Tokens, Variables,
+    Proxies, Refusal, Secrets, Snapshots, Templates, Tokens, Variables,
 };
 
 /// How long is waited before each time something is tried again.
@@ -56,11 +57,27 @@ struct Inner {
     transport: Transport,
     login: Login,
     origin: Uri,
+    /// What of Boxherd's own the server knows, once it was asked.
+    knows: OnceCell<Vec<String>>,
     /// The server, if it is ours.
     _embedded: Option<Embedded>,
 }
 
 impl Client {
+    /// Refuses to ask a server for what it does not know of, and would leave out without a word.
+    pub(crate) async fn needs(&self, what: &'static str) -> Result<(), Error> {
+        let ask = async || {
+            let config = ask!(self, Looks, get_config, boxherd_boxd_api::GetConfigRequest {})?;
+            Ok::<_, Error>(config.boxherd_knows)
+        };
+        let knows = self.0.knows.get_or_try_init(ask).await?;
+        if knows.iter().any(|known| known == what) {
+            return Ok(());
+        }
+        let message = format!("the server does not know of `{what}`, which is Boxherd's own");
+        Err(Error::Unsupported(Refusal::new(tonic::Code::Unimplemented, message)))
+    }
+
     /// What is needed for a client.
     ///
     /// ```no_run
@@ -302,7 +319,8 @@ impl Client {
         origin: Uri,
         embedded: Option<Embedded>,
     ) -> Result<Self, Error> {
-        let inner = Inner { transport, login, origin, _embedded: embedded };
+        let knows = OnceCell::new();
+        let inner = Inner { transport, login, origin, knows, _embedded: embedded };
         let client = Self(Arc::new(inner));
         again(Repeat::Looks, || client.token()).await?;
         Ok(client)

@@ -29,7 +29,7 @@ pub struct Command {
     env: Vec<(String, String)>,
     workdir: Option<String>,
     pty: Option<PtySize>,
-    user: Option<String>,
+    pub(crate) user: Option<String>,
     pub(crate) keep: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
 }
@@ -97,8 +97,8 @@ impl Command {
         self
     }
 
-    /// As this user of the box: a name or a number, or either with `:GROUP`. Servers other than Boxherd do
-    /// not know of this; there it is the user that they run everything as.
+    /// As this user of the box: a name or a number, or either with `:GROUP`. Only servers of Boxherd can be
+    /// told.
     ///
     /// ```no_run
     /// let command = boxherd_client::Command::argv(["id"]).user("nobody");

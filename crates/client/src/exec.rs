@@ -80,6 +80,9 @@ impl fmt::Debug for Running {
 impl Running {
     pub(crate) async fn start(client: &Client, of: &str, command: &Command) -> Result<Self, Error> {
         let first = command.first(of)?;
+        if command.user.is_some() {
+            client.needs("user").await?;
+        }
         // What is too far away never comes.
         let limit =
             command.timeout.and_then(|time| Some((time, Instant::now().checked_add(time)?)));

@@ -18,11 +18,8 @@ pub(crate) struct Data {
     installation: String,
 }
 
-/// Has a folder for every box.
-pub(crate) const BOXES: &str = "boxes";
-
 /// The folders that are made with the data folder.
-const FOLDERS: [&str; 4] = ["agent", BOXES, "layers", "uids"];
+const FOLDERS: [&str; 4] = ["agent", "boxes", "layers", "uids"];
 
 /// What is made last.
 const LAST: &str = FOLDERS[FOLDERS.len() - 1];
@@ -71,7 +68,7 @@ impl Data {
     }
 
     pub(crate) fn boxes(&self) -> PathBuf {
-        self.root.join(BOXES)
+        self.root.join("boxes")
     }
 
     pub(crate) fn fences(&self) -> PathBuf {

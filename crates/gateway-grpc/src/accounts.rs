@@ -42,7 +42,8 @@ pub(crate) async fn config(
     _asked: api::GetConfigRequest,
 ) -> Answer<api::GetConfigResponse> {
     let default_image = boxherd_model::ImageRef::host().to_string();
-    Ok(api::GetConfigResponse { default_image, zone: desk.config.zone.clone() })
+    let boxherd_knows = ["spec", "grace", "live", "user"].map(str::to_owned).to_vec();
+    Ok(api::GetConfigResponse { default_image, zone: desk.config.zone.clone(), boxherd_knows })
 }
 
 /// Zero is the default.

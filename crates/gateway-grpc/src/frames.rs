@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
-/// The messages, read by a task. One that cannot be read is told to whoever answers the call: the task
+/// The messages, read by a task. One that cannot be read, or is too large, is told to whoever answers the call: the task
 /// ends, and the client would wait for an answer to what was never understood.
 #[derive(Debug)]
 pub(crate) struct Frames<T> {
@@ -24,7 +24,7 @@ impl<T> Frames<T> {
     pub(crate) async fn message(&mut self) -> Result<Option<T>, Status> {
         let told = self.frames.message().await;
         if let Err(status) = &told
-            && status.code() == Code::InvalidArgument
+            && matches!(status.code(), Code::InvalidArgument | Code::OutOfRange)
         {
             // Who no longer listens has answered already; who has one to tell needs no other.
             drop(self.unreadable.try_send(status.clone()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use boxherd_boxd_api as api;
 use boxherd_herd::HerdError;
-use boxherd_model::{BoxSpec, ByteSize, NetworkName, NetworkSpec};
+use boxherd_model::{BoxSpec, ByteSize, NetworkName, NetworkSpec, Timers};
 
 use crate::desk::Desk;
 use crate::translate::{configure, cpus, invalid, labels, refuse, refuse_volumes};
@@ -53,7 +53,9 @@ pub(crate) fn of_copy(
     let (labels, isolated) = (labels(&asked.labels)?, asked.isolated);
     Ok(move |spec: &mut BoxSpec| {
         let disk = spec.limits.disk;
+        let timers = spec.timers.clone();
         configure(spec, config.as_ref())?;
+        spec.timers = of_source(timers, config.as_ref().and_then(|config| config.srf.as_ref()));
         if spec.limits.disk != disk {
             return Err(invalid("config.disk_bytes", "a copy has a disk of its source's size"));
         }
@@ -63,6 +65,17 @@ pub(crate) fn of_copy(
         }
         Ok(())
     })
+}
+
+/// Timers of a copy: its source's, but for those that are named.
+fn of_source(timers: Timers, named: Option<&api::SrfConfig>) -> Timers {
+    let Some(named) = named else { return timers };
+    let idle = match named.auto_suspend_timeout_secs {
+        None => timers.suspend_after_idle,
+        idle => idle.filter(|seconds| *seconds != 0),
+    };
+    let age = Some(u64::from(named.auto_destroy_timeout_secs)).filter(|seconds| *seconds != 0);
+    Timers { suspend_after_idle: idle, delete_after: age.or(timers.delete_after), ..timers }
 }
 
 pub(crate) async fn set_networks(

@@ -70,7 +70,8 @@ impl Proxy {
         match (outside, response.status()) {
             (Some(outside), StatusCode::SWITCHING_PROTOCOLS) => {
                 let inside = hyper::upgrade::on(&mut response);
-                tokio::spawn(upgrade::carry(outside, inside, link, awake));
+                let end = self.ends.of(route.of, &link);
+                tokio::spawn(upgrade::carry(outside, inside, end, awake));
                 Ok(switched(response))
             }
             (None, StatusCode::SWITCHING_PROTOCOLS) => {
@@ -136,7 +137,9 @@ impl Proxy {
             let mut sender = match self.calls.kept((route.of, port)) {
                 Some(sender) => sender,
                 None => {
-                    let (place, dialled) = self.dial(route, link, port).await?;
+                    // Not by a short way: HTTP/2 has a task of its own, which would keep that after
+                    // the box has ended.
+                    let (place, dialled) = self.dial_over(route, link, port).await?;
                     self.calls.connect(place, dialled).await?
                 }
             };
@@ -184,20 +187,33 @@ impl Proxy {
         link: &Link,
         port: u16,
     ) -> Result<(Place, Dialled), Refusal> {
-        let link = link.clone();
-        if let Some(way) = self.short_way(route, port).await? {
-            return Ok(((route.of, port), Dialled { way, link }));
+        match self.short_way(route, port).await? {
+            Some(way) => {
+                let end = self.ends.of(route.of, link);
+                Ok(((route.of, port), Dialled { way, end }))
+            }
+            None => self.dial_over(route, link, port).await,
         }
+    }
+
+    /// The same over the link.
+    async fn dial_over(
+        &self,
+        route: &Route,
+        link: &Link,
+        port: u16,
+    ) -> Result<(Place, Dialled), Refusal> {
         let (port, stream) = match link.dial(port).await {
             Err(LinkError::Dial { .. }) if route.port == Port::Auto => {
                 self.ports.forget(route.of);
-                let port = self.ports.find(route.of, route.port, &link).await?;
+                let port = self.ports.find(route.of, route.port, link).await?;
                 (port, link.dial(port).await)
             }
             dialled => (port, dialled),
         };
         let way = Way::Link(stream.map_err(Refusal::Link)?);
-        Ok(((route.of, port), Dialled { way, link }))
+        let end = self.ends.of(route.of, link);
+        Ok(((route.of, port), Dialled { way, end }))
     }
 
     async fn short_way(&self, route: &Route, port: u16) -> Result<Option<Way>, Refusal> {

@@ -42,7 +42,7 @@ impl Calls {
     ) -> Result<SendRequest<Body>, Refusal> {
         let made = handshake(TokioExecutor::new(), TokioIo::new(dialled.way)).await;
         let (sender, driver) = made.map_err(Refusal::Closed)?;
-        tokio::spawn(drive(dialled.link, driver));
+        tokio::spawn(drive(dialled.end, driver));
         let mut all = self.0.lock();
         all.retain(|_, sender| !sender.is_closed());
         all.insert(place, sender.clone());

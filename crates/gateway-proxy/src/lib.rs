@@ -58,6 +58,7 @@ struct Proxy {
     calls: Calls,
     /// For short ways to boxes.
     room: Arc<Semaphore>,
+    ends: way::Ends,
 }
 
 /// The proxy as a router that takes every request. Must be called within a tokio runtime.
@@ -72,6 +73,7 @@ pub fn router(herd: Herd, config: Config) -> Router {
         pool,
         calls: Calls::default(),
         room: way::room(),
+        ends: way::Ends::default(),
     };
     Router::new().fallback(forward::forward).with_state(Arc::new(proxy))
 }

@@ -90,8 +90,8 @@ async fn sweep(pool: Weak<Pool>) {
 
 /// A new connection, over a stream to the port.
 pub(crate) async fn connect(place: Place, dialled: Dialled) -> Result<Connection, Refusal> {
-    let Dialled { way, link } = dialled;
+    let Dialled { way, end } = dialled;
     let (sender, driver) = handshake(TokioIo::new(way)).await.map_err(Refusal::Closed)?;
-    tokio::spawn(drive(link, driver.with_upgrades()));
+    tokio::spawn(drive(end, driver.with_upgrades()));
     Ok(Connection { place, sender })
 }

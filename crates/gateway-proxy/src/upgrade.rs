@@ -3,19 +3,20 @@
 use std::io;
 
 use boxherd_herd::InUse;
-use boxherd_link::Link;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+
+use crate::way::End;
 
 /// What is read before it is written on, in bytes, each way.
 const PIECE: usize = 64 * 1024;
 
 /// Carries bytes both ways, once both sides have changed over, until both have ended, or the box has.
-pub(crate) async fn carry(outside: OnUpgrade, inside: OnUpgrade, link: Link, awake: InUse) {
+pub(crate) async fn carry(outside: OnUpgrade, inside: OnUpgrade, end: End, awake: InUse) {
     tokio::select! {
         biased;
         () = pass(outside, inside) => {}
-        ended = link.closed() => tracing::debug!(%ended, "a box ended with connections to it"),
+        () = end.come() => tracing::debug!("a box ended with connections to it"),
     }
     drop(awake);
 }

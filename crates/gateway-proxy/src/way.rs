@@ -1,16 +1,19 @@
 //! The bytes of one connection to a port of a box: by a short way where the engine knows one, else
 //! through the link.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use boxherd_link::{Link, PortStream};
+use boxherd_model::BoxId;
+use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Short ways at once, at most.
 const MOST: u64 = 4096;
@@ -34,11 +37,49 @@ pub(crate) enum Way {
 #[derive(Debug)]
 pub(crate) struct Dialled {
     pub(crate) way: Way,
-    pub(crate) link: Link,
+    pub(crate) end: End,
+}
+
+/// The ends of links. Each is waited for once, whatever the number of connections.
+#[derive(Debug, Default)]
+pub(crate) struct Ends(Mutex<HashMap<BoxId, End>>);
+
+/// The end of a link.
+#[derive(Debug, Clone)]
+pub(crate) struct End(watch::Receiver<()>);
+
+impl Ends {
+    pub(crate) fn of(&self, id: BoxId, link: &Link) -> End {
+        let mut all = self.0.lock();
+        if let Some(end) = all.get(&id).filter(|end| !end.is_there()) {
+            return end.clone();
+        }
+        all.retain(|_, end| !end.is_there());
+        let (lasts, end) = watch::channel(());
+        let link = link.clone();
+        tokio::spawn(async move {
+            let ended = link.closed().await;
+            tracing::debug!(%id, %ended, "a link ended");
+            drop(lasts);
+        });
+        all.insert(id, End(end.clone()));
+        End(end)
+    }
+}
+
+impl End {
+    fn is_there(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
+    pub(crate) async fn come(mut self) {
+        // Nothing is ever sent: it changes when whoever would send is gone.
+        while self.0.changed().await.is_ok() {}
+    }
 }
 
 /// Drives a connection for as long as its box is there.
-pub(crate) async fn drive(link: Link, driver: impl Future<Output = hyper::Result<()>>) {
+pub(crate) async fn drive(end: End, driver: impl Future<Output = hyper::Result<()>>) {
     tokio::select! {
         biased;
         driven = driver => {
@@ -46,7 +87,7 @@ pub(crate) async fn drive(link: Link, driver: impl Future<Output = hyper::Result
                 tracing::debug!(%error, "a connection to a box ended early");
             }
         }
-        ended = link.closed() => tracing::debug!(%ended, "a box ended with connections to it"),
+        () = end.come() => tracing::debug!("a box ended with connections to it"),
     }
 }
 

@@ -14,6 +14,7 @@ use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::deadline;
 use crate::herd::{apply, status};
 use crate::{Herd, HerdError, MachineSpec, Volume};
 
@@ -47,6 +48,8 @@ impl Herd {
     pub async fn create(&self, create: Create) -> Result<BoxStatus, HerdError> {
         let engine = self.engine(create.engine.as_ref())?;
         let mut create = create;
+        check_timers(&create.spec)?;
+        deadline::rearm(&mut create.spec.timers, self.now())?;
         self.keep_apart(engine, &mut create.spec).await?;
         let quota = self.quota().await?;
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
@@ -206,6 +209,22 @@ async fn attach(
         disks.attach(id, mount).await?;
     }
     Ok(())
+}
+
+/// A box that is to be put away after no time would be put away at every look.
+fn check_timers(spec: &BoxSpec) -> Result<(), HerdError> {
+    let timers = &spec.timers;
+    let fields = [
+        ("timers.suspend_after_idle", timers.suspend_after_idle),
+        ("timers.hibernate_after_idle", timers.hibernate_after_idle),
+    ];
+    match fields.into_iter().find(|(_, idle)| *idle == Some(0)) {
+        Some((field, _)) => {
+            let reason = "0 s is no time; leave it out, and it is never done".to_owned();
+            Err(HerdError::Invalid { field, reason })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses a spec that the engine cannot honour, before anything is made.

@@ -48,6 +48,7 @@ impl Herd {
 
     /// The same for copies that are not in all like their source: they are in `network`, if that is
     /// given, and `change` changes what else is different.
+    #[tracing::instrument(name = "fork", skip_all, fields(%address))]
     pub async fn fork_changed(
         &self,
         address: &Address,

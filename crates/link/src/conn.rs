@@ -12,7 +12,6 @@ mod stream;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -88,11 +87,8 @@ struct State {
     leaving: bool,
     ended: Option<LinkError>,
     driver: Option<Waker>,
-    /// Those who wait for the greeting, an opened stream, or room to write.
+    /// Those who wait for the greeting, an opened stream, room to write, or the end.
     watchers: Vec<Waker>,
-    /// Those who wait for the end alone, until they wait no more. They may be many, and come and go.
-    mourners: HashMap<u64, Waker>,
-    next_mourner: u64,
 }
 
 #[derive(Default)]
@@ -120,37 +116,6 @@ fn wake_all(wakers: &mut Vec<Waker>) {
 fn watch(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
     if !wakers.iter().any(|w| w.will_wake(cx.waker())) {
         wakers.push(cx.waker().clone());
-    }
-}
-
-/// Somebody who waits for the end of a link.
-struct Mourner<'a> {
-    shared: &'a Shared,
-    place: Option<u64>,
-}
-
-impl Future for Mourner<'_> {
-    type Output = LinkError;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LinkError> {
-        let mut state = lock(&self.shared.state);
-        if let Some(error) = &state.ended {
-            return Poll::Ready(error.clone());
-        }
-        let place = self.place.unwrap_or(state.next_mourner);
-        state.next_mourner += u64::from(self.place.is_none());
-        state.mourners.insert(place, cx.waker().clone());
-        drop(state);
-        self.place = Some(place);
-        Poll::Pending
-    }
-}
-
-impl Drop for Mourner<'_> {
-    fn drop(&mut self) {
-        if let Some(place) = self.place {
-            lock(&self.shared.state).mourners.remove(&place);
-        }
     }
 }
 
@@ -237,7 +202,15 @@ impl Conn {
 
     /// Waits until the link has ended and says why.
     pub async fn closed(&self) -> LinkError {
-        Mourner { shared: &self.shared, place: None }.await
+        poll_fn(|cx| {
+            let mut state = lock(&self.shared.state);
+            if let Some(error) = &state.ended {
+                return Poll::Ready(error.clone());
+            }
+            watch(&mut state.watchers, cx);
+            Poll::Pending
+        })
+        .await
     }
 
     /// Says goodbye, waits until that and everything before it has been sent, and ends the link.

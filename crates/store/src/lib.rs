@@ -64,7 +64,7 @@ pub enum Durability {
 #[async_trait]
 pub trait Store: Accounts + Things + Leases + Meters + fmt::Debug + Send + Sync {
     /// Whether it can be written to now, for those who watch. Waits no longer than a moment for
-    /// others, and writes nothing.
+    /// others, and writes nothing down.
     async fn check(&self) -> Result<(), StoreError>;
 
     /// Writes an operation down together with the boxes it makes, before its first side effect.

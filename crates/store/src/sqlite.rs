@@ -63,6 +63,7 @@ impl SqliteStore {
             result => result?,
         };
         reserve.keep();
+        // The connection made the file, if it was not there.
         let file = identity(path).map_err(|error| gone("opening the store", path, error))?;
         let (connection, path) = (Mutex::new(connection), path.to_owned());
         Ok(Self::over(Sqlite { connection, reserve, path, file }))
@@ -124,14 +125,16 @@ impl Database for Sqlite {
 
     async fn check(&self) -> Result<(), StoreError> {
         let step = "looking at the store";
-        if !self.reserve.keep() || self.has_no_space(step)? {
-            let source = Box::new(io::Error::from(io::ErrorKind::StorageFull));
-            return Err(StoreError::Full { place: PLACE, source });
-        }
         self.patiently(step, BUSY_CHECK, |connection| {
             let failed = |source| failed(step, source);
             let open = connection.transaction_with_behavior(TransactionBehavior::Immediate);
-            open.map_err(failed)?.rollback().map_err(failed)
+            open.map_err(failed)?.rollback().map_err(failed)?;
+            // Under the lock of the connection: whoever gave the space up is done with it.
+            if !self.reserve.keep() || self.has_no_space(step)? {
+                let source = Box::new(io::Error::from(io::ErrorKind::StorageFull));
+                return Err(StoreError::Full { place: PLACE, source });
+            }
+            Ok(())
         })
         .await
     }
@@ -189,7 +192,10 @@ fn durably(
     }
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     let done = commit(connection, transaction);
-    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    if let Err(error) = connection.pragma_update(None, "synchronous", "NORMAL") {
+        // What was done is done, and must not be tried again; what follows is slower.
+        tracing::warn!(%error, "the store goes on to wait for the disk at every write");
+    }
     done
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     let web_port = web_bound.iter().find_map(port);
     let web = web_port.map(|port| Web { scheme, port });
     let proxy = proxy::Config { zone: zone.clone(), scheme };
-    let proxy = proxy::router((*herd).clone(), proxy);
+    let proxy = telemetry::spanned(proxy::router((*herd).clone(), proxy));
     let config = Config { zone, web, host: "127.0.0.1".to_owned() };
     let grpc = boxherd_gateway_grpc::service((*herd).clone(), config);
     let router = boxherd_gateway_http::router((*herd).clone()).route_service(GRPC, grpc);

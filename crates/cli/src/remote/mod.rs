@@ -22,6 +22,8 @@ use crate::failure::Failure;
 const KEY: &str = "BOXHERD_API_KEY";
 /// A token, which is used as it is. It wins over the variable with the key.
 const TOKEN: &str = "BOXHERD_TOKEN";
+/// How long a server gives processes to end when nobody says.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A server, connected to when something is asked of it.
 #[derive(Debug)]
@@ -92,7 +94,9 @@ impl Remote {
         let id = boxes.get(&address.to_string()).await?.id;
         match change {
             Change::Start => boxes.start(&id).await?,
+            Change::Stop(GRACE) => boxes.stop(&id).await?,
             Change::Stop(grace) => boxes.stop_within(&id, grace).await?,
+            Change::Restart(GRACE) => boxes.restart(&id).await?,
             Change::Restart(grace) => boxes.restart_within(&id, grace).await?,
             Change::Suspend => boxes.suspend(&id).await?,
             Change::Resume => boxes.resume(&id).await?,

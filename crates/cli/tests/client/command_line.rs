@@ -70,7 +70,9 @@ fn every_flag_of_a_box_reaches_the_server() {
     assert_eq!(server.boxherd(&alone).ok(), "lo\n");
     // It does not end by itself, and is not waited for long.
     server.boxherd(&["create", "deaf", "--", "sh", "-c", "trap '' TERM; sleep 98765"]).ok();
+    let begun = std::time::Instant::now();
     server.boxherd(&["stop", "--grace", "100ms", "deaf"]).ok();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(9), "the usual grace is 10 s");
     let live = server.boxherd(&["fork", "--live", "web", "copy"]);
     assert!(live.code == Some(1) && live.err.contains("memory"), "{live:?}");
     server.boxherd(&["rm", "--force", "web", "deaf"]).ok();

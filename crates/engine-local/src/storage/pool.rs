@@ -1,28 +1,28 @@
 //! The pool: which kind it is, and the life of a layer.
 
-use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use boxherd_model::{BoxId, ByteSize};
-use boxherd_sys::btrfs::Group;
 
 use super::error::{StorageError, refused};
 use super::hands::{Hands, Own};
 use super::quota::{self, Quota};
 use super::trash::Trash;
 use super::{folder, loop_pool, subvolume};
-use crate::data::BOXES;
 
 pub(super) const LAYERS: &str = "layers";
 pub(super) const SNAPSHOTS: &str = "snapshots";
 pub(super) const TRASH: &str = "trash";
 /// Copies that are not finished.
 pub(super) const MAKING: &str = "making";
+/// A note for each box whose quota group is to go.
+pub(super) const GONE: &str = "gone";
 /// Modified when quota groups were last swept.
 const SWEPT: &str = "swept";
 
@@ -59,8 +59,6 @@ pub struct Pool {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) root: PathBuf,
-    /// Has an entry for every box, from before it has a layer until after it had one.
-    boxes: PathBuf,
     kind: PoolKind,
     pub(super) layers: File,
     pub(super) quota: Result<Quota, String>,
@@ -69,42 +67,47 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    fn sweep_groups(&self) -> Result<(), StorageError> {
-        let Ok(quota) = &self.quota else { return Ok(()) };
-        // In this order: the box of a group that is there already has its entry.
-        let groups = quota.of_boxes()?;
-        let alive = self.groups_alive()?;
-        quota.remove(&self.layers, groups.into_iter().filter(|group| !alive.contains(group)));
-        Ok(())
+    /// Notes that the group of a box is to go, when the kernel lets go of it.
+    fn note_gone(&self, id: BoxId) -> Result<(), StorageError> {
+        let note = self.root.join(GONE).join(id.to_string());
+        File::create(&note).map(drop).map_err(refused("write", &note))
     }
 
-    /// What cannot be swept is found by the next.
-    fn sweep_groups_now_and_then(&self) {
+    /// Removes the groups that are to go, if nobody did so lately.
+    fn sweep_groups_now_and_then(self: &Arc<Self>) {
         let stamp = self.root.join(SWEPT);
         let swept = fs::metadata(&stamp).and_then(|metadata| metadata.modified());
         if swept.is_ok_and(|swept| swept.elapsed().is_ok_and(|since| since < BETWEEN_SWEEPS)) {
             return;
         }
-        let stamped = fs::write(&stamp, b"\n").map_err(refused("write", &stamp));
-        if let Err(error) = stamped.and_then(|()| self.sweep_groups()) {
-            tracing::warn!(%error, "quota groups of boxes that are gone stay for now");
-        }
+        let inner = Arc::clone(self);
+        let sweep = move || {
+            let stamped = fs::write(&stamp, b"\n").map_err(refused("write", &stamp));
+            if let Err(error) = stamped.and_then(|()| inner.sweep_groups()) {
+                tracing::warn!(%error, "quota groups of boxes that are gone stay for now");
+            }
+        };
+        // Nobody waits for it, and what is left is found by the next.
+        drop(thread::Builder::new().name("groups".into()).spawn(sweep));
     }
 
-    /// The quota groups of boxes that are, are being made, or are being deleted.
-    fn groups_alive(&self) -> Result<HashSet<Group>, StorageError> {
-        let mut alive = HashSet::new();
-        for path in [&self.root.join(LAYERS), &self.boxes] {
-            let entries = match fs::read_dir(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                entries => entries.map_err(refused("list", path))?,
-            };
-            for entry in entries {
-                let name = entry.map_err(refused("list", path))?.file_name();
-                alive.extend(name.to_str().and_then(|n| n.parse().ok()).map(quota::group_of));
+    fn sweep_groups(&self) -> Result<(), StorageError> {
+        let Some(quota) = self.grouped() else { return Ok(()) };
+        let path = self.root.join(GONE);
+        for entry in fs::read_dir(&path).map_err(refused("list", &path))? {
+            let note = entry.map_err(refused("list", &path))?.path();
+            let id = note.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if id.is_none_or(|id| quota.forget(&self.layers, id)) {
+                // Another may have been faster.
+                drop(fs::remove_file(&note));
             }
         }
-        Ok(alive)
+        Ok(())
+    }
+
+    /// The quota of a pool in which boxes have groups of their own.
+    fn grouped(&self) -> Option<&Quota> {
+        self.quota.as_ref().ok().filter(|quota| quota.has_groups())
     }
 }
 
@@ -139,9 +142,10 @@ impl Pool {
             PoolKind::Loop | PoolKind::Subvolumes => Quota::detect(&layers),
         };
         let trash = Trash::new(root.join(TRASH), Arc::clone(&hands));
-        let boxes = data.join(BOXES);
-        let pool =
-            Self { inner: Arc::new(Inner { root, boxes, kind, layers, quota, trash, hands }) };
+        let pool = Self { inner: Arc::new(Inner { root, kind, layers, quota, trash, hands }) };
+        if pool.inner.grouped().is_some() {
+            make_folder(&pool.inner.root.join(GONE))?;
+        }
         if pool.inner.trash.holds_something() {
             pool.inner.trash.empty_for_others();
         }
@@ -219,13 +223,19 @@ impl Pool {
         if let Ok(quota) = &self.inner.quota {
             quota.lift(&self.inner.layers, &self.layer_path(id), id);
         }
+        let grouped = self.inner.grouped().is_some();
+        if grouped {
+            self.inner.note_gone(id)?;
+        }
         let moved = [self.layer_path(id), self.snapshots_path(id)]
             .iter()
             .map(|path| self.inner.trash.take(path))
             .collect::<Result<Vec<bool>, _>>()?;
         if moved.contains(&true) {
-            let inner = Arc::clone(&self.inner);
-            self.inner.trash.empty_in_background(move || inner.sweep_groups_now_and_then());
+            self.inner.trash.empty_in_background();
+        }
+        if grouped {
+            self.inner.sweep_groups_now_and_then();
         }
         Ok(())
     }

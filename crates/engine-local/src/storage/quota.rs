@@ -13,8 +13,6 @@ use boxherd_model::{BoxId, ByteSize};
 use boxherd_sys::btrfs::{self, Group};
 use rustix::io::Errno;
 
-use super::error::{StorageError, refused};
-
 pub(super) const NO_BTRFS: &str = "the data folder is not on btrfs and no pool is prepared";
 
 /// What btrfs may reserve, and give back, while an overlay is mounted: it counts eight levels of
@@ -75,11 +73,21 @@ impl Quota {
         }
     }
 
-    /// Removes the group of a box that has no subvolume; one that has keeps it.
-    pub(super) fn forget(&self, folder: &File, id: BoxId) {
-        if self.simple {
-            // Nothing depends on it: an empty group costs 100 bytes until the next sweep.
-            drop(btrfs::remove_group(folder, group_of(id)));
+    /// Whether each box has a group of its own, which somebody has to remove.
+    pub(super) fn has_groups(&self) -> bool {
+        self.simple
+    }
+
+    /// Removes the group of a box that is gone; `false` while something is in it: a subvolume that is being
+    /// freed, or what another box still refers to.
+    pub(super) fn forget(&self, folder: &File, id: BoxId) -> bool {
+        match btrfs::remove_group(folder, group_of(id)).map_err(|error| error.raw_os_error()) {
+            Ok(()) => true,
+            Err(Some(errno)) if Errno::from_raw_os_error(errno) == Errno::NOENT => true,
+            Err(errno) => {
+                tracing::debug!(%id, ?errno, "a quota group stays");
+                false
+            }
         }
     }
 
@@ -128,41 +136,6 @@ impl Quota {
         let folder = self.groups.join(format!("{}_{}", group.level, group.number));
         fs::read_to_string(folder.join(value)).ok()?.trim().parse().ok()
     }
-
-    /// The groups of boxes, also of those that are gone.
-    pub(super) fn of_boxes(&self) -> Result<Vec<Group>, StorageError> {
-        if !self.simple {
-            return Ok(Vec::new());
-        }
-        let failed = refused("list", &self.groups);
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.groups).map_err(&failed)? {
-            let name = entry.map_err(&failed)?.file_name();
-            found.extend(name.to_str().and_then(parse).filter(|group| group.level == 1));
-        }
-        Ok(found)
-    }
-
-    /// Removes groups of boxes that are gone. One stays while a subvolume is being freed, or another
-    /// box still refers to what its box wrote.
-    pub(super) fn remove(&self, folder: &File, groups: impl Iterator<Item = Group>) {
-        for group in groups {
-            match btrfs::remove_group(folder, group).map_err(|error| error.raw_os_error()) {
-                Ok(()) => {}
-                Err(Some(errno)) if STILL_NEEDED.contains(&Errno::from_raw_os_error(errno)) => {}
-                Err(errno) => tracing::debug!(?group, ?errno, "a quota group stays"),
-            }
-        }
-    }
-}
-
-/// The group has members or charges, or another process removed it.
-const STILL_NEEDED: [Errno; 2] = [Errno::BUSY, Errno::NOENT];
-
-/// The group of a folder in `qgroups`, such as `1_42`.
-fn parse(name: &str) -> Option<Group> {
-    let (level, number) = name.split_once('_')?;
-    Some(Group { level: level.parse().ok()?, number: number.parse().ok()? })
 }
 
 /// The last 48 bits of the id, all of them random.

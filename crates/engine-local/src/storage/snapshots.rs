@@ -95,7 +95,7 @@ impl Pool {
 
     /// Frees what was thrown away. A box that has filled its disk waits for it.
     fn free(&self) -> Result<(), StorageError> {
-        self.inner.trash.empty_in_background(|| ());
+        self.inner.trash.empty_in_background();
         if !self.has_subvolumes() {
             return Ok(());
         }

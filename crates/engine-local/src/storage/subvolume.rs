@@ -73,7 +73,12 @@ fn finish(
             drop(path.file_name().map(|name| btrfs::destroy_subvolume(folder, name)));
         })
     });
-    made.inspect_err(|_| quota.into_iter().for_each(|quota| quota.forget(folder, id)))
+    made.inspect_err(|_| {
+        if let Some(quota) = quota.filter(|quota| quota.has_groups()) {
+            // Else whoever deletes the box does it.
+            quota.forget(folder, id);
+        }
+    })
 }
 
 fn name(path: &Path) -> Result<&std::ffi::OsStr, StorageError> {

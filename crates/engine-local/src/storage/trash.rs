@@ -43,9 +43,8 @@ impl Trash {
         empty(&self.path, &*self.hands)
     }
 
-    /// Has a thread remove all that is here, and do `then`. What is left when the process ends waits
-    /// for the next.
-    pub(super) fn empty_in_background(&self, then: impl FnOnce() + Send + 'static) {
+    /// Has a thread remove all that is here. What is left when the process ends waits for the next.
+    pub(super) fn empty_in_background(&self) {
         let mut broom = self.broom.lock();
         let earlier = broom.take();
         let (path, hands) = (self.path.clone(), Arc::clone(&self.hands));
@@ -53,7 +52,7 @@ impl Trash {
             // The earlier thread may have listed the folder before the newest entry came; its
             // error comes again when it was not of the moment.
             drop(earlier.map(JoinHandle::join));
-            empty(&path, &*hands).inspect(|()| then())
+            empty(&path, &*hands)
         };
         *broom = spawn(sweep);
     }

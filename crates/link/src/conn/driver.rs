@@ -43,8 +43,6 @@ impl Shared {
             ended: None,
             driver: None,
             watchers: Vec::new(),
-            mourners: HashMap::new(),
-            next_mourner: 0,
         };
         Self { io: Mutex::new(pipe), state: Mutex::new(state) }
     }
@@ -157,9 +155,6 @@ impl State {
         self.ended.get_or_insert(error);
         wake(&mut self.driver);
         wake_all(&mut self.watchers);
-        for (_, mourner) in self.mourners.drain() {
-            mourner.wake();
-        }
         for waiting in self.waiting.values_mut() {
             wake(&mut waiting.recv);
             wake_all(&mut waiting.send);
