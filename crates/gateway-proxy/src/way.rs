@@ -32,8 +32,8 @@ pub(crate) enum Way {
     Short(TcpStream, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
 }
 
-/// The connection with the link of its box. That ends with the box; so does whatever is done with the
-/// connection, which would keep the box's network.
+/// The connection, and the end of its box's link. That ends with the box; so does whatever is done with
+/// the connection, which would keep the box's network.
 #[derive(Debug)]
 pub(crate) struct Dialled {
     pub(crate) way: Way,
@@ -51,10 +51,10 @@ pub(crate) struct End(watch::Receiver<()>);
 impl Ends {
     pub(crate) fn of(&self, id: BoxId, link: &Link) -> End {
         let mut all = self.0.lock();
-        if let Some(end) = all.get(&id).filter(|end| !end.is_there()) {
+        if let Some(end) = all.get(&id).filter(|end| !end.has_come()) {
             return end.clone();
         }
-        all.retain(|_, end| !end.is_there());
+        all.retain(|_, end| !end.has_come());
         let (lasts, end) = watch::channel(());
         let link = link.clone();
         tokio::spawn(async move {
@@ -68,7 +68,7 @@ impl Ends {
 }
 
 impl End {
-    fn is_there(&self) -> bool {
+    fn has_come(&self) -> bool {
         self.0.has_changed().is_err()
     }
 

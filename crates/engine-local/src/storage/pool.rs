@@ -88,7 +88,9 @@ impl Inner {
             }
         };
         // Nobody waits for it, and what is left is found by the next.
-        drop(thread::Builder::new().name("groups".into()).spawn(sweep));
+        if let Err(error) = thread::Builder::new().name("groups".into()).spawn(sweep) {
+            tracing::warn!(%error, "no thread to remove quota groups: the next delete does");
+        }
     }
 
     fn sweep_groups(&self) -> Result<(), StorageError> {
