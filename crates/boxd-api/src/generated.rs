@@ -1548,6 +1548,9 @@ pub struct CreateApiKeyRequest {
     pub org: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub kind: ::prost::alloc::string::String,
+    /// Ours: the name of the user whose it is to be; empty is the caller. For administrators.
+    #[prost(string, tag = "1000")]
+    pub boxherd_user: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateApiKeyResponse {
@@ -1558,8 +1561,12 @@ pub struct CreateApiKeyResponse {
     #[prost(int64, tag = "3")]
     pub expires_at: i64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListApiKeysRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListApiKeysRequest {
+    /// Ours: the name of the user whose they are; empty is the caller. For administrators.
+    #[prost(string, tag = "1000")]
+    pub boxherd_user: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListApiKeysResponse {
     #[prost(message, repeated, tag = "1")]
@@ -2415,6 +2422,171 @@ pub struct BoxherdDialChunk {
     #[prost(bool, tag = "4")]
     pub ended: bool,
 }
+/// How much of something a user may have; without a number, as much as the host has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdLimit {
+    #[prost(uint64, optional, tag = "1")]
+    pub at_most: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdQuota {
+    #[prost(message, optional, tag = "1")]
+    pub boxes: ::core::option::Option<BoxherdLimit>,
+    /// Bytes.
+    #[prost(message, optional, tag = "2")]
+    pub memory: ::core::option::Option<BoxherdLimit>,
+    /// Bytes.
+    #[prost(message, optional, tag = "3")]
+    pub disk: ::core::option::Option<BoxherdLimit>,
+    #[prost(message, optional, tag = "4")]
+    pub execs: ::core::option::Option<BoxherdLimit>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdUser {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub admin: bool,
+    /// Whole.
+    #[prost(message, optional, tag = "4")]
+    pub quota: ::core::option::Option<BoxherdQuota>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdCreateUserRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub admin: bool,
+    /// What is left out has no limit.
+    #[prost(message, optional, tag = "3")]
+    pub quota: ::core::option::Option<BoxherdQuota>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdListUsersRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BoxherdListUsersResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<BoxherdUser>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdChangeUserRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, optional, tag = "2")]
+    pub admin: ::core::option::Option<bool>,
+    /// What is left out stays as it is.
+    #[prost(message, optional, tag = "3")]
+    pub quota: ::core::option::Option<BoxherdQuota>,
+}
+/// What somebody may do with boxes that others made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdGrantEntry {
+    #[prost(string, tag = "1")]
+    pub engine: ::prost::alloc::string::String,
+    /// The name of the user whose boxes they are, or its id when it is gone; empty is everybody.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdGrantRequest {
+    /// A name.
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub grant: ::core::option::Option<BoxherdGrantEntry>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdGrantResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdRevokeGrantRequest {
+    /// A name.
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub grant: ::core::option::Option<BoxherdGrantEntry>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdRevokeGrantResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdListGrantsRequest {
+    /// A name.
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BoxherdListGrantsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub grants: ::prost::alloc::vec::Vec<BoxherdGrantEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdImage {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// `sha256:` and hexadecimal digits.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// Of its layers as they lie on disk.
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// Since 1970.
+    #[prost(int64, tag = "4")]
+    pub created_ms: i64,
+    /// What it says is to be run when no command is given.
+    #[prost(string, repeated, tag = "5")]
+    pub program: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdListImagesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BoxherdListImagesResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub images: ::prost::alloc::vec::Vec<BoxherdImage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdPullImageRequest {
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdImportImageChunk {
+    /// In the first: what to call it.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+    /// In the first: how many bytes all have together.
+    #[prost(uint64, tag = "2")]
+    pub total_size: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub data: ::prost::bytes::Bytes,
+}
+/// How far a pull or an import is. The last one has the image.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdImageStep {
+    /// A layer, such as `sha256:4f4fb70`.
+    #[prost(string, tag = "1")]
+    pub item: ::prost::alloc::string::String,
+    /// Bytes of it, in the first step of an item, where it is known.
+    #[prost(uint64, optional, tag = "2")]
+    pub total: ::core::option::Option<u64>,
+    /// Bytes of it that are done; it grows.
+    #[prost(uint64, tag = "3")]
+    pub done: u64,
+    /// There is no more of this item.
+    #[prost(bool, tag = "4")]
+    pub ended: bool,
+    #[prost(message, optional, tag = "5")]
+    pub image: ::core::option::Option<BoxherdImage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdRemoveImageRequest {
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdRemoveImageResponse {}
 /// Generated client implementations.
 pub mod boxd_api_client {
     #![allow(
@@ -5623,6 +5795,244 @@ pub mod boxd_api_client {
                 .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdDial"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Ours: users, for administrators.
+        pub async fn boxherd_create_user(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdCreateUserRequest>,
+        ) -> std::result::Result<tonic::Response<super::BoxherdUser>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdCreateUser",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdCreateUser"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn boxherd_list_users(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdListUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdListUsersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdListUsers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdListUsers"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn boxherd_change_user(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdChangeUserRequest>,
+        ) -> std::result::Result<tonic::Response<super::BoxherdUser>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdChangeUser",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdChangeUser"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn boxherd_grant(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdGrantRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdGrantResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdGrant",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdGrant"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn boxherd_revoke_grant(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdRevokeGrantRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdRevokeGrantResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdRevokeGrant",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdRevokeGrant"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn boxherd_list_grants(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdListGrantsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdListGrantsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdListGrants",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdListGrants"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ours: images, which all users share. Whatever changes them is for administrators.
+        pub async fn boxherd_list_images(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdListImagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdListImagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdListImages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdListImages"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn boxherd_pull_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdPullImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BoxherdImageStep>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdPullImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdPullImage"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn boxherd_import_image(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::BoxherdImportImageChunk,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BoxherdImageStep>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdImportImage",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdImportImage"));
+            self.inner.streaming(req, path, codec).await
+        }
+        pub async fn boxherd_remove_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BoxherdRemoveImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdRemoveImageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/boxd.api.v1.BoxdApi/BoxherdRemoveImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("boxd.api.v1.BoxdApi", "BoxherdRemoveImage"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6781,6 +7191,92 @@ pub mod boxd_api_server {
             tonic::Status,
         > {
             Err(tonic::Status::unimplemented("this server does not offer `BoxherdDial`"))
+        }
+        /// Ours: users, for administrators.
+        async fn boxherd_create_user(
+            &self,
+            request: tonic::Request<super::BoxherdCreateUserRequest>,
+        ) -> std::result::Result<tonic::Response<super::BoxherdUser>, tonic::Status> {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdCreateUser`"))
+        }
+        async fn boxherd_list_users(
+            &self,
+            request: tonic::Request<super::BoxherdListUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdListUsersResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdListUsers`"))
+        }
+        async fn boxherd_change_user(
+            &self,
+            request: tonic::Request<super::BoxherdChangeUserRequest>,
+        ) -> std::result::Result<tonic::Response<super::BoxherdUser>, tonic::Status> {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdChangeUser`"))
+        }
+        async fn boxherd_grant(
+            &self,
+            request: tonic::Request<super::BoxherdGrantRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdGrantResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdGrant`"))
+        }
+        async fn boxherd_revoke_grant(
+            &self,
+            request: tonic::Request<super::BoxherdRevokeGrantRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdRevokeGrantResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdRevokeGrant`"))
+        }
+        async fn boxherd_list_grants(
+            &self,
+            request: tonic::Request<super::BoxherdListGrantsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdListGrantsResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdListGrants`"))
+        }
+        /// Ours: images, which all users share. Whatever changes them is for administrators.
+        async fn boxherd_list_images(
+            &self,
+            request: tonic::Request<super::BoxherdListImagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdListImagesResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdListImages`"))
+        }
+        async fn boxherd_pull_image(
+            &self,
+            request: tonic::Request<super::BoxherdPullImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::BoxherdImageStep>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdPullImage`"))
+        }
+        async fn boxherd_import_image(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::BoxherdImportImageChunk>>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::BoxherdImageStep>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdImportImage`"))
+        }
+        async fn boxherd_remove_image(
+            &self,
+            request: tonic::Request<super::BoxherdRemoveImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BoxherdRemoveImageResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("this server does not offer `BoxherdRemoveImage`"))
         }
     }
     #[derive(Debug)]
@@ -12745,6 +13241,461 @@ pub mod boxd_api_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdCreateUser" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdCreateUserSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::UnaryService<super::BoxherdCreateUserRequest>
+                    for BoxherdCreateUserSvc<T> {
+                        type Response = super::BoxherdUser;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdCreateUserRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_create_user(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdCreateUserSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdListUsers" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdListUsersSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::UnaryService<super::BoxherdListUsersRequest>
+                    for BoxherdListUsersSvc<T> {
+                        type Response = super::BoxherdListUsersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdListUsersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_list_users(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdListUsersSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdChangeUser" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdChangeUserSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::UnaryService<super::BoxherdChangeUserRequest>
+                    for BoxherdChangeUserSvc<T> {
+                        type Response = super::BoxherdUser;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdChangeUserRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_change_user(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdChangeUserSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdGrant" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdGrantSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::UnaryService<super::BoxherdGrantRequest>
+                    for BoxherdGrantSvc<T> {
+                        type Response = super::BoxherdGrantResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdGrantRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_grant(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdGrantSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdRevokeGrant" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdRevokeGrantSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::UnaryService<super::BoxherdRevokeGrantRequest>
+                    for BoxherdRevokeGrantSvc<T> {
+                        type Response = super::BoxherdRevokeGrantResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdRevokeGrantRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_revoke_grant(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdRevokeGrantSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdListGrants" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdListGrantsSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::UnaryService<super::BoxherdListGrantsRequest>
+                    for BoxherdListGrantsSvc<T> {
+                        type Response = super::BoxherdListGrantsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdListGrantsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_list_grants(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdListGrantsSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdListImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdListImagesSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::UnaryService<super::BoxherdListImagesRequest>
+                    for BoxherdListImagesSvc<T> {
+                        type Response = super::BoxherdListImagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdListImagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_list_images(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdListImagesSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdPullImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdPullImageSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::ServerStreamingService<
+                        super::BoxherdPullImageRequest,
+                    > for BoxherdPullImageSvc<T> {
+                        type Response = super::BoxherdImageStep;
+                        type ResponseStream = BoxStream<super::BoxherdImageStep>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdPullImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_pull_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdPullImageSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdImportImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdImportImageSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::StreamingService<super::BoxherdImportImageChunk>
+                    for BoxherdImportImageSvc<T> {
+                        type Response = super::BoxherdImageStep;
+                        type ResponseStream = BoxStream<super::BoxherdImageStep>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::BoxherdImportImageChunk>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_import_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdImportImageSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/boxd.api.v1.BoxdApi/BoxherdRemoveImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct BoxherdRemoveImageSvc<T: BoxdApi>(pub Arc<T>);
+                    impl<
+                        T: BoxdApi,
+                    > tonic::server::UnaryService<super::BoxherdRemoveImageRequest>
+                    for BoxherdRemoveImageSvc<T> {
+                        type Response = super::BoxherdRemoveImageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BoxherdRemoveImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BoxdApi>::boxherd_remove_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BoxherdRemoveImageSvc(inner);
+                        let codec = crate::codec::ServerCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -15,8 +15,8 @@ use crate::embedded::{self, Embedded};
 use crate::login::{Login, Secret};
 use crate::transport::Transport;
 use crate::{
-    Boxes, Builder, Checkpoints, Disks, Domains, Error, Files, Keys, MAX_MESSAGE, Networks, Ports,
-    Proxies, Refusal, Secrets, Snapshots, Templates, Tokens, Variables,
+    Boxes, Builder, Checkpoints, Disks, Domains, Error, Files, Images, Keys, MAX_MESSAGE, Networks,
+    Ports, Proxies, Refusal, Secrets, Snapshots, Templates, Tokens, Users, Variables,
 };
 
 /// How long is waited before each time something is tried again.
@@ -310,6 +310,32 @@ impl Client {
     #[must_use]
     pub fn keys(&self) -> Keys {
         Keys::new(self.clone())
+    }
+
+    /// Who there is, and what each may have. For administrators.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let users = client.users().list().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn users(&self) -> Users {
+        Users::new(self.clone())
+    }
+
+    /// What boxes are made of.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let images = client.images().list().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn images(&self) -> Images {
+        Images::new(self.clone())
     }
 
     /// Over a transport; exchanges the key, so that one that is wrong is an error now.

@@ -278,7 +278,7 @@ fn split(content: Bytes) -> impl Stream<Item = Bytes> + Send + 'static {
     )
 }
 
-fn read(
+pub(crate) fn read(
     content: impl AsyncRead + Unpin + Send + 'static,
     failed: Arc<Mutex<Option<String>>>,
 ) -> impl Stream<Item = Bytes> + Send + 'static {

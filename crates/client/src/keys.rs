@@ -8,7 +8,10 @@ use boxherd_boxd_api as api;
 use crate::Error;
 use crate::client::{Client, ask};
 
-/// The caller's API keys.
+/// What a server knows that can speak of keys of others.
+const OF_USERS: &str = "keys-of-users";
+
+/// API keys: the caller's, and for administrators those of others.
 ///
 /// ```no_run
 /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
@@ -75,9 +78,33 @@ impl Keys {
     /// # }
     /// ```
     pub async fn create(&self, name: &str, life: Option<Duration>) -> Result<NewKey, Error> {
+        self.made("", name, life).await
+    }
+
+    /// Makes a key for another user, who is made when there is none. For administrators; Boxherd alone
+    /// offers it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let key = client.keys().create_for("bob", "laptop", None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_for(
+        &self,
+        user: &str,
+        name: &str,
+        life: Option<Duration>,
+    ) -> Result<NewKey, Error> {
+        self.client.needs(OF_USERS).await?;
+        self.made(user, name, life).await
+    }
+
+    async fn made(&self, user: &str, name: &str, life: Option<Duration>) -> Result<NewKey, Error> {
         let asked = api::CreateApiKeyRequest {
             name: name.to_owned(),
             expires_in_secs: life.map_or(0, |life| life.as_secs().max(1)),
+            boxherd_user: user.to_owned(),
             ..api::CreateApiKeyRequest::default()
         };
         let made = ask!(self.client, Changes, create_api_key, asked)?;
@@ -93,7 +120,25 @@ impl Keys {
     /// # }
     /// ```
     pub async fn list(&self) -> Result<Vec<Key>, Error> {
-        let listed = ask!(self.client, Looks, list_api_keys, api::ListApiKeysRequest {})?;
+        self.listed("").await
+    }
+
+    /// Every key of another user. For administrators; Boxherd alone offers it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// println!("{} keys", client.keys().list_of("bob").await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_of(&self, user: &str) -> Result<Vec<Key>, Error> {
+        self.client.needs(OF_USERS).await?;
+        self.listed(user).await
+    }
+
+    async fn listed(&self, user: &str) -> Result<Vec<Key>, Error> {
+        let asked = api::ListApiKeysRequest { boxherd_user: user.to_owned() };
+        let listed = ask!(self.client, Looks, list_api_keys, asked)?;
         let told = |key: api::ApiKeyInfo| Key {
             id: key.id,
             name: key.name,

@@ -48,6 +48,7 @@ mod error;
 mod exchange;
 mod exec;
 mod files;
+mod images;
 mod kept;
 mod keys;
 mod login;
@@ -66,6 +67,7 @@ mod transport;
 mod trees;
 mod uplink;
 mod usage;
+mod users;
 mod variables;
 
 pub use tonic::Code;
@@ -83,6 +85,7 @@ pub use self::domains::{Domain, Domains};
 pub use self::error::{Error, Refusal};
 pub use self::exec::{Event, Output, Resizer, Running, Stdin};
 pub use self::files::{Entry, Files, Reader};
+pub use self::images::{Image, ImageStep, Images};
 pub use self::keys::{Key, Keys, NewKey};
 pub use self::machine::{MachineSpec, Package, SpecUpdate, SpecUpdated};
 pub use self::networks::{Network, Networks};
@@ -93,6 +96,7 @@ pub use self::snapshots::{Snapshot, Snapshots};
 pub use self::templates::{Template, Templates};
 pub use self::tokens::{NewToken, Token, Tokens};
 pub use self::usage::Usage;
+pub use self::users::{Grant, Quota, User, UserChange, Users};
 pub use self::variables::{Scope, Secrets, Variable, Variables};
 
 /// What the README shows is compiled.

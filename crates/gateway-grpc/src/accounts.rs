@@ -8,6 +8,7 @@ use boxherd_model::Timestamp;
 
 use crate::desk::Desk;
 use crate::translate::{invalid, seconds};
+use crate::users;
 
 type Answer<T> = Result<T, HerdError>;
 
@@ -42,7 +43,8 @@ pub(crate) async fn config(
     _asked: api::GetConfigRequest,
 ) -> Answer<api::GetConfigResponse> {
     let default_image = boxherd_model::ImageRef::host().to_string();
-    let boxherd_knows = ["spec", "grace", "live", "user"].map(str::to_owned).to_vec();
+    let boxherd_knows =
+        ["spec", "grace", "live", "user", "keys-of-users"].map(str::to_owned).to_vec();
     Ok(api::GetConfigResponse { default_image, zone: desk.config.zone.clone(), boxherd_knows })
 }
 
@@ -85,7 +87,10 @@ pub(crate) async fn make_key(
     desk: &Desk<'_>,
     asked: api::CreateApiKeyRequest,
 ) -> Answer<api::CreateApiKeyResponse> {
-    let user = desk.herd.user_id()?;
+    let user = match asked.boxherd_user.as_str() {
+        "" => desk.herd.user_id()?,
+        name => desk.herd.user_or_new(&users::name("boxherd_user", name)?).await?,
+    };
     let made = desk.herd.make_key(user, &asked.name, life(asked.expires_in_secs)).await?;
     Ok(api::CreateApiKeyResponse {
         id: made.record.id.to_string(),
@@ -96,9 +101,13 @@ pub(crate) async fn make_key(
 
 pub(crate) async fn keys(
     desk: &Desk<'_>,
-    _asked: api::ListApiKeysRequest,
+    asked: api::ListApiKeysRequest,
 ) -> Answer<api::ListApiKeysResponse> {
-    let user = desk.herd.user_id()?;
+    let me = desk.herd.user_id()?;
+    let user = match asked.boxherd_user.as_str() {
+        "" => me,
+        name => desk.herd.user_named(&users::name("boxherd_user", name)?).await?.id,
+    };
     let keys = desk.herd.keys(user).await?.into_iter().map(|key| api::ApiKeyInfo {
         id: key.id.to_string(),
         name: key.name,
@@ -107,7 +116,7 @@ pub(crate) async fn keys(
         last_used_at: seconds_or_zero(key.last_used),
         expires_at: seconds_or_zero(key.expires),
         created_by: user.to_string(),
-        mine: true,
+        mine: user == me,
         ..api::ApiKeyInfo::default()
     });
     Ok(api::ListApiKeysResponse { keys: keys.collect() })

@@ -17,6 +17,7 @@ mod exec;
 mod files;
 mod forwards;
 mod frames;
+mod images;
 mod kept;
 mod logs;
 mod machine;
@@ -29,7 +30,10 @@ mod templates;
 mod timers;
 mod translate;
 mod usage;
+mod users;
 mod variables;
+
+use std::path::PathBuf;
 
 use boxherd_boxd_api::boxd_api_server::BoxdApiServer;
 use boxherd_herd::Herd;
@@ -49,6 +53,8 @@ pub struct Config {
     pub web: Option<Web>,
     /// The address of the host, for boxes that have none of their own.
     pub host: String,
+    /// A folder for what clients send before it has its place. Files in it have no names.
+    pub scratch: PathBuf,
 }
 
 /// Where boxes are reached by browsers.

@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
 use crate::{
-    Config, accounts, boxes, checkpoints, dial, disks, exec, files, forwards, logs, machine,
-    proxies, shape, snapshots, templates, timers, usage, variables,
+    Config, accounts, boxes, checkpoints, dial, disks, exec, files, forwards, images, logs,
+    machine, proxies, shape, snapshots, templates, timers, usage, users, variables,
 };
 
 /// The API.
@@ -146,6 +146,30 @@ macro_rules! methods {
                 }
                 let done = dial::dial(&desk, begun, frames).await;
                 let done = done.map(|answers| Box::pin(answers) as Answers<api::BoxherdDialChunk>);
+                desk.answer(Audited, done).await
+            }
+
+            async fn boxherd_pull_image(
+                &self,
+                request: Request<api::BoxherdPullImageRequest>,
+            ) -> Result<Response<Answers<api::BoxherdImageStep>>, Status> {
+                let detail = request.get_ref().image.clone();
+                let desk = self.admit("image.pull", detail, &request).await?;
+                let done = images::pull(&desk, request.into_inner()).await;
+                let done = done.map(|answers| Box::pin(answers) as Answers<api::BoxherdImageStep>);
+                desk.answer(Audited, done).await
+            }
+
+            async fn boxherd_import_image(
+                &self,
+                request: Request<Streaming<api::BoxherdImportImageChunk>>,
+            ) -> Result<Response<Answers<api::BoxherdImageStep>>, Status> {
+                let (metadata, extensions, mut pieces) = request.into_parts();
+                let begun = first(&mut pieces).await?;
+                let request = Request::from_parts(metadata, extensions, ());
+                let desk = self.admit("image.import", begun.image.clone(), &request).await?;
+                let done = images::import(&desk, begun, pieces).await;
+                let done = done.map(|answers| Box::pin(answers) as Answers<api::BoxherdImageStep>);
                 desk.answer(Audited, done).await
             }
 
@@ -336,6 +360,24 @@ methods! {
         Audited "key.rm" (asked: asked.id), accounts::remove_key;
     link_ssh_key(LinkSshKeyRequest) -> LinkSshKeyResponse =
         Audited "key.link" (asked: asked.label), accounts::link_key;
+
+    boxherd_create_user(BoxherdCreateUserRequest) -> BoxherdUser =
+        Audited "user.create" (asked: asked.name), users::create;
+    boxherd_list_users(BoxherdListUsersRequest) -> BoxherdListUsersResponse =
+        Plain "user.ls" (_asked: ""), users::list;
+    boxherd_change_user(BoxherdChangeUserRequest) -> BoxherdUser =
+        Audited "user.set" (asked: asked.name), users::change;
+    boxherd_grant(BoxherdGrantRequest) -> BoxherdGrantResponse =
+        Audited "user.grant" (asked: users::told(&asked.user, asked.grant.as_ref())), users::grant;
+    boxherd_revoke_grant(BoxherdRevokeGrantRequest) -> BoxherdRevokeGrantResponse =
+        Audited "user.revoke" (asked: users::told(&asked.user, asked.grant.as_ref())), users::revoke;
+    boxherd_list_grants(BoxherdListGrantsRequest) -> BoxherdListGrantsResponse =
+        Plain "user.grants" (asked: asked.user), users::grants;
+
+    boxherd_list_images(BoxherdListImagesRequest) -> BoxherdListImagesResponse =
+        Plain "image.ls" (_asked: ""), images::list;
+    boxherd_remove_image(BoxherdRemoveImageRequest) -> BoxherdRemoveImageResponse =
+        Audited "image.rm" (asked: asked.image), images::remove;
 }
 
 #[cfg(test)]

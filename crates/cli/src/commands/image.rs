@@ -1,7 +1,12 @@
 //! `boxherd image`.
 
+use std::collections::HashSet;
+
+use boxherd_client::{Image, ImageStep, Images as There};
 use boxherd_engine::Images;
-use boxherd_model::{ByteSize, Capability, ImageInfo, ImageSource};
+use boxherd_model::{
+    ByteSize, Capability, ImageInfo, ImageRef, ImageSource, Progress as _, ProgressEvent, Timestamp,
+};
 
 use crate::app::App;
 use crate::args::{ImageArgs, ImageCommand, ImagesArgs, ImportArgs};
@@ -11,8 +16,14 @@ use crate::failure::Failure;
 use crate::progress::Bars;
 use crate::signals::uninterrupted;
 
+/// What is said when a build or an import is interrupted.
+const NOTHING_KEPT: &str = "nothing of the image was kept";
+
 /// Everything about images.
 pub(super) async fn image(app: &App, command: ImageCommand) -> Result<(), Failure> {
+    if let Some(remote) = app.remote() {
+        return elsewhere(app, &remote.client().await?.images(), command).await;
+    }
     let engine = app.engine(None).await?;
     let images = engine
         .images()
@@ -33,21 +44,26 @@ async fn pull(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Fai
     print(app, &info)
 }
 
-async fn build(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Failure> {
-    if !matches!(args.image.source(), ImageSource::Debian { .. }) {
-        return Err(Failure::usage(format!("`{}` cannot be built", args.image))
-            .hint("use `debian:CODENAME`, such as `debian:bookworm`"));
+fn check_built(image: &ImageRef) -> Result<(), Failure> {
+    match image.source() {
+        ImageSource::Debian { .. } => Ok(()),
+        _ => Err(Failure::usage(format!("`{image}` cannot be built"))
+            .hint("use `debian:CODENAME`, such as `debian:bookworm`")),
     }
+}
+
+async fn build(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Failure> {
+    check_built(&args.image)?;
     let bars = Bars::new(&app.printer);
     let building = images.pull(&args.image, &bars);
-    let info = uninterrupted(building, "nothing of the image was kept").await?;
+    let info = uninterrupted(building, NOTHING_KEPT).await?;
     print(app, &info)
 }
 
 async fn import(app: &App, images: &dyn Images, args: ImportArgs) -> Result<(), Failure> {
     let bars = Bars::new(&app.printer);
     let importing = images.import(&args.name, &args.file, &bars);
-    let info = uninterrupted(importing, "nothing of the image was kept").await?;
+    let info = uninterrupted(importing, NOTHING_KEPT).await?;
     print(app, &info)
 }
 
@@ -56,8 +72,64 @@ fn print(app: &App, info: &ImageInfo) -> Result<(), Failure> {
     app.printer.result(info, line, |info| vec![info.name.to_string()])
 }
 
+/// The images of a server.
+async fn elsewhere(app: &App, images: &There, command: ImageCommand) -> Result<(), Failure> {
+    let bars = Bars::new(&app.printer);
+    let mut begun = HashSet::new();
+    let told = |step| tell(&bars, &mut begun, &step);
+    match command {
+        ImageCommand::Pull(args) => {
+            let pulling = images.pull(args.image.as_str(), told);
+            let hint = "another pull goes on from where this one was";
+            print(app, &info(uninterrupted(pulling, hint).await?)?)
+        }
+        ImageCommand::Build(args) => {
+            check_built(&args.image)?;
+            let building = images.pull(args.image.as_str(), told);
+            print(app, &info(uninterrupted(building, NOTHING_KEPT).await?)?)
+        }
+        ImageCommand::Import(args) => {
+            let importing = images.import(args.name.as_str(), &args.file, told);
+            print(app, &info(uninterrupted(importing, NOTHING_KEPT).await?)?)
+        }
+        ImageCommand::Ls => {
+            let infos = images.list().await?.into_iter().map(info).collect::<Result<_, _>>()?;
+            list(app, infos)
+        }
+        ImageCommand::Rm(args) => {
+            for image in &args.images {
+                images.remove(image.as_str()).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Moves the bars on, of which one begins with the first that is heard of it.
+fn tell(bars: &Bars, begun: &mut HashSet<String>, step: &ImageStep) {
+    let item = step.item.as_str();
+    if begun.insert(item.to_owned()) {
+        bars.event(ProgressEvent::Begin { item, total: step.total });
+    }
+    if step.ended {
+        begun.remove(item);
+        return bars.event(ProgressEvent::End { item });
+    }
+    bars.event(ProgressEvent::At { item, done: step.done });
+}
+
+fn info(image: Image) -> Result<ImageInfo, Failure> {
+    let name = image.name.parse().map_err(|error| Failure::of(&error, "protocol", None))?;
+    let created = Timestamp::from_millis(image.created_ms);
+    let Image { digest, size, program, .. } = image;
+    Ok(ImageInfo { name, digest, size, created, program })
+}
+
 async fn ls(app: &App, images: &dyn Images) -> Result<(), Failure> {
-    let infos = images.list().await?;
+    list(app, images.list().await?)
+}
+
+fn list(app: &App, infos: Vec<ImageInfo>) -> Result<(), Failure> {
     let row = |info: &ImageInfo| {
         let digest = info.digest.chars().take("sha256:".len() + 12).collect();
         let age = clock::age(info.created, clock::now());

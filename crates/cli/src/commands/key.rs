@@ -1,8 +1,7 @@
 //! `boxherd key`.
 
 use boxherd_client::Client;
-use boxherd_herd::Herd;
-use boxherd_model::{Quota, UserId, UserName};
+use boxherd_model::UserName;
 use serde::Serialize;
 
 use crate::app::App;
@@ -54,7 +53,7 @@ async fn create(app: &App, args: KeyCreateArgs) -> Result<(), Failure> {
         Some(name) => name,
         None => ADMIN.parse().map_err(|error| Failure::of(&error, "internal", None))?,
     };
-    let user = user(herd, &name).await?;
+    let user = herd.user_or_new(&name).await?;
     let made = herd.make_key(user, &args.name, args.expires).await?;
     let made = Made {
         id: made.record.id.to_string(),
@@ -66,16 +65,6 @@ async fn create(app: &App, args: KeyCreateArgs) -> Result<(), Failure> {
 
 fn told(app: &App, made: &Made) -> Result<(), Failure> {
     app.printer.result(made, |made| format!("{}\n", made.api_key), |made| vec![made.id.clone()])
-}
-
-/// The user of that name, who is made when there is none; the first one is an administrator.
-async fn user(herd: &Herd, name: &UserName) -> Result<UserId, Failure> {
-    let users = herd.users().await?;
-    if let Some(user) = users.iter().find(|user| user.name == *name) {
-        return Ok(user.id);
-    }
-    let first = users.is_empty();
-    Ok(herd.add_user(name.clone(), first, Quota::default()).await?.id)
 }
 
 async fn ls(app: &App, args: KeyLsArgs) -> Result<(), Failure> {
@@ -98,18 +87,31 @@ async fn ls(app: &App, args: KeyLsArgs) -> Result<(), Failure> {
     tell(app, &rows)
 }
 
-/// The keys of whoever asks a server.
+/// Keys of a server: of whoever asks, unless another user is named.
 async fn elsewhere(app: &App, client: &Client, command: KeyCommand) -> Result<(), Failure> {
-    let user = client.whoami().await?.name;
+    let me = client.whoami().await?.name;
+    let another =
+        |named: Option<UserName>| named.map(|name| name.to_string()).filter(|name| *name != me);
     let keys = client.keys();
     match command {
         KeyCommand::Create(args) => {
-            refuse_another(&user, args.user.as_ref())?;
-            let made = keys.create(&args.name, args.expires).await?;
+            let (user, made) = match another(args.user) {
+                None => (me, keys.create(&args.name, args.expires).await?),
+                Some(user) => {
+                    let made = keys.create_for(&user, &args.name, args.expires).await?;
+                    (user, made)
+                }
+            };
             told(app, &Made { id: made.id, user, api_key: made.api_key })
         }
         KeyCommand::Ls(args) => {
-            refuse_another(&user, args.user.as_ref())?;
+            let (user, listed) = match another(args.user) {
+                None => (me, keys.list().await?),
+                Some(user) => {
+                    let listed = keys.list_of(&user).await?;
+                    (user, listed)
+                }
+            };
             let row = |key: boxherd_client::Key| Row {
                 id: key.id,
                 user: user.clone(),
@@ -119,19 +121,9 @@ async fn elsewhere(app: &App, client: &Client, command: KeyCommand) -> Result<()
                 expires: millis(key.expires),
                 last_used: millis(key.last_used),
             };
-            tell(app, &keys.list().await?.into_iter().map(row).collect::<Vec<_>>())
+            tell(app, &listed.into_iter().map(row).collect::<Vec<_>>())
         }
         KeyCommand::Rm(args) => Ok(keys.remove(&args.id.to_string()).await?),
-    }
-}
-
-fn refuse_another(me: &str, wanted: Option<&UserName>) -> Result<(), Failure> {
-    match wanted {
-        Some(name) if name.as_str() != me => {
-            Err(Failure::usage(format!("a server gives keys of `{me}` to `{me}` only"))
-                .hint("run it on the server's machine, without `--server`"))
-        }
-        _ => Ok(()),
     }
 }
 

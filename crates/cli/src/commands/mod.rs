@@ -88,8 +88,6 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         Command::Doctor(_) => "doctor",
         Command::Bench(_) => "bench",
         Command::Serve(_) => "serve",
-        Command::User(_) => "user",
-        Command::Image(_) => "image",
         Command::Run(_)
         | Command::Create(_)
         | Command::Ls(_)
@@ -107,6 +105,8 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         | Command::Shell(_)
         | Command::Logs(_)
         | Command::Key(_)
+        | Command::User(_)
+        | Command::Image(_)
         | Command::Port(_)
         | Command::Snapshot(_)
         | Command::Label(_)

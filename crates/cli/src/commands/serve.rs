@@ -53,7 +53,8 @@ pub(super) async fn serve(app: &App, args: ServeArgs) -> Result<(), Failure> {
     let web = web_port.map(|port| Web { scheme, port });
     let proxy = proxy::Config { zone: zone.clone(), scheme };
     let proxy = telemetry::spanned(proxy::router((*herd).clone(), proxy));
-    let config = Config { zone, web, host: "127.0.0.1".to_owned() };
+    let scratch = app.data().to_owned();
+    let config = Config { zone, web, host: "127.0.0.1".to_owned(), scratch };
     let grpc = boxherd_gateway_grpc::service((*herd).clone(), config);
     let router = boxherd_gateway_http::router((*herd).clone()).route_service(GRPC, grpc);
     let router = telemetry::spanned(router);

@@ -1,12 +1,15 @@
 //! `boxherd user`.
 
+use boxherd_client::{Grant as GrantThere, Quota as QuotaThere, User, UserChange, Users};
 use boxherd_herd::Herd;
 use boxherd_model::{ByteSize, Grant, Quota, UserId};
 use boxherd_store::UserRecord;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::args::{GrantArgs, GrantsArgs, QuotaArgs, UserCommand, UserCreateArgs, UserSetArgs};
+use crate::args::{
+    GrantArgs, GrantPlace, GrantsArgs, QuotaArgs, UserCommand, UserCreateArgs, UserSetArgs,
+};
 use crate::columns::table;
 use crate::failure::Failure;
 
@@ -37,8 +40,26 @@ impl From<UserRecord> for Row {
     }
 }
 
+impl From<User> for Row {
+    fn from(user: User) -> Self {
+        let QuotaThere { boxes, memory, disk, execs } = user.quota;
+        Self {
+            id: user.id,
+            name: user.name,
+            admin: user.admin,
+            boxes,
+            memory: memory.map(ByteSize::from_bytes),
+            disk: disk.map(ByteSize::from_bytes),
+            execs,
+        }
+    }
+}
+
 /// Everything about users.
 pub(super) async fn user(app: &App, command: UserCommand) -> Result<(), Failure> {
+    if let Some(remote) = app.remote() {
+        return elsewhere(app, &remote.client().await?.users(), command).await;
+    }
     match command {
         UserCommand::Create(args) => create(app, args).await,
         UserCommand::Ls => ls(app).await,
@@ -75,7 +96,10 @@ async fn grants(app: &App, args: GrantsArgs) -> Result<(), Failure> {
         Some(owner) => format!("{}/{owner}", grant.engine),
         None => grant.to_string(),
     };
-    let places: Vec<_> = grants.iter().map(place).collect();
+    list_places(app, grants.iter().map(place).collect())
+}
+
+fn list_places(app: &App, places: Vec<String>) -> Result<(), Failure> {
     app.printer.names_only(true).result(
         &places,
         |places| {
@@ -84,6 +108,51 @@ async fn grants(app: &App, args: GrantsArgs) -> Result<(), Failure> {
         },
         Clone::clone,
     )
+}
+
+/// The users of a server.
+async fn elsewhere(app: &App, users: &Users, command: UserCommand) -> Result<(), Failure> {
+    match command {
+        UserCommand::Create(args) => {
+            let Quota { boxes, memory, disk, execs } = changed(Quota::default(), args.quota);
+            let (memory, disk) = (memory.map(ByteSize::bytes), disk.map(ByteSize::bytes));
+            let quota = QuotaThere { boxes, memory, disk, execs };
+            tell(app, &[users.create(args.name.as_str(), args.admin, quota).await?.into()])
+        }
+        UserCommand::Ls => {
+            tell(app, &users.list().await?.into_iter().map(Row::from).collect::<Vec<_>>())
+        }
+        UserCommand::Set(args) => {
+            let bytes = |size: Option<ByteSize>| size.map(ByteSize::bytes);
+            let change = UserChange {
+                admin: args.admin,
+                boxes: args.quota.boxes.map(|given| given.0),
+                memory: args.quota.memory.map(|given| bytes(given.0)),
+                disk: args.quota.disk.map(|given| bytes(given.0)),
+                execs: args.quota.execs.map(|given| given.0),
+            };
+            tell(app, &[users.change(args.name.as_str(), change).await?.into()])
+        }
+        UserCommand::Grant(args) => {
+            Ok(users.grant(args.name.as_str(), &there(&args.place)).await?)
+        }
+        UserCommand::Revoke(args) => {
+            Ok(users.revoke(args.name.as_str(), &there(&args.place)).await?)
+        }
+        UserCommand::Grants(args) => {
+            let place = |grant: GrantThere| match grant.owner {
+                Some(owner) => format!("{}/{owner}", grant.engine),
+                None => grant.engine,
+            };
+            let grants = users.grants(args.name.as_str()).await?;
+            list_places(app, grants.into_iter().map(place).collect())
+        }
+    }
+}
+
+fn there(place: &GrantPlace) -> GrantThere {
+    let owner = place.owner.as_ref().map(ToString::to_string);
+    GrantThere { engine: place.engine.to_string(), owner }
 }
 
 async fn create(app: &App, args: UserCreateArgs) -> Result<(), Failure> {

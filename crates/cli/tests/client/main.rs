@@ -10,6 +10,7 @@ mod connect;
 mod continued;
 mod disks;
 mod domains;
+mod images;
 mod keys;
 mod machine;
 mod networks;
@@ -25,11 +26,14 @@ mod tokens;
 #[cfg(feature = "otel")]
 mod traces;
 mod trees;
+mod users;
 mod variables;
 
 #[allow(dead_code, reason = "not every target needs all of it")]
 #[path = "../common/lab.rs"]
 mod lab;
+#[path = "../common/rootfs.rs"]
+mod rootfs;
 #[path = "../it/wait.rs"]
 #[allow(dead_code, reason = "not every target needs all of it")]
 mod wait;

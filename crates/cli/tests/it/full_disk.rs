@@ -139,7 +139,7 @@ fn uploads_leave_the_old_file_or_none() {
 fn images_are_imported_whole_or_not_at_all() {
     for lab in labs("images_are_imported_whole_or_not_at_all") {
         let folder = tempfile::tempdir().expect("a folder");
-        let tarball = crate::images::rootfs(folder.path());
+        let tarball = crate::rootfs::rootfs(folder.path());
         let tarball = tarball.display().to_string();
         lab.boxherd(&["ls"]).ok();
         lab.fill(1 << 20);

@@ -26,6 +26,8 @@ mod postgres;
 mod readme;
 mod reboot;
 mod records;
+#[path = "../common/rootfs.rs"]
+mod rootfs;
 mod rootless;
 mod terminal;
 mod usage;

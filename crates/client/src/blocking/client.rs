@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::handles::{
-    Boxes, Checkpoints, Disks, Domains, Files, Keys, Networks, Ports, Proxies, Secrets, Snapshots,
-    Templates, Tokens, Variables,
+    Boxes, Checkpoints, Disks, Domains, Files, Images, Keys, Networks, Ports, Proxies, Secrets,
+    Snapshots, Templates, Tokens, Users, Variables,
 };
 use super::wait::Wait;
 use crate::{Account, Error, ServerConfig};
@@ -126,4 +126,6 @@ has! {
     secrets() -> Secrets;
     tokens() -> Tokens;
     keys() -> Keys;
+    users() -> Users;
+    images() -> Images;
 }

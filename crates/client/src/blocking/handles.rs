@@ -11,9 +11,9 @@ use super::reading::FromThread;
 use super::wait::Wait;
 use super::{Incoming, Logs, Outgoing, Reader, Running};
 use crate::{
-    BoxInfo, Checkpoint, Command, Disk, Domain, Entry, Error, ExposedPort, Key, Network, NewBox,
-    NewKey, NewToken, Proxy, Resized, Scope, Sizes, Snapshot, SpecUpdate, SpecUpdated, Template,
-    Token, Usage, Variable,
+    BoxInfo, Checkpoint, Command, Disk, Domain, Entry, Error, ExposedPort, Grant, Image, ImageStep,
+    Key, Network, NewBox, NewKey, NewToken, Proxy, Quota, Resized, Scope, Sizes, Snapshot,
+    SpecUpdate, SpecUpdated, Template, Token, Usage, User, UserChange, Variable,
 };
 
 macro_rules! handles {
@@ -173,8 +173,27 @@ handles! {
 
     Keys {
         fn create(&self, name: &str, life: Option<Duration>) -> NewKey;
+        fn create_for(&self, user: &str, name: &str, life: Option<Duration>) -> NewKey;
         fn list(&self) -> Vec<Key>;
+        fn list_of(&self, user: &str) -> Vec<Key>;
         fn remove(&self, id: &str) -> ();
+    }
+
+    Users {
+        fn create(&self, name: &str, admin: bool, quota: Quota) -> User;
+        fn list(&self) -> Vec<User>;
+        fn change(&self, name: &str, change: UserChange) -> User;
+        fn grant(&self, user: &str, grant: &Grant) -> ();
+        fn revoke(&self, user: &str, grant: &Grant) -> ();
+        fn grants(&self, user: &str) -> Vec<Grant>;
+    }
+
+    Images {
+        fn list(&self) -> Vec<Image>;
+        fn pull(&self, image: &str, told: impl FnMut(ImageStep) + Send) -> Image;
+        fn import(&self, name: &str, file: impl AsRef<Path>, told: impl FnMut(ImageStep) + Send)
+            -> Image;
+        fn remove(&self, image: &str) -> ();
     }
 }
 

@@ -29,7 +29,7 @@ mod wait;
 
 pub use self::client::{Builder, Client};
 pub use self::handles::{
-    Boxes, Checkpoints, Disks, Domains, Files, Keys, Networks, Ports, Proxies, Secrets, Snapshots,
-    Templates, Tokens, Variables,
+    Boxes, Checkpoints, Disks, Domains, Files, Images, Keys, Networks, Ports, Proxies, Secrets,
+    Snapshots, Templates, Tokens, Users, Variables,
 };
 pub use self::running::{Incoming, Logs, Outgoing, Reader, Resizer, Running, Stdin};

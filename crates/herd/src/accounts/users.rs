@@ -76,6 +76,17 @@ impl Herd {
         found.ok_or_else(|| HerdError::NoSuch { what: "user", name: name.to_string() })
     }
 
+    /// The user of that name, who is made when there is none; the first one of all is an administrator.
+    /// The host and administrators only.
+    pub async fn user_or_new(&self, name: &UserName) -> Result<UserId, HerdError> {
+        let users = self.users().await?;
+        if let Some(user) = users.iter().find(|user| user.name == *name) {
+            return Ok(user.id);
+        }
+        let first = users.is_empty();
+        Ok(self.add_user(name.clone(), first, Quota::default()).await?.id)
+    }
+
     /// Whom this herd acts for.
     pub async fn whoami(&self) -> Result<Whoami, HerdError> {
         let id = self.user_id()?;
