@@ -286,6 +286,9 @@ pub(crate) fn seconds(time: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -310,6 +313,44 @@ mod tests {
         ] {
             let refused = whole_spec(&asked).unwrap_err().to_string();
             assert!(refused.contains(why), "{refused}");
+        }
+    }
+
+    /// Any JSON, not deep.
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..4)
+                    .prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// One field of a whole spec is something else. It is refused, or is a spec that says the same
+        /// when it is read once more.
+        #[test]
+        fn nonsense_within_a_whole_spec_is_refused_or_kept(which in any::<prop::sample::Index>(), put in json()) {
+            let spec = BoxSpec::new("web".parse().unwrap());
+            let mut document = serde_json::to_value(&spec).unwrap();
+            let fields: Vec<_> = document.as_object().unwrap().keys().cloned().collect();
+            document[&fields[which.index(fields.len())]] = put;
+            let asked = |document: &Value| api::CreateVmRequest {
+                boxherd_spec: document.to_string(),
+                ..api::CreateVmRequest::default()
+            };
+            if let Ok(taken) = whole_spec(&asked(&document)) {
+                let again = serde_json::to_value(&taken).unwrap();
+                prop_assert_eq!(whole_spec(&asked(&again)).unwrap(), taken);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use boxherd_engine::Engine;
 use boxherd_link::ExecId;
-use boxherd_model::{BoxId, Caller, Excess, Holdings, Quota, UserId};
+use boxherd_model::{BoxId, BoxSpec, Caller, DEFAULT_PIDS, Excess, Holdings, Quota, UserId};
 use boxherd_store::BoxRecord;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
@@ -99,6 +99,20 @@ impl Herd {
             return Ok(None);
         }
         self.admit(engine, self.quota().await?, Holdings::of_start(&record.spec)).await
+    }
+
+    /// Refuses users what takes more of the host than a quota counts.
+    pub(crate) async fn check_trust(&self, spec: &BoxSpec) -> Result<(), HerdError> {
+        let pids = spec.limits.pids.unwrap_or(DEFAULT_PIDS);
+        if !spec.nesting && pids <= DEFAULT_PIDS {
+            return Ok(());
+        }
+        self.is_admin().await.map_err(|error| match error {
+            HerdError::Denied(_) => {
+                HerdError::Denied("`nesting`, and more than 4096 `pids`, are for administrators")
+            }
+            error => error,
+        })
     }
 
     /// Room for one more command of the caller, for as long as the slot is kept.

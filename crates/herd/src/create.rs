@@ -49,10 +49,12 @@ impl Herd {
         let engine = self.engine(create.engine.as_ref())?;
         let mut create = create;
         check_timers(&create.spec)?;
+        check_text(&create.spec)?;
         deadline::rearm(&mut create.spec.timers, self.now())?;
         self.keep_apart(engine, &mut create.spec).await?;
         let quota = self.quota().await?;
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
+        self.check_trust(&create.spec).await?;
         check_needs(engine, &create.spec)?;
         if let Some(machine) = &create.machine {
             self.check_secrets(machine).await?;
@@ -223,6 +225,21 @@ fn check_timers(spec: &BoxSpec) -> Result<(), HerdError> {
             let reason = "0 s is no time; leave it out, and it is never done".to_owned();
             Err(HerdError::Invalid { field, reason })
         }
+        None => Ok(()),
+    }
+}
+
+/// Refuses text that no program can be told.
+fn check_text(spec: &BoxSpec) -> Result<(), HerdError> {
+    let env = spec.env.iter().flat_map(|(name, value)| [name, value]);
+    let fields = [
+        ("user", spec.user.iter().any(|text| text.contains('\0'))),
+        ("workdir", spec.workdir.iter().any(|text| text.contains('\0'))),
+        ("cmd", spec.cmd.iter().any(|text| text.contains('\0'))),
+        ("env", env.into_iter().any(|text| text.contains('\0'))),
+    ];
+    match fields.into_iter().find(|(_, bad)| *bad) {
+        Some((field, _)) => Err(HerdError::Invalid { field, reason: "it has a NUL".to_owned() }),
         None => Ok(()),
     }
 }

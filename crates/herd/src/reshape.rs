@@ -95,6 +95,7 @@ impl Herd {
             return Ok((status(record), false));
         }
         check_needs(&engine, &record.spec)?;
+        self.check_trust(&record.spec).await?;
         let grace = match when {
             When::Restarted(grace) if record.state == BoxState::Running => Some(grace),
             When::Restarted(_) | When::Stopped | When::Next => None,

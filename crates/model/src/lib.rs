@@ -44,8 +44,8 @@ pub use progress::{Progress, ProgressEvent, Silent};
 pub use selector::{Selector, SelectorError};
 pub use size::{ByteSize, SizeError};
 pub use spec::{
-    BoxSpec, CpuLimit, CpuLimitError, Deadline, Isolation, Labels, Limits, RestartPolicy,
-    RestartPolicyError, Timers,
+    BoxSpec, CpuLimit, CpuLimitError, DEFAULT_PIDS, Deadline, Isolation, Labels, Limits,
+    RestartPolicy, RestartPolicyError, Timers,
 };
 pub use state::{BoxState, StopReason};
 pub use status::{BoxStatus, Phase, SnapshotInfo, Timings};

@@ -13,6 +13,9 @@ use crate::{BoxName, ByteSize, Capability, ImageRef, NetworkSpec};
 /// newlines; the front doors bound their length.
 pub type Labels = BTreeMap<String, String>;
 
+/// Processes and threads that a box may have at once when its spec says nothing.
+pub const DEFAULT_PIDS: u32 = 4096;
+
 /// Everything that is fixed when a box is made. An engine that cannot honour a field refuses the
 /// spec and names the [`Capability`]; see [`BoxSpec::needs`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +128,7 @@ pub struct Limits {
     /// Processor time per second of wall time.
     #[serde(default)]
     pub cpus: Option<CpuLimit>,
-    /// Processes and threads at once.
+    /// Processes and threads at once; [`DEFAULT_PIDS`] when nothing is said.
     #[serde(default)]
     pub pids: Option<u32>,
     /// The writable layer.

@@ -8,6 +8,7 @@ mod forwards;
 mod refusals;
 mod routing;
 mod server;
+mod short_way;
 mod streams;
 mod users;
 

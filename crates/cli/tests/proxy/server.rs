@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::client::{Answer, Client};
 use crate::lab::Lab;
 
+const SERVE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0"];
 const APP: &str = include_str!("app.py");
 /// The key of `admin`; it protects nothing.
 const KEY: &str = "bxd_only-for-tests-0123456789";
@@ -47,9 +48,29 @@ impl Web {
             return None;
         }
         let lab = Lab::open(test)?;
-        let mut child = lab
-            .command(&["serve", "--listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0"])
+        let command = lab.command(&SERVE);
+        Some(Self::start(lab, command, flags))
+    }
+
+    /// The same with so many descriptors for the server at most.
+    pub(crate) fn open_with_descriptors(test: &str, most: u32) -> Option<Self> {
+        if !programs_or_skip(test, &["python3", "curl", "prlimit"]) {
+            return None;
+        }
+        let lab = Lab::open(test)?;
+        let plain = lab.command(&SERVE);
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={most}:{most}")).arg(plain.get_program());
+        command.args(plain.get_args());
+        let set = plain.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.envs(set);
+        Some(Self::start(lab, command, &[]))
+    }
+
+    fn start(lab: Lab, mut command: Command, flags: &[&str]) -> Self {
+        let mut child = command
             .args(flags)
+            .stdin(Stdio::null())
             .env("BOXHERD_BOOTSTRAP_KEY", KEY)
             .stdout(Stdio::piped())
             .spawn()
@@ -65,7 +86,12 @@ impl Web {
         let web = port("boxes are reached on ");
         // Read on, so that the server never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        Some(Self { server, lab, api, port: web })
+        Self { server, lab, api, port: web }
+    }
+
+    /// How many descriptors the server has.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
     /// A box of the host's with the program on these ports.

@@ -10,13 +10,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use boxherd_model::{BoxId, Limits};
+use boxherd_model::{BoxId, DEFAULT_PIDS, Limits};
 
 pub(crate) use group::{Group, Joins, MemoryWatch};
 pub(crate) use layout::{Controller, Layout, Place};
-
-/// Processes and threads of a box whose spec sets no limit.
-const DEFAULT_PIDS: u64 = 4096;
 
 /// How often a group is tried to be made while others remove the folder that it is made in.
 const ATTEMPTS: usize = 100;
@@ -81,7 +78,7 @@ impl Hierarchies {
         }
         group.limit(
             limits.memory.map_or(self.default_memory, |size| size.bytes()),
-            limits.pids.map_or(DEFAULT_PIDS, u64::from),
+            limits.pids.unwrap_or(DEFAULT_PIDS).into(),
             limits.cpus,
         )?;
         Ok(group)

@@ -45,6 +45,42 @@ async fn a_user_has_no_more_boxes_than_the_quota_says_and_others_have_theirs() {
 }
 
 #[tokio::test]
+async fn what_no_quota_counts_is_for_administrators() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let alice = user_with(&herd, "alice", Quota::default()).await;
+    let nested = BoxSpec { nesting: true, ..spec("nested") };
+    let mut many = spec("many");
+    many.limits.pids = Some(boxherd_model::DEFAULT_PIDS + 1);
+    for spec in [nested, many] {
+        assert_eq!(alice.create(spec.clone().into()).await.unwrap_err().code(), "denied");
+        let host = herd.create(spec.into()).await.err();
+        assert!(host.is_none_or(|error| error.code() == "unsupported"));
+    }
+    let mut few = spec("few");
+    few.limits.pids = Some(boxherd_model::DEFAULT_PIDS);
+    let few = alice.create(few.into()).await.err();
+    assert!(few.is_none_or(|error| error.code() == "unsupported"));
+}
+
+#[tokio::test]
+async fn text_with_a_nul_is_refused_by_its_field() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let bad = || "a\0b".to_owned();
+    for (field, spec) in [
+        ("user", BoxSpec { user: Some(bad()), ..spec("web") }),
+        ("workdir", BoxSpec { workdir: Some(bad()), ..spec("web") }),
+        ("cmd", BoxSpec { cmd: vec!["true".to_owned(), bad()], ..spec("web") }),
+        ("env", BoxSpec { env: [("A".to_owned(), bad())].into(), ..spec("web") }),
+    ] {
+        let refused = herd.create(spec.into()).await.unwrap_err().to_string();
+        assert!(refused.contains(field), "{refused}");
+    }
+    assert!(herd.list().await.unwrap().boxes.is_empty());
+}
+
+#[tokio::test]
 async fn many_at_once_are_no_way_around_a_quota() {
     let lab = Lab::new();
     let herd = lab.herd().await;
