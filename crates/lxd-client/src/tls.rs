@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
@@ -20,7 +20,8 @@ impl Fingerprint {
     /// The fingerprint of a certificate.
     #[must_use]
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
-        Self(Sha256::digest(certificate.as_ref()).into())
+        let sum = digest::digest(&digest::SHA256, certificate.as_ref());
+        Self(sum.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
     /// Reads 64 hex digits; colons, spaces and case are of no account.

@@ -8,18 +8,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use futures_util::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
 use crate::error::{Error, Result};
 use crate::exec::{ExecRequest, Wire};
 use crate::instances::Instance;
 use crate::operations::Operation;
-use crate::websocket::{self, WebSocket};
+use crate::websocket::{self, Message, Pong, WebSocket};
 
 /// The largest frame that is sent.
 const FRAME: usize = 64 << 10;
@@ -53,7 +51,7 @@ impl Instance {
         let (stdin, stdout, stderr, control) =
             tokio::try_join!(open("0"), open("1"), open("2"), open("control"))?;
         Ok(LiveExec {
-            stdin: Stdin { socket: stdin, closed: false },
+            stdin: Stdin { socket: stdin, closed: false, over: false },
             stdout: Output::new(stdout),
             stderr: Output::new(stderr),
             signals: Signals::new(control),
@@ -88,12 +86,22 @@ pub(super) fn exit_code(metadata: &Value) -> Result<i32> {
 pub struct Stdin {
     socket: WebSocket,
     closed: bool,
+    /// Whether nothing more can be read from its socket.
+    over: bool,
 }
 
 impl Stdin {
     /// Answers pings and notices a close. What the server sends otherwise is not meant for anybody.
     pub(super) fn poll_pings(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(Ok(_))) = self.socket.poll_next_unpin(cx) {}
+        if !self.over {
+            while let Poll::Ready(message) = self.socket.poll_message(cx, Pong::WithNextWrite) {
+                // Its end is met by whoever writes.
+                if !matches!(message, Ok(Some(_))) {
+                    self.over = true;
+                    return;
+                }
+            }
+        }
     }
 }
 
@@ -109,22 +117,24 @@ impl AsyncWrite for Stdin {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
+        ready!(self.socket.poll_ready(cx))?;
         let taken = buf.len().min(FRAME);
-        let frame = Message::Binary(Bytes::copy_from_slice(&buf[..taken]));
-        Pin::new(&mut self.socket).start_send(frame).map_err(into_io)?;
-        Poll::Ready(Ok(taken))
+        self.socket.put(&buf[..taken])?;
+        // What does not fit into the connection now, is flushed later.
+        match self.socket.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(taken)),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx).map_err(into_io)
+        self.socket.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.closed {
-            ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
-            let end = Message::Text(Utf8Bytes::from_static(""));
-            Pin::new(&mut self.socket).start_send(end).map_err(into_io)?;
+            ready!(self.socket.poll_ready(cx))?;
+            self.socket.put_end()?;
             self.closed = true;
         }
         self.poll_flush(cx)
@@ -159,12 +169,10 @@ impl Output {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.chunk))));
         }
         while !self.ended {
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                Some(Ok(Message::Binary(data))) if data.is_empty() => {}
-                Some(Ok(Message::Binary(data))) => return Poll::Ready(Ok(Some(data))),
-                Some(Ok(Message::Text(_) | Message::Close(_))) => self.ended = true,
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(into_io(error))),
+            match ready!(self.socket.poll_message(cx, Pong::Now))? {
+                Some(Message::Binary(data)) if data.is_empty() => {}
+                Some(Message::Binary(data)) => return Poll::Ready(Ok(Some(data))),
+                Some(Message::Text(_) | Message::Close) => self.ended = true,
                 None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             }
         }
@@ -191,7 +199,7 @@ impl AsyncRead for Output {
 /// Signals for a command. Dropped, it kills the command.
 #[derive(Debug)]
 pub struct Signals {
-    commands: mpsc::Sender<Message>,
+    commands: mpsc::Sender<Value>,
 }
 
 impl Signals {
@@ -211,7 +219,7 @@ impl Signals {
     }
 
     pub(super) async fn command(&self, command: Value) -> Result<()> {
-        let sent = self.commands.send(Message::text(command.to_string())).await;
+        let sent = self.commands.send(command).await;
         sent.map_err(|_| Error::Broken {
             endpoint: "exec".to_owned(),
             call: "control".to_owned(),
@@ -221,37 +229,26 @@ impl Signals {
 }
 
 /// Sends commands and answers pings until nobody can send any more, or the server closes.
-async fn control(mut socket: WebSocket, mut queue: mpsc::Receiver<Message>) {
+async fn control(mut socket: WebSocket, mut queue: mpsc::Receiver<Value>) {
     loop {
         tokio::select! {
             command = queue.recv() => match command {
                 Some(command) => {
-                    if let Err(error) = socket.send(command).await {
+                    if let Err(error) = socket.send_text(command.to_string()).await {
                         tracing::debug!(%error, "control socket");
                         return;
                     }
                 }
                 None => break,
             },
-            frame = socket.next() => match frame {
-                Some(Ok(_)) => {}
+            message = socket.message() => match message {
+                Ok(Some(Message::Binary(_) | Message::Text(_))) => {}
                 // The command is over.
-                Some(Err(_)) | None => return,
+                Ok(Some(Message::Close) | None) | Err(_) => return,
             },
         }
     }
-    if let Err(error) = socket.close(None).await {
+    if let Err(error) = socket.close().await {
         tracing::debug!(%error, "control socket");
-    }
-}
-
-/// The end of a connection in terms of I/O.
-fn into_io(error: tungstenite::Error) -> io::Error {
-    match error {
-        tungstenite::Error::Io(error) => error,
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-            io::ErrorKind::BrokenPipe.into()
-        }
-        other => io::Error::other(other),
     }
 }
