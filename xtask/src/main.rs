@@ -1,6 +1,7 @@
 //! Chores of this repository: `cargo xtask test` runs every test, and installs what they need.
 
 mod backports;
+mod lab;
 mod packages;
 mod test;
 
@@ -13,7 +14,9 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   test [-- NEXTEST ARGS]   install what the tests need, then run every test
-  packages                 install what the tests need, or say what is missing";
+  packages                 install what the tests need, or say what is missing
+  lab lxd up|down|status   a real LXD server for tests ([--folder DIR] [--port PORT])
+  lab lxd cluster up|down  three of them as a cluster ([--folder DIR])";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut args = std::env::args().skip(1);
@@ -21,6 +24,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Some("test") => test::run(args.skip_while(|arg| arg == "--").collect()),
         Some("packages") => {
             packages::provide()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("lab") => {
+            lab::run(args)?;
             Ok(ExitCode::SUCCESS)
         }
         _ => {

@@ -34,6 +34,15 @@ const NEEDED: &[Needed] = &[
     Needed { program: "runsc", package: "runsc", tests: "boxes with gVisor, saved memory" },
     Needed { program: "ping", package: "iputils-ping", tests: "networks of boxes" },
     Needed { program: "pebble", package: "pebble", tests: "certificates by ACME" },
+    Needed { program: "lxd", package: "lxd", tests: "LXD" },
+    Needed { program: "lxc", package: "lxd-client", tests: "LXD" },
+    Needed { program: "dnsmasq", package: "dnsmasq-base", tests: "LXD" },
+    Needed { program: "unsquashfs", package: "squashfs-tools", tests: "LXD" },
+    Needed { program: "busybox", package: "busybox-static", tests: "LXD" },
+    Needed { program: "setfattr", package: "attr", tests: "LXD" },
+    Needed { program: "setfacl", package: "acl", tests: "LXD" },
+    Needed { program: "rsync", package: "rsync", tests: "LXD" },
+    Needed { program: "xz", package: "xz-utils", tests: "LXD" },
     Needed { program: "pg_ctlcluster", package: "postgresql", tests: "the store on Postgres" },
 ];
 

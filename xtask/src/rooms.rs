@@ -11,6 +11,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("agent-blob", &[]),
     ("testkit", &[]),
+    ("lxd-client", &[]),
     ("link", &["model"]),
     ("agent", &["link", "model", "sys"]),
     ("engine", &["model", "link"]),

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 
+use crate::lab::{self, Lab};
 use crate::packages;
 
 /// Tests append a line here when they skip themselves; nextest hides what passing tests print.
@@ -19,12 +20,28 @@ pub(crate) fn run(extra: Vec<String>) -> anyhow::Result<ExitCode> {
     fs::write(&log, "")
         .and_then(|()| fs::set_permissions(&log, fs::Permissions::from_mode(0o666)))
         .context("cannot make the list of skipped tests")?;
-    let passed = every_test(&log, &extra)?;
+    let lab = lab_up()?;
+    let passed = every_test(&log, &extra, lab.as_ref());
+    let down = lab.as_ref().map_or(Ok(()), Lab::down);
     print_skipped(&log)?;
+    let passed = passed?;
+    down.context("cannot take the LXD lab down")?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn every_test(skip_log: &Path, extra: &[String]) -> anyhow::Result<bool> {
+/// The LXD lab, where it can be had; elsewhere its tests skip themselves.
+fn lab_up() -> anyhow::Result<Option<Lab>> {
+    let lab = Lab::new(lab::default_folder("lxd")?, lab::PORT)?;
+    match lab.up() {
+        Ok(()) => Ok(Some(lab)),
+        Err(error) => {
+            println!("SKIPPED: LXD: {error:#}");
+            Ok(None)
+        }
+    }
+}
+
+fn every_test(skip_log: &Path, extra: &[String], lab: Option<&Lab>) -> anyhow::Result<bool> {
     let has_nextest = Command::new("cargo")
         .args(["nextest", "--version"])
         .output()
@@ -35,6 +52,9 @@ fn every_test(skip_log: &Path, extra: &[String]) -> anyhow::Result<bool> {
     } else {
         println!("cargo-nextest is not installed: using `cargo test`");
         cargo.arg("test");
+    }
+    if let Some(lab) = lab {
+        cargo.env(lab::LXD, lab.folder());
     }
     let status = cargo
         .args(["--workspace", "--locked", "--features", "boxherd-cli/otel"])

@@ -2,12 +2,14 @@
 //!
 //! Only ever a `dev-dependency`. It knows no room.
 
+mod lab;
 mod leftovers;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod user;
 
+pub use lab::{LxdLab, lxd_cluster_or_skip, lxd_lab_or_skip};
 pub use leftovers::Leftovers;
 pub use pool::{unmount, unmount_pool};
 #[cfg(feature = "postgres")]

@@ -1,0 +1,63 @@
+//! Commands in a running instance.
+
+mod duplex;
+mod live;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+pub use duplex::Duplex;
+pub use live::{LiveExec, Output, Signals, Stdin};
+
+/// A command, as `POST /1.0/instances/NAME/exec` takes it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ExecRequest {
+    /// The program and its arguments; no shell is in between.
+    pub command: Vec<String>,
+    /// Variables beyond those that the server sets (`PATH`, `HOME`, `USER`, `LANG`, `TERM`).
+    pub environment: BTreeMap<String, String>,
+    /// The user id.
+    pub user: u32,
+    /// The group id.
+    pub group: u32,
+    /// The working folder; empty for the user's home.
+    pub cwd: String,
+}
+
+impl ExecRequest {
+    /// A command of root's.
+    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        let command = command.into_iter().map(Into::into).collect();
+        Self { command, ..Self::default() }
+    }
+}
+
+/// How the server is to run it.
+#[derive(Serialize)]
+struct Wire<'request> {
+    #[serde(flatten)]
+    request: &'request ExecRequest,
+    #[serde(rename = "wait-for-websocket")]
+    wait_for_websocket: bool,
+    #[serde(rename = "record-output")]
+    record_output: bool,
+    interactive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u16>,
+}
+
+impl<'request> Wire<'request> {
+    fn live(request: &'request ExecRequest) -> Self {
+        Self {
+            request,
+            wait_for_websocket: true,
+            record_output: false,
+            interactive: false,
+            width: None,
+            height: None,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! A client for the REST API of LXD and Incus, over a unix socket or HTTPS.
+//!
+//! It stands on its own: it knows no box, no engine and no other room of the house. What it offers
+//! is what the API offers, with its names; what to do with it is decided elsewhere.
+//!
+//! * Connections are kept and reused, also for websockets; [`Client::warm`] opens some ahead.
+//! * The server's certificate is trusted by comparison with the pinned one, and by nothing else.
+//! * Operations are awaited on one events websocket, without polling.
+//! * Several endpoints of one cluster stand in for each other.
+//!
+//! Start reading in `client.rs`, then `transport.rs` below it and `instances.rs` above it.
+
+mod client;
+mod dial;
+mod endpoint;
+mod envelope;
+mod error;
+mod exec;
+mod files;
+mod instances;
+mod operations;
+mod pool;
+mod server;
+mod tls;
+mod transport;
+mod url;
+mod websocket;
+
+pub use client::{Client, Remote, Settings};
+pub use endpoint::Endpoint;
+pub use error::{Error, Result};
+pub use exec::{Duplex, ExecRequest, LiveExec, Output, Signals, Stdin};
+pub use files::{FileBody, FileMeta, Found, NewFile};
+pub use instances::{
+    Devices, Instance, InstanceInfo, InstanceKind, NewInstance, Source, StateChange,
+};
+pub use operations::{Operation, OperationStatus};
+pub use server::{Auth, Environment, Server};
+pub use tls::{Fingerprint, Identity};

@@ -1,0 +1,176 @@
+//! Operations: what the server does in the background, and how its end is awaited.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::transport::Call;
+use crate::url::Url;
+
+/// How far an operation is: the `status_code` of the API, doc/rest-api "status codes".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationStatus {
+    /// It waits, or runs, or is being cancelled.
+    Running,
+    /// It ended well.
+    Success,
+    /// It ended in failure.
+    Failure,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// An operation as the server describes it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct OperationInfo {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) description: String,
+    #[serde(default)]
+    pub(crate) status_code: u16,
+    #[serde(default)]
+    pub(crate) err: String,
+    #[serde(default)]
+    pub(crate) metadata: Value,
+    #[serde(default)]
+    pub(crate) location: String,
+}
+
+impl OperationInfo {
+    pub(crate) fn status(&self) -> OperationStatus {
+        match self.status_code {
+            200 => OperationStatus::Success,
+            400..=499 if self.status_code == 401 => OperationStatus::Cancelled,
+            400..=499 => OperationStatus::Failure,
+            _ => OperationStatus::Running,
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.status() != OperationStatus::Running
+    }
+
+    /// What an operation that is over came to: its metadata, or why there is none.
+    pub(crate) fn outcome(self) -> Result<Value> {
+        match self.status() {
+            OperationStatus::Cancelled => Err(Error::Cancelled { operation: self.description }),
+            OperationStatus::Failure => Err(failure(self.description, self.err)),
+            _ => Ok(self.metadata),
+        }
+    }
+}
+
+/// Failures that callers tell apart come as words only.
+fn failure(operation: String, message: String) -> Error {
+    if message.contains("already exists") {
+        return Error::Conflict { message };
+    }
+    Error::OperationFailed { operation, message }
+}
+
+/// An operation that was started.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    client: Client,
+    info: OperationInfo,
+    seen: Option<u64>,
+}
+
+/// One long poll; the server answers earlier when the operation ends.
+const POLL: Duration = Duration::from_secs(60);
+
+impl Operation {
+    pub(crate) fn new(client: Client, info: OperationInfo, seen: Option<u64>) -> Self {
+        Self { client, info, seen }
+    }
+
+    /// Its UUID.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.info.id
+    }
+
+    /// What it does, in the server's words.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.info.description
+    }
+
+    /// What the server told when it started.
+    #[must_use]
+    pub fn metadata(&self) -> &Value {
+        &self.info.metadata
+    }
+
+    /// Waits until it is over, and returns what it came to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OperationFailed`] or [`Error::Conflict`] with the server's words,
+    /// [`Error::Cancelled`], and whatever a call may fail with.
+    pub async fn wait(&self) -> Result<Value> {
+        if self.info.is_over() {
+            return self.info.clone().outcome();
+        }
+        self.long_poll().await?.outcome()
+    }
+
+    /// As [`Operation::wait`], but no longer than `limit`. The operation goes on beyond it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`], and what [`Operation::wait`] may fail with.
+    pub async fn wait_for(&self, limit: Duration) -> Result<Value> {
+        tokio::time::timeout(limit, self.wait())
+            .await
+            .map_err(|_| Error::Timeout { call: self.info.description.clone(), after: limit })?
+    }
+
+    /// Cancels it, where the server can.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadRequest`] when it cannot be cancelled, [`Error::NotFound`] when it is over.
+    pub async fn cancel(&self) -> Result<()> {
+        let url = self.client.scoped(self.url());
+        self.client.sync(Call::new(Method::DELETE, url)).await.map(drop)
+    }
+
+    async fn long_poll(&self) -> Result<OperationInfo> {
+        let seconds = POLL.as_secs().to_string();
+        loop {
+            let url = Url::new(["operations", self.id(), "wait"]).query("timeout", &seconds);
+            let call = Call::new(Method::GET, self.client.scoped(url));
+            let name = call.name();
+            let limit = POLL + self.client.core.settings.answer_limit;
+            let (status, body) = self.client.whole(call, limit).await?;
+            let info = match crate::envelope::open(&name, status, &body)? {
+                crate::envelope::Answer::Sync(value) => {
+                    crate::envelope::metadata::<OperationInfo>(&name, value)?
+                }
+                crate::envelope::Answer::Async(info) => info,
+            };
+            if info.is_over() {
+                return Ok(info);
+            }
+        }
+    }
+
+    fn url(&self) -> Url {
+        Url::new(["operations", self.id()])
+    }
+
+    /// The websocket with a secret of this operation's.
+    pub(crate) fn websocket_url(&self, secret: &str) -> Url {
+        let url = Url::new(["operations", self.id(), "websocket"]).query("secret", secret);
+        self.client.scoped(url)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+}

@@ -1,0 +1,57 @@
+//! Guests of tests: each with a name of its own, deleted when the test ends.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use boxherd_lxd_client::{Client, Instance, NewInstance, Remote, Source};
+use boxherd_testkit::{LxdLab, lxd_lab_or_skip};
+
+/// A client of the lab over its unix socket.
+pub(crate) fn local(lab: &LxdLab) -> Client {
+    Client::new(&Remote::unix(&lab.socket)).expect("a socket needs no certificate")
+}
+
+/// A name that no other test has.
+pub(crate) fn unique(stem: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{stem}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What the instance `name` of the image `tiny` is made from.
+pub(crate) fn tiny(name: &str) -> NewInstance {
+    NewInstance { name: name.to_owned(), source: Source::alias("tiny"), ..Default::default() }
+}
+
+/// Runs `test` with a client of the lab.
+pub(crate) fn with_lab<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Client, LxdLab) -> F) {
+    let Some(lab) = lxd_lab_or_skip(name) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(test(local(&lab), lab));
+}
+
+/// Runs `test` with a running guest, which is deleted when it ends, also by a panic.
+pub(crate) fn with_guest<F>(name: &str, test: impl FnOnce(Instance) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    with_lab(name, |client, _| async move {
+        let guest = client.instance(&unique("bx"));
+        client.create_instance(&tiny(guest.name())).await.unwrap().wait().await.unwrap();
+        let running = test(guest.clone());
+        let ended = match guest.start().await {
+            Ok(()) => tokio::spawn(running).await,
+            Err(error) => panic!("cannot start: {error}"),
+        };
+        remove(&guest).await;
+        if let Err(panic) = ended {
+            std::panic::resume_unwind(panic.into_panic());
+        }
+    });
+}
+
+/// Deletes an instance in whatever state.
+pub(crate) async fn remove(guest: &Instance) {
+    if guest.get().await.unwrap().status != "Stopped" {
+        guest.kill().await.unwrap();
+    }
+    guest.delete().await.unwrap();
+}

@@ -1,0 +1,6 @@
+//! Tests against a real LXD (`cargo xtask lab lxd up`) and against scripted servers.
+
+mod guest;
+mod real_exec;
+mod real_files;
+mod real_life;
