@@ -15,6 +15,7 @@ mod dial;
 mod exec;
 mod files;
 mod gate;
+mod guest;
 pub mod init;
 mod ports;
 mod refresh;
@@ -145,6 +146,11 @@ impl Agent {
         }
     }
 
+    /// Whether any command runs, watched or not.
+    fn is_busy(&self) -> bool {
+        lock(&self.inner.jobs).values().any(|job| job.runs())
+    }
+
     /// Ends every link as if it were lost.
     fn let_go_of_links(&self) {
         self.inner.parked.send_modify(|times| *times += 1);
@@ -239,9 +245,9 @@ impl Inner {
 }
 
 /// Before the next try to accept when there are no descriptors or no memory.
-const RETRY_ACCEPT: Duration = Duration::from_millis(100);
+pub(crate) const RETRY_ACCEPT: Duration = Duration::from_millis(100);
 
-fn is_passing(error: &io::Error) -> bool {
+pub(crate) fn is_passing(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let passing = [
         Errno::CONNABORTED,

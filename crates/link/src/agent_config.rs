@@ -42,6 +42,14 @@ pub const CONNECTION: u8 = b'c';
 /// At the gate: memory is about to be saved.
 pub const PARK: u8 = b'p';
 
+/// The first argument of a program that connects its standard input and output to the agent of a
+/// machine that has an init of its own. A folder and a time in seconds follow: the agent is in that
+/// folder, and is started when there is none; then it stays until it had no link and no command for
+/// that time.
+pub const RELAY: &str = "relay";
+/// The same of such an agent, which finds its listening socket on descriptor 0.
+pub const GUEST: &str = "guest";
+
 /// The longest configuration an agent accepts, in bytes.
 pub const MAX_CONFIG: usize = 1024 * 1024;
 

@@ -20,6 +20,7 @@ mod files;
 mod instances;
 mod operations;
 mod pool;
+mod profiles;
 mod server;
 mod tls;
 mod transport;
@@ -35,5 +36,6 @@ pub use instances::{
     Devices, Instance, InstanceInfo, InstanceKind, NewInstance, Source, StateChange,
 };
 pub use operations::{Operation, OperationStatus};
+pub use profiles::Profile;
 pub use server::{Auth, Environment, Server};
 pub use tls::{Fingerprint, Identity};

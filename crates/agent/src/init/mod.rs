@@ -49,7 +49,11 @@ pub fn run() -> io::Result<u8> {
     use_one_arena();
     // The kernel calls it like its file, which is called like its digest.
     rustix::thread::set_name(c"boxherd-agent")?;
-    let sandboxed = std::env::args().nth(1).is_some_and(|argument| argument == SANDBOXED);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(done) = crate::guest::role(&arguments) {
+        return done;
+    }
+    let sandboxed = arguments.first().is_some_and(|argument| argument == SANDBOXED);
     let (config, console, given) = if sandboxed { from_standard()? } else { from_numbers()? };
     let config = read_config(config)?;
     config.files.iter().try_for_each(write)?;
@@ -59,16 +63,21 @@ pub fn run() -> io::Result<u8> {
         rustix::system::sethostname(config.hostname.as_bytes())?;
     }
     let console = Console::new(console, config.console_size)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(THREADS)
-        .thread_keep_alive(KEEP_THREAD)
-        .thread_stack_size(STACK)
-        .build()?;
+    let runtime = runtime()?;
     let code = runtime.block_on(serve(given, config, console, process_one));
     // A thread that hangs on a dead file system must not keep the box from ending.
     runtime.shutdown_background();
     code
+}
+
+/// One thread, and few others for files.
+pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS)
+        .thread_keep_alive(KEEP_THREAD)
+        .thread_stack_size(STACK)
+        .build()
 }
 
 /// Configuration, console and the rest, in the order of their numbers.

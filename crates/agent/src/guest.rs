@@ -1,0 +1,195 @@
+//! The agent of a machine whose init is somebody else's, such as a container of LXD.
+//!
+//! There the host can run a program and speak with its standard descriptors, and nothing more. What it
+//! runs is a [`relay`] between those and the agent, which outlives it: a *guest agent* of its own
+//! session, that listens on a socket in a folder of root's. The first relay starts it. It ends when for
+//! some time it had no link and no command, so that nothing is left of it in machines that are not
+//! looked at any more.
+//!
+//! A relay holds the folder's lock while it looks for the agent, and the agent while it leaves: there is
+//! never a second agent that listens, and none that ends with a connection that it has not served.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use boxherd_link::agent_config::{GUEST, RELAY};
+use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use tokio::task::JoinSet;
+
+use crate::{Agent, AgentConfig};
+
+/// The socket in an agent's folder.
+const SOCKET: &str = "socket";
+/// What is locked in it.
+const LOCK: &str = "lock";
+/// What a relay moves at once, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// What to do with arguments that are for a guest: `relay FOLDER TTL` and `guest FOLDER TTL`, with the
+/// time in seconds.
+pub(crate) fn role(arguments: &[String]) -> Option<io::Result<u8>> {
+    let [role, folder, ttl] = arguments else { return None };
+    let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, "the time is no number of seconds");
+    let place = ttl.parse().map_err(bad);
+    let place = place.map(|ttl| Place { folder: folder.into(), ttl: Duration::from_secs(ttl) });
+    match role.as_str() {
+        RELAY => Some(place.and_then(|place| relay(&place))),
+        GUEST => Some(place.and_then(|place| guest(&place))),
+        _ => None,
+    }
+}
+
+/// Where a guest agent is, and how long it stays when nobody needs it.
+struct Place {
+    folder: PathBuf,
+    ttl: Duration,
+}
+
+impl Place {
+    fn socket(&self) -> PathBuf {
+        self.folder.join(SOCKET)
+    }
+
+    /// The lock, once nobody else has it.
+    fn lock(&self) -> io::Result<File> {
+        let lock = File::options().create(true).append(true).open(self.folder.join(LOCK))?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        Ok(lock)
+    }
+}
+
+/// Connects standard input and output to the agent, which is started when there is none.
+fn relay(place: &Place) -> io::Result<u8> {
+    let stream = match UnixStream::connect(place.socket()) {
+        Ok(stream) => stream,
+        Err(_) => begin(place)?,
+    };
+    let upward = stream.try_clone()?;
+    // The host has said all it will when its end closes; what the agent says after that still comes.
+    std::thread::spawn(move || {
+        // A descriptor that cannot be read has ended, and an agent that takes no more tells by its own end.
+        drop(pump(&mut io::stdin().lock(), &upward));
+        drop(upward.shutdown(Shutdown::Write));
+    });
+    let stdout = File::from(rustix::io::dup(rustix::stdio::stdout())?);
+    match pump(&mut &stream, &stdout) {
+        // The host is gone.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        done => done.map(|()| 0),
+    }
+}
+
+fn pump(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&piece[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Connects to the agent, which is started unless somebody else has done that meanwhile.
+fn begin(place: &Place) -> io::Result<UnixStream> {
+    let folder = &place.folder;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    check_owner(folder)?;
+    let _lock = place.lock()?;
+    let socket = place.socket();
+    if let Ok(stream) = UnixStream::connect(&socket) {
+        return Ok(stream);
+    }
+    match std::fs::remove_file(&socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&socket)?;
+    let started = Command::new("/proc/self/exe")
+        .arg(GUEST)
+        .arg(folder)
+        .arg(place.ttl.as_secs().to_string())
+        .stdin(OwnedFd::from(listener))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        .spawn();
+    if let Err(error) = started {
+        drop(std::fs::remove_file(&socket));
+        return Err(error);
+    }
+    // It listens already, and answers when it has started.
+    UnixStream::connect(&socket)
+}
+
+/// Whoever else may write there could be spoken with in place of the agent.
+fn check_owner(folder: &Path) -> io::Result<()> {
+    let found = rustix::fs::stat(folder)?;
+    let others = Mode::from_raw_mode(found.st_mode).intersects(Mode::RWXG | Mode::RWXO);
+    if found.st_uid != rustix::process::geteuid().as_raw() || others {
+        let reason = format!("`{}` is not for one user only", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    }
+    Ok(())
+}
+
+/// Serves links to the listener on descriptor 0.
+fn guest(place: &Place) -> io::Result<u8> {
+    let listener = UnixListener::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    rustix::process::setsid()?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    listener.set_nonblocking(true)?;
+    let runtime = crate::init::runtime()?;
+    let done = runtime.block_on(serve(place, listener));
+    runtime.shutdown_background();
+    done.map(|()| 0)
+}
+
+async fn serve(place: &Place, listener: UnixListener) -> io::Result<()> {
+    let agent = Agent::new(AgentConfig::default())?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let mut links = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let agent = agent.clone();
+                    links.spawn(async move { agent.serve(stream).await });
+                }
+                Err(error) if crate::is_passing(&error) => {
+                    tokio::time::sleep(crate::RETRY_ACCEPT).await;
+                }
+                Err(error) => return Err(error),
+            },
+            Some(_) = links.join_next() => {}
+            () = tokio::time::sleep(place.ttl), if links.is_empty() => {
+                if !agent.is_busy() && leave(place, &listener)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Takes the socket away, unless somebody is at it.
+fn leave(place: &Place, listener: &tokio::net::UnixListener) -> io::Result<bool> {
+    // Whoever has it starts an agent, or connects to this one.
+    let _lock = place.lock()?;
+    let mut polled = [rustix::event::PollFd::new(listener, rustix::event::PollFlags::IN)];
+    let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    if rustix::event::poll(&mut polled, Some(&none))? > 0 {
+        return Ok(false);
+    }
+    std::fs::remove_file(place.socket())?;
+    Ok(true)
+}

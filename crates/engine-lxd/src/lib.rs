@@ -1,0 +1,20 @@
+//! Boxes that are instances of an LXD or Incus server, or of a cluster of them.
+//!
+//! The server does the lifecycle. What happens *in* a box goes over our own link: the agent is put into
+//! the instance once, started through one exec whose standard input and output are the link, and stays
+//! for a while when that ends, so that a command costs one round trip (`guest`).
+//!
+//! Every instance that is made here has in its configuration whose it is (`user.boxherd.*`); others are
+//! not looked at. Nothing is kept here but what can be found out again: which name an id has.
+//!
+//! It must not know the herd or the command line. Start reading in `engine.rs`; `spec.rs` and
+//! `state.rs` translate and are pure.
+
+mod engine;
+mod error;
+mod guest;
+mod names;
+mod spec;
+mod state;
+
+pub use engine::{LxdEngine, Settings};
