@@ -42,6 +42,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "gateway-proxy",
             "herd",
             "link",
+            "lxd-client",
             "model",
             "net",
             "store",

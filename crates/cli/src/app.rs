@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::args::Global;
 use crate::boxes::Boxes;
+use crate::engines;
 use crate::env;
 use crate::failure::Failure;
 use crate::printer::Printer;
@@ -84,11 +85,17 @@ impl App {
     ) -> Result<Arc<dyn Engine>, Failure> {
         match name {
             Some(name) if *name != EngineName::local() => {
-                Err(Failure::new("no-such-engine", format!("there is no engine `{name}`"))
-                    .hint("the only engine is `local`"))
+                let found = engines::all(&self.data)?.into_iter().find(|(known, _)| known == name);
+                let (name, known) = found.ok_or_else(|| engines::no_such(name))?;
+                Ok(Arc::new(known.open(name, &self.installation().await?)?))
             }
             _ => Ok(Arc::clone(self.local().await?) as Arc<dyn Engine>),
         }
+    }
+
+    /// What tells what is ours on servers that others use too.
+    pub(crate) async fn installation(&self) -> Result<String, Failure> {
+        Ok(self.local().await?.installation().to_owned())
     }
 
     /// What works here and what does not, also where the engine does not open.
@@ -150,7 +157,11 @@ impl App {
             config.audit = Some(self.data.join("audit.jsonl"));
             // Other servers may be there, and go on when this one stands still.
             config.lease = self.store.as_ref().map(|_| store::LEASE);
-            Ok(Arc::new(Herd::open(store, vec![local], config).await?))
+            let mut all: Vec<Arc<dyn Engine>> = vec![local];
+            for (name, known) in engines::all(&self.data)? {
+                all.push(Arc::new(known.open(name, &self.installation().await?)?));
+            }
+            Ok(Arc::new(Herd::open(store, all, config).await?))
         };
         self.herd.get_or_try_init(open).await
     }

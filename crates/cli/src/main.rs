@@ -14,6 +14,7 @@ mod clock;
 mod columns;
 mod commands;
 mod copy;
+mod engines;
 mod env;
 mod failure;
 mod printer;

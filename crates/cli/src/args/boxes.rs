@@ -7,14 +7,15 @@ use boxherd_model::{Address, BoxName, SnapshotName};
 use clap::{Args, Subcommand};
 
 use super::values::{self, CopyEnd, Forward, LabelChange};
-use super::{BoxFlags, EnvVar};
+use super::{BoxFlags, EnvVar, NewName};
 
 /// Make a box and start it
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Its name, a DNS label; with `-f` the file may have it
-    #[arg(required_unless_present = "file")]
-    pub(crate) name: Option<BoxName>,
+    /// Its name, a DNS label, after an engine if it is to be on another than this machine; with `-f`
+    /// the file may have it
+    #[arg(required_unless_present = "file", value_name = "[ENGINE:]NAME")]
+    pub(crate) name: Option<NewName>,
     /// Read the spec from a YAML file, or from standard input with `-`; flags win over it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,

@@ -55,6 +55,12 @@ Examples:
   boxherd key ls
   boxherd key rm 0199...";
 
+pub(super) const ENGINE: &str = "\
+Examples:
+  boxherd engine add lab --lxd unix:/var/lib/lxd/unix.socket --image debian/12
+  boxherd engine check lab
+  boxherd create lab:web && boxherd exec lab:web -- hostname";
+
 pub(super) const USER: &str = "\
 Examples:
   boxherd user create alice --boxes 20 --memory 16GiB

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use boxherd_model::{Address, BoxName};
+use boxherd_model::Address;
 use clap::Args;
 
 use super::values;
-use super::{BoxFlags, EnvVar};
+use super::{BoxFlags, EnvVar, NewName};
 
 /// Make a box, run a command in it, and delete the box
 ///
@@ -18,7 +18,7 @@ use super::{BoxFlags, EnvVar};
 pub(crate) struct RunArgs {
     /// The name of the box; made up when not given
     #[arg(long)]
-    pub(crate) name: Option<BoxName>,
+    pub(crate) name: Option<NewName>,
     #[command(flatten)]
     pub(crate) flags: BoxFlags,
     /// Set a variable; without a value, take ours

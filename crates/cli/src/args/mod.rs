@@ -2,6 +2,7 @@
 
 mod boxes;
 mod disks;
+mod engines;
 mod examples;
 mod exec;
 mod images;
@@ -12,12 +13,13 @@ mod values;
 
 pub(crate) use boxes::*;
 pub(crate) use disks::*;
+pub(crate) use engines::*;
 pub(crate) use exec::*;
 pub(crate) use images::*;
 pub(crate) use proxy::*;
 pub(crate) use server::*;
 pub(crate) use spec::BoxFlags;
-pub(crate) use values::{CopyEnd, EnvVar, Forward, LabelChange};
+pub(crate) use values::{CopyEnd, EnvVar, Forward, LabelChange, NewName};
 
 use std::path::PathBuf;
 
@@ -135,6 +137,8 @@ pub(crate) enum Command {
     Disk(DiskCommand),
     #[command(subcommand)]
     Image(ImageCommand),
+    #[command(subcommand)]
+    Engine(EngineCommand),
     Doctor(DoctorArgs),
     Serve(ServeArgs),
     #[command(subcommand)]

@@ -5,7 +5,26 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use boxherd_herd::Volume;
-use boxherd_model::{Address, Isolation, MountPath};
+use boxherd_model::{Address, BoxName, EngineName, Isolation, MountPath, NameError};
+
+/// What a box that is to be made is called, and on which engine: `NAME` or `ENGINE:NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewName {
+    pub(crate) engine: Option<EngineName>,
+    pub(crate) name: BoxName,
+}
+
+impl std::str::FromStr for NewName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (engine, name) = match text.split_once(':') {
+            None => (None, text),
+            Some((engine, name)) => (Some(engine.parse()?), name),
+        };
+        Ok(Self { engine, name: name.parse()? })
+    }
+}
 
 /// `KEY=VALUE`, or `KEY` for a variable of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]

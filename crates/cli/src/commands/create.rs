@@ -4,30 +4,32 @@ use std::io::Read as _;
 use std::path::Path;
 
 use boxherd_herd::{Create, Volume};
-use boxherd_model::{BoxName, BoxSpec, ImageInfo};
+use boxherd_model::{BoxName, BoxSpec, EngineName, ImageInfo};
 
 use crate::app::App;
-use crate::args::{CreateArgs, EnvVar};
+use crate::args::{CreateArgs, EnvVar, NewName};
 use crate::env;
 use crate::failure::Failure;
 use crate::render;
 
 /// Makes a box and prints its name.
 pub(super) async fn create(app: &App, mut args: CreateArgs) -> Result<(), Failure> {
-    let mut spec = match &args.file {
-        Some(file) => read_spec(file, args.name.as_ref())?,
-        None => {
-            BoxSpec::new(args.name.clone().ok_or_else(|| Failure::usage("a box needs a name"))?)
-        }
+    let (on, name) = match args.name {
+        Some(NewName { engine, name }) => (engine, Some(name)),
+        None => (None, None),
     };
-    if let Some(name) = args.name {
+    let mut spec = match &args.file {
+        Some(file) => read_spec(file, name.as_ref())?,
+        None => BoxSpec::new(name.clone().ok_or_else(|| Failure::usage("a box needs a name"))?),
+    };
+    if let Some(name) = name {
         spec.name = name;
     }
     if !args.cmd.is_empty() {
         spec.cmd = args.cmd;
     }
     spec.env.extend(variables(args.env)?);
-    let engine = args.flags.engine.clone();
+    let engine = one_engine(on, args.flags.engine.clone())?;
     let volumes = std::mem::take(&mut args.flags.volumes).into_iter().map(Volume::from).collect();
     args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
     let idle = spec.cmd.is_empty().then(|| spec.image.clone());
@@ -41,6 +43,20 @@ pub(super) async fn create(app: &App, mut args: CreateArgs) -> Result<(), Failur
         app.printer.note(&not_run(&info));
     }
     render::created(&app.printer, &[made])
+}
+
+/// The engine that was said before a name, or with `--engine`.
+pub(super) fn one_engine(
+    before: Option<EngineName>,
+    flag: Option<EngineName>,
+) -> Result<Option<EngineName>, Failure> {
+    match (before, flag) {
+        (Some(before), Some(flag)) if before != flag => {
+            Err(Failure::usage(format!("`{before}:` and `--engine {flag}` are two engines"))
+                .hint("name one"))
+        }
+        (before, flag) => Ok(before.or(flag)),
+    }
 }
 
 /// A box is a machine and not a program, which surprises who knows containers.

@@ -6,6 +6,7 @@ mod cp;
 mod create;
 mod disk;
 mod doctor;
+mod engine;
 mod exec;
 mod fork;
 mod image;
@@ -74,6 +75,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         Command::Port(args) => port::port(app, args).await.map(done),
         Command::Proxy(command) => proxy::proxy(app, command).await.map(done),
         Command::Disk(command) => disk::disk(app, command).await.map(done),
+        Command::Engine(command) => engine::engine(app, command).await.map(done),
         Command::Image(command) => image::image(app, command).await.map(done),
         Command::Completion(args) => completion::completion(app, &args).map(done),
         // Has an event loop of its own, and is started before ours.
@@ -88,6 +90,7 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         Command::Doctor(_) => "doctor",
         Command::Bench(_) => "bench",
         Command::Serve(_) => "serve",
+        Command::Engine(_) => "engine",
         Command::Run(_)
         | Command::Create(_)
         | Command::Ls(_)

@@ -6,10 +6,10 @@ use boxherd_herd::{Create, Volume};
 use boxherd_link::{ExecRequest, ExitStatus};
 use boxherd_model::{Address, BoxSpec, BoxStatus};
 
-use super::create::variables;
+use super::create::{one_engine, variables};
 use super::exec::{code, login_shell, run_in};
 use crate::app::App;
-use crate::args::RunArgs;
+use crate::args::{NewName, RunArgs};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::signals::Signals;
@@ -19,14 +19,14 @@ pub(super) async fn run(app: &App, mut args: RunArgs) -> Result<ExitCode, Failur
     // From here on no signal ends us before the box is deleted.
     let mut signals = Signals::take().map_err(|error| Failure::io("signals", &error))?;
     let session = Session::new(args.tty, args.timeout);
-    let name = match args.name {
-        Some(name) => name,
-        None => app.boxes().await?.suggest_name().await?,
+    let (on, name) = match args.name {
+        Some(NewName { engine, name }) => (engine, name),
+        None => (None, app.boxes().await?.suggest_name().await?),
     };
     let mut spec = BoxSpec::new(name);
     spec.ephemeral = !args.keep;
     spec.env.extend(variables(args.env)?);
-    let engine = args.flags.engine.clone();
+    let engine = one_engine(on, args.flags.engine.clone())?;
     let volumes = std::mem::take(&mut args.flags.volumes).into_iter().map(Volume::from).collect();
     args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
     let given = (!args.cmd.is_empty()).then(|| ExecRequest::argv(args.cmd));
