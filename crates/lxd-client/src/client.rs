@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use crate::endpoint::Endpoint;
 use crate::envelope::{self, Answer};
 use crate::error::{Error, Result};
+use crate::events::Hub;
 use crate::instances::Instance;
 use crate::operations::Operation;
 use crate::pool::PooledBody;
@@ -80,6 +81,7 @@ impl Default for Settings {
 pub(crate) struct Core {
     pub(crate) transport: Transport,
     pub(crate) settings: Settings,
+    pub(crate) hub: Arc<Hub>,
     server: OnceCell<Server>,
 }
 
@@ -116,7 +118,7 @@ impl Client {
     /// As [`Client::new`].
     pub fn with_settings(remote: &Remote, settings: Settings) -> Result<Self> {
         let transport = Transport::new(remote, settings)?;
-        let core = Core { transport, settings, server: OnceCell::new() };
+        let core = Core { transport, settings, hub: Arc::default(), server: OnceCell::new() };
         Ok(Self { core: Arc::new(core), project: remote.project.as_str().into() })
     }
 
@@ -213,7 +215,7 @@ impl Client {
     /// A call that starts an operation.
     pub(crate) async fn start(&self, call: Call) -> Result<Operation> {
         let name = call.name();
-        let seen = None;
+        let seen = self.core.hub.mark();
         match self.answer(call).await? {
             Answer::Async(info) => Ok(Operation::new(self.clone(), info, seen)),
             Answer::Sync(_) => Err(Error::protocol(name, "a result instead of an operation")),

@@ -233,7 +233,9 @@ impl Instance {
         &self.name
     }
 
-    pub(crate) fn client(&self) -> &Client {
+    /// The client that it belongs to.
+    #[must_use]
+    pub fn client(&self) -> &Client {
         &self.client
     }
 

@@ -15,6 +15,7 @@ mod dial;
 mod endpoint;
 mod envelope;
 mod error;
+mod events;
 mod exec;
 mod files;
 mod instances;

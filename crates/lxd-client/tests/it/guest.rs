@@ -55,3 +55,19 @@ pub(crate) async fn remove(guest: &Instance) {
     }
     guest.delete().await.unwrap();
 }
+
+/// Waiting for what the server shows.
+pub(crate) trait WaitFor {
+    /// Waits until the instance has this status.
+    async fn wait_for(&self, status: &str);
+}
+
+impl WaitFor for Instance {
+    async fn wait_for(&self, status: &str) {
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        while self.get().await.unwrap().status != status {
+            assert!(tokio::time::Instant::now() < until, "it does not become {status}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -4,3 +4,4 @@ mod guest;
 mod real_exec;
 mod real_files;
 mod real_life;
+mod real_operations;
