@@ -16,11 +16,11 @@ use crate::endpoint::Endpoint;
 use crate::envelope::{self, Answer};
 use crate::error::{Error, Result};
 use crate::events::Hub;
+use crate::identity::Identity;
 use crate::instances::Instance;
 use crate::operations::Operation;
 use crate::pool::PooledBody;
 use crate::server::Server;
-use crate::tls::Identity;
 use crate::transport::{Call, Transport};
 use crate::url::Url;
 

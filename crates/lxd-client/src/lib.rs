@@ -11,6 +11,7 @@
 //! Start reading in `client.rs`, then `transport.rs` below it and `instances.rs` above it.
 
 mod client;
+mod config;
 mod dial;
 mod endpoint;
 mod envelope;
@@ -18,23 +19,30 @@ mod error;
 mod events;
 mod exec;
 mod files;
+mod identity;
 mod instances;
 mod operations;
 mod pool;
 mod server;
 mod tls;
+mod token;
 mod transport;
+mod trust;
 mod url;
 mod websocket;
 
 pub use client::{Client, Remote, Settings};
+pub use config::{Config, Flavour, Locations, RemoteEntry};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use exec::{Duplex, ExecRequest, LiveExec, Output, Signals, Stdin};
 pub use files::{FileBody, FileMeta, Found, NewFile};
+pub use identity::Identity;
 pub use instances::{
     Devices, Instance, InstanceInfo, InstanceKind, NewInstance, Source, StateChange,
 };
 pub use operations::{Operation, OperationStatus};
 pub use server::{Auth, Environment, Server};
-pub use tls::{Fingerprint, Identity};
+pub use tls::Fingerprint;
+pub use token::Token;
+pub use trust::{Credential, enroll, server_certificate, server_of};

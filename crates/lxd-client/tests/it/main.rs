@@ -5,3 +5,4 @@ mod real_exec;
 mod real_files;
 mod real_life;
 mod real_operations;
+mod real_trust;
