@@ -189,8 +189,8 @@ impl Operation {
             let call = Call::new(Method::GET, self.client.scoped(url));
             let name = call.name();
             let limit = POLL + self.client.core.settings.answer_limit;
-            let (status, body) = self.client.whole(call, limit).await?;
-            let info = match crate::envelope::open(&name, status, &body)? {
+            let (head, body) = self.client.whole(call, limit).await?;
+            let info = match crate::envelope::open(&name, head.status, &body)? {
                 crate::envelope::Answer::Sync(value) => {
                     crate::envelope::metadata::<OperationInfo>(&name, value)?
                 }

@@ -20,7 +20,7 @@ use crate::operations::Operation;
 use crate::websocket::{self, Message, Pong, WebSocket};
 
 /// The largest frame that is sent.
-const FRAME: usize = 64 << 10;
+pub(super) const FRAME: usize = 64 << 10;
 
 /// A running command with its streams. Whoever drops [`LiveExec::signals`] kills the command.
 #[derive(Debug)]
