@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use hyper::http::response::Parts;
 use hyper::{Method, Response, StatusCode};
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
@@ -15,11 +16,12 @@ use tokio::sync::OnceCell;
 use crate::endpoint::Endpoint;
 use crate::envelope::{self, Answer};
 use crate::error::{Error, Result};
+use crate::events::Hub;
+use crate::identity::Identity;
 use crate::instances::Instance;
 use crate::operations::Operation;
 use crate::pool::PooledBody;
 use crate::server::Server;
-use crate::tls::Identity;
 use crate::transport::{Call, Transport};
 use crate::url::Url;
 
@@ -80,6 +82,7 @@ impl Default for Settings {
 pub(crate) struct Core {
     pub(crate) transport: Transport,
     pub(crate) settings: Settings,
+    pub(crate) hub: Arc<Hub>,
     server: OnceCell<Server>,
 }
 
@@ -116,7 +119,7 @@ impl Client {
     /// As [`Client::new`].
     pub fn with_settings(remote: &Remote, settings: Settings) -> Result<Self> {
         let transport = Transport::new(remote, settings)?;
-        let core = Core { transport, settings, server: OnceCell::new() };
+        let core = Core { transport, settings, hub: Arc::default(), server: OnceCell::new() };
         Ok(Self { core: Arc::new(core), project: remote.project.as_str().into() })
     }
 
@@ -213,10 +216,32 @@ impl Client {
     /// A call that starts an operation.
     pub(crate) async fn start(&self, call: Call) -> Result<Operation> {
         let name = call.name();
-        let seen = None;
+        let seen = self.core.hub.mark();
         match self.answer(call).await? {
             Answer::Async(info) => Ok(Operation::new(self.clone(), info, seen)),
             Answer::Sync(_) => Err(Error::protocol(name, "a result instead of an operation")),
+        }
+    }
+
+    /// As [`Client::start`], for calls whose body takes as long as it takes.
+    pub(crate) async fn start_unlimited(&self, call: Call) -> Result<Operation> {
+        let name = call.name();
+        let seen = self.core.hub.mark();
+        let response = self.stream(call).await?;
+        let status = response.status();
+        let body = self.collect(&name, response.into_body()).await?;
+        match envelope::open(&name, status, &body)? {
+            Answer::Async(info) => Ok(Operation::new(self.clone(), info, seen)),
+            Answer::Sync(_) => Err(Error::protocol(name, "a result instead of an operation")),
+        }
+    }
+
+    /// A call that is answered with a result or an operation, to its end.
+    pub(crate) async fn finish(&self, call: Call) -> Result<()> {
+        let seen = self.core.hub.mark();
+        match self.answer(call).await? {
+            Answer::Sync(_) => Ok(()),
+            Answer::Async(info) => Operation::new(self.clone(), info, seen).wait().await.map(drop),
         }
     }
 
@@ -231,17 +256,16 @@ impl Client {
 
     async fn answer(&self, call: Call) -> Result<Answer> {
         let name = call.name();
-        let (status, body) = self.whole(call, self.core.settings.answer_limit).await?;
-        envelope::open(&name, status, &body)
+        let (head, body) = self.whole(call, self.core.settings.answer_limit).await?;
+        envelope::open(&name, head.status, &body)
     }
 
     /// A call with its whole answer in memory, within `limit`.
-    pub(crate) async fn whole(&self, call: Call, limit: Duration) -> Result<(StatusCode, Bytes)> {
+    pub(crate) async fn whole(&self, call: Call, limit: Duration) -> Result<(Parts, Bytes)> {
         let name = call.name();
         let exchange = async {
-            let response = self.core.transport.send(call).await?;
-            let status = response.status();
-            Ok((status, self.collect(&name, response).await?))
+            let (head, body) = self.core.transport.send(call).await?.into_parts();
+            Ok((head, self.collect(&name, body).await?))
         };
         match tokio::time::timeout(limit, exchange).await {
             Ok(answer) => answer,
@@ -257,19 +281,24 @@ impl Client {
             return Ok(response);
         }
         let status = response.status();
-        let body = self.collect(&name, response).await?;
+        let body = self.collect(&name, response.into_body()).await?;
         Err(match envelope::open(&name, status, &body) {
             Err(error) => error,
             Ok(_) => Error::protocol(name, format!("no error in an answer with {status}")),
         })
     }
 
-    async fn collect(&self, call: &str, response: Response<PooledBody>) -> Result<Bytes> {
-        let collected = response.into_body().collect().await.map_err(|error| Error::Broken {
+    pub(crate) async fn collect(&self, call: &str, body: PooledBody) -> Result<Bytes> {
+        let collected = body.collect().await.map_err(|error| self.broken(call, error))?;
+        Ok(collected.to_bytes())
+    }
+
+    /// That the connection ended in the middle of an answer.
+    pub(crate) fn broken(&self, call: &str, error: hyper::Error) -> Error {
+        Error::Broken {
             endpoint: self.core.transport.preferred().to_string(),
             call: call.to_owned(),
             source: std::io::Error::other(error),
-        })?;
-        Ok(collected.to_bytes())
+        }
     }
 }

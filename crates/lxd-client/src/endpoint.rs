@@ -28,7 +28,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// [`Error::Invalid`] for anything else, also for `unix://` without a path: where the socket
-    /// of this machine is, the environment tells ([`crate::Locations::sockets`]).
+    /// of this machine is, the environment tells ([`crate::Locations`]).
     pub fn parse(address: &str) -> Result<Self> {
         let invalid = |why: &str| Error::invalid(format!("address `{address}`"), why);
         if let Some(path) = address.strip_prefix("unix:") {

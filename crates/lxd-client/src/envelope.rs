@@ -21,7 +21,6 @@ struct Envelope {
 }
 
 /// What a call was answered with.
-#[derive(Debug)]
 pub(crate) enum Answer {
     /// The result.
     Sync(Value),

@@ -82,9 +82,14 @@ impl Instance {
         let kind = header(response.headers(), "type").unwrap_or("file").to_owned();
         let body = response.into_body();
         match kind.as_str() {
-            "file" => Ok(Found::File(meta, FileBody { body, chunk: Bytes::new() })),
-            "symlink" => Ok(Found::Symlink(meta, whole(&name, body).await?.to_vec())),
-            "directory" => Ok(Found::Directory(meta, names(&name, &whole(&name, body).await?)?)),
+            "file" => Ok(Found::File(meta, FileBody::new(body))),
+            "symlink" => {
+                Ok(Found::Symlink(meta, self.client().collect(&name, body).await?.to_vec()))
+            }
+            "directory" => Ok(Found::Directory(
+                meta,
+                names(&name, &self.client().collect(&name, body).await?)?,
+            )),
             other => Err(Error::protocol(name, format!("a file of type `{other}`"))),
         }
     }
@@ -191,7 +196,7 @@ impl Instance {
         let name = call.name();
         let response = self.client().stream(call).await?;
         let status = response.status();
-        let body = whole(&name, response.into_body()).await?;
+        let body = self.client().collect(&name, response.into_body()).await?;
         envelope::open(&name, status, &body).map(drop)
     }
 }
@@ -218,16 +223,11 @@ fn names(call: &str, body: &[u8]) -> Result<Vec<String>> {
     Ok(listing.metadata.unwrap_or_default())
 }
 
-async fn whole(call: &str, body: PooledBody) -> Result<Bytes> {
-    let collected = body.collect().await.map_err(|error| Error::Broken {
-        endpoint: "files".to_owned(),
-        call: call.to_owned(),
-        source: io::Error::other(error),
-    })?;
-    Ok(collected.to_bytes())
-}
-
 impl FileBody {
+    pub(crate) fn new(body: PooledBody) -> Self {
+        Self { body, chunk: Bytes::new() }
+    }
+
     /// The next piece as it came; `None` at the end.
     ///
     /// # Errors

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 
 use hyper::Method;
+use hyper::header::ETAG;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::error::Result;
+use crate::envelope::{self, Answer};
+use crate::error::{Error, Result};
 use crate::operations::Operation;
+use crate::snapshots::Snapshot;
+use crate::state::InstanceState;
 use crate::transport::Call;
 use crate::url::Url;
 
@@ -175,6 +180,56 @@ pub struct InstanceInfo {
     pub expanded_devices: Devices,
 }
 
+/// An instance with its state and its snapshots.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct FullInstance {
+    /// What it is.
+    #[serde(flatten)]
+    pub info: InstanceInfo,
+    /// How it is; `None` where the member that has it does not answer.
+    pub state: Option<InstanceState>,
+    /// Its snapshots; `None` for none.
+    pub snapshots: Option<Vec<Snapshot>>,
+}
+
+/// What of an instance can be replaced.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct InstancePut {
+    /// The architecture.
+    pub architecture: String,
+    /// Its own options.
+    pub config: BTreeMap<String, String>,
+    /// Its own devices.
+    pub devices: Devices,
+    /// Whether it is deleted when it stops.
+    pub ephemeral: bool,
+    /// Its profiles.
+    pub profiles: Vec<String>,
+    /// Whether it has memory saved.
+    pub stateful: bool,
+    /// Words for people.
+    pub description: String,
+}
+
+impl From<InstanceInfo> for InstancePut {
+    fn from(info: InstanceInfo) -> Self {
+        Self {
+            architecture: info.architecture,
+            config: info.config,
+            devices: info.devices,
+            ephemeral: info.ephemeral,
+            profiles: info.profiles,
+            stateful: info.stateful,
+            description: info.description,
+        }
+    }
+}
+
+/// The version of what was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etag(Option<String>);
+
 /// A change of state, as `PUT …/state` takes it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct StateChange {
@@ -233,7 +288,9 @@ impl Instance {
         &self.name
     }
 
-    pub(crate) fn client(&self) -> &Client {
+    /// The client that it belongs to.
+    #[must_use]
+    pub fn client(&self) -> &Client {
         &self.client
     }
 
@@ -246,16 +303,78 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::NotFound`], and whatever a call may fail with.
+    /// [`Error::NotFound`], and whatever a call may fail with.
     pub async fn get(&self) -> Result<InstanceInfo> {
         self.client.get(self.url([])).await
+    }
+
+    /// What the server knows of it, and the version of that for [`Instance::put`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::get`].
+    pub async fn get_tagged(&self) -> Result<(InstanceInfo, Etag)> {
+        let call = Call::new(Method::GET, self.url([]));
+        let name = call.name();
+        let (head, body) = self.client.whole(call, self.client.core.settings.answer_limit).await?;
+        let tag = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        match envelope::open(&name, head.status, &body)? {
+            Answer::Sync(value) => Ok((envelope::metadata(&name, value)?, Etag(tag))),
+            Answer::Async(_) => Err(Error::protocol(name, "an operation instead of a result")),
+        }
+    }
+
+    /// Replaces its configuration; with the `tag` of what was read, only if that is still the
+    /// newest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`] for an old tag, and whatever a call may fail with.
+    pub async fn put(&self, new: &InstancePut, tag: Option<&Etag>) -> Result<Operation> {
+        let mut call = Call::new(Method::PUT, self.url([])).json(new)?;
+        if let Some(Etag(Some(tag))) = tag {
+            call = call.header("if-match", tag)?;
+        }
+        self.client.start(call).await
+    }
+
+    /// Changes some of its configuration: what `changes` does not name stays.
+    ///
+    /// # Errors
+    ///
+    /// Whatever a call may fail with.
+    pub async fn patch(&self, changes: &Value) -> Result<()> {
+        let call = Call::new(Method::PATCH, self.url([])).json(changes)?;
+        self.client.finish(call).await
+    }
+
+    /// Gives it another name. It must not run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] for a name that is taken, and whatever a call and an operation may fail
+    /// with.
+    pub async fn rename(&self, name: &str) -> Result<Instance> {
+        let call = Call::new(Method::POST, self.url([])).json(&json!({ "name": name }))?;
+        self.client.finish(call).await?;
+        Ok(Self::new(self.client.clone(), name))
+    }
+
+    /// Moves it to another member of the cluster. It must not run.
+    ///
+    /// # Errors
+    ///
+    /// Whatever a call may fail with.
+    pub async fn move_to(&self, member: &str) -> Result<Operation> {
+        let body = json!({ "name": self.name, "migration": true });
+        self.client.start_json(Method::POST, self.url([]).query("target", member), &body).await
     }
 
     /// Starts a change of its state.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::NotFound`], and whatever a call may fail with.
+    /// [`Error::NotFound`], and whatever a call may fail with.
     pub async fn change_state(&self, change: StateChange) -> Result<Operation> {
         self.client.start_json(Method::PUT, self.url(["state"]), &change).await
     }
@@ -282,7 +401,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::BadRequest`] when it runs, [`crate::Error::NotFound`], and what
+    /// [`Error::BadRequest`] when it runs, [`Error::NotFound`], and what
     /// [`Operation::wait`] may fail with.
     pub async fn delete(&self) -> Result<()> {
         let call = Call::new(Method::DELETE, self.url([]));
@@ -295,11 +414,20 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Conflict`] for a name that is taken, [`crate::Error::NotFound`] for an image
+    /// [`Error::Conflict`] for a name that is taken, [`Error::NotFound`] for an image
     /// that is not there, and whatever a call may fail with.
     pub async fn create_instance(&self, new: &NewInstance) -> Result<Operation> {
         let url = self.url(["instances"]).query_if("target", new.target.as_deref());
         self.start_json(Method::POST, url, new).await
+    }
+
+    /// All instances of the project with their states and snapshots, in one call.
+    ///
+    /// # Errors
+    ///
+    /// Whatever a call may fail with.
+    pub async fn full_instances(&self) -> Result<Vec<FullInstance>> {
+        self.get(self.url(["instances"]).query("recursion", "2")).await
     }
 
     /// All instances of the project, without their states.

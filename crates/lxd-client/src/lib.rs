@@ -11,31 +11,47 @@
 //! Start reading in `client.rs`, then `transport.rs` below it and `instances.rs` above it.
 
 mod client;
+mod config;
 mod dial;
 mod endpoint;
 mod envelope;
 mod error;
+mod events;
 mod exec;
 mod files;
+mod identity;
+mod images;
 mod instances;
+mod inventory;
 mod operations;
 mod pool;
 mod profiles;
 mod server;
+mod snapshots;
+mod state;
 mod tls;
+mod token;
 mod transport;
+mod trust;
 mod url;
 mod websocket;
 
 pub use client::{Client, Remote, Settings};
+pub use config::{Config, Flavour, Locations, RemoteEntry};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
-pub use exec::{Duplex, ExecRequest, LiveExec, Output, Signals, Stdin};
+pub use exec::{Duplex, ExecRequest, LiveExec, Output, Recorded, Signals, Stdin, Terminal};
 pub use files::{FileBody, FileMeta, Found, NewFile};
+pub use identity::Identity;
+pub use images::{Alias, ImageInfo, NewImage, imported};
 pub use instances::{
     Devices, Instance, InstanceInfo, InstanceKind, NewInstance, Source, StateChange,
 };
 pub use operations::{Operation, OperationStatus};
 pub use profiles::Profile;
 pub use server::{Auth, Environment, Server};
-pub use tls::{Fingerprint, Identity};
+pub use snapshots::{NewSnapshot, Snapshot};
+pub use state::{Address, CpuState, DiskState, InstanceState, MemoryState, NetworkState};
+pub use tls::Fingerprint;
+pub use token::Token;
+pub use trust::{Credential, enroll, server_certificate, server_of};

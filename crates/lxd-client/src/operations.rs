@@ -1,5 +1,6 @@
 //! Operations: what the server does in the background, and how its end is awaited.
 
+use std::fmt;
 use std::time::Duration;
 
 use hyper::Method;
@@ -25,7 +26,7 @@ pub enum OperationStatus {
 }
 
 /// An operation as the server describes it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct OperationInfo {
     pub(crate) id: String,
     #[serde(default)]
@@ -72,6 +73,18 @@ fn failure(operation: String, message: String) -> Error {
     Error::OperationFailed { operation, message }
 }
 
+/// Without the metadata, where the secrets of websockets are.
+impl fmt::Debug for OperationInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperationInfo")
+            .field("id", &self.id)
+            .field("description", &self.description)
+            .field("status_code", &self.status_code)
+            .field("err", &self.err)
+            .finish_non_exhaustive()
+    }
+}
+
 /// An operation that was started.
 #[derive(Clone, Debug)]
 pub struct Operation {
@@ -116,6 +129,9 @@ impl Operation {
         if self.info.is_over() {
             return self.info.clone().outcome();
         }
+        if let Some(info) = self.heard().await? {
+            return info.outcome();
+        }
         self.long_poll().await?.outcome()
     }
 
@@ -140,6 +156,32 @@ impl Operation {
         self.client.sync(Call::new(Method::DELETE, url)).await.map(drop)
     }
 
+    /// The end as the events tell it; `None` when they cannot.
+    async fn heard(&self) -> Result<Option<OperationInfo>> {
+        let hub = &self.client.core.hub;
+        hub.listen(&self.client);
+        // Events of other members of a cluster come by way of the members' own connections, which
+        // may be down; a long poll is passed on to the member that has the operation.
+        let clustered = !matches!(self.info.location.as_str(), "" | "none");
+        let end = self.seen.filter(|_| !clustered).and_then(|mark| hub.end_of(self.id(), mark));
+        let Some(mut end) = end else { return Ok(None) };
+        loop {
+            match tokio::time::timeout(POLL, &mut end).await {
+                Ok(Ok(info)) => return Ok(Some(info)),
+                // The websocket broke.
+                Ok(Err(_)) => return Ok(None),
+                // An end that was not told (a server that keeps it to itself) must not hang anybody.
+                Err(_) => {
+                    let info: OperationInfo =
+                        self.client.get(self.client.scoped(self.url())).await?;
+                    if info.is_over() {
+                        return Ok(Some(info));
+                    }
+                }
+            }
+        }
+    }
+
     async fn long_poll(&self) -> Result<OperationInfo> {
         let seconds = POLL.as_secs().to_string();
         loop {
@@ -147,8 +189,8 @@ impl Operation {
             let call = Call::new(Method::GET, self.client.scoped(url));
             let name = call.name();
             let limit = POLL + self.client.core.settings.answer_limit;
-            let (status, body) = self.client.whole(call, limit).await?;
-            let info = match crate::envelope::open(&name, status, &body)? {
+            let (head, body) = self.client.whole(call, limit).await?;
+            let info = match crate::envelope::open(&name, head.status, &body)? {
                 crate::envelope::Answer::Sync(value) => {
                     crate::envelope::metadata::<OperationInfo>(&name, value)?
                 }

@@ -1,4 +1,4 @@
-//! Who is who: certificates of clients, pinned certificates of servers.
+//! TLS with a server that is known by its certificate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 
 /// The SHA-256 of a certificate in DER, as `lxc` prints it: 64 hex digits.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -52,51 +52,6 @@ impl fmt::Display for Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// A client certificate with its key.
-pub struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
-
-impl Identity {
-    /// Reads `client.crt` and `client.key`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] when they are not PEM, or are encrypted.
-    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self> {
-        let chain = CertificateDer::pem_slice_iter(certificate)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::invalid("client certificate", error))?;
-        if chain.is_empty() {
-            return Err(Error::invalid("client certificate", "there is none in the file"));
-        }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
-            // What the parser says may quote the key.
-            Error::invalid("client key", "no unencrypted private key in PEM")
-        })?;
-        Ok(Self { chain, key })
-    }
-
-    /// The certificate that the server sees.
-    #[must_use]
-    pub fn certificate(&self) -> &CertificateDer<'static> {
-        &self.chain[0]
-    }
-}
-
-impl Clone for Identity {
-    fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key() }
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Identity").field(&Fingerprint::of(self.certificate())).finish()
     }
 }
 

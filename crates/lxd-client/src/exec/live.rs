@@ -20,7 +20,7 @@ use crate::operations::Operation;
 use crate::websocket::{self, Message, Pong, WebSocket};
 
 /// The largest frame that is sent.
-const FRAME: usize = 64 << 10;
+pub(super) const FRAME: usize = 64 << 10;
 
 /// A running command with its streams. Whoever drops [`LiveExec::signals`] kills the command.
 #[derive(Debug)]
@@ -171,6 +171,7 @@ impl Output {
         while !self.ended {
             match ready!(self.socket.poll_message(cx, Pong::Now))? {
                 Some(Message::Binary(data)) if data.is_empty() => {}
+                Some(Message::Ping) => {}
                 Some(Message::Binary(data)) => return Poll::Ready(Ok(Some(data))),
                 Some(Message::Text(_) | Message::Close) => self.ended = true,
                 None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -242,7 +243,7 @@ async fn control(mut socket: WebSocket, mut queue: mpsc::Receiver<Value>) {
                 None => break,
             },
             message = socket.message() => match message {
-                Ok(Some(Message::Binary(_) | Message::Text(_))) => {}
+                Ok(Some(Message::Binary(_) | Message::Text(_) | Message::Ping)) => {}
                 // The command is over.
                 Ok(Some(Message::Close) | None) | Err(_) => return,
             },

@@ -2,6 +2,8 @@
 
 mod duplex;
 mod live;
+mod recorded;
+mod terminal;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +11,8 @@ use serde::Serialize;
 
 pub use duplex::Duplex;
 pub use live::{LiveExec, Output, Signals, Stdin};
+pub use recorded::Recorded;
+pub use terminal::Terminal;
 
 /// A command, as `POST /1.0/instances/NAME/exec` takes it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -59,5 +63,14 @@ impl<'request> Wire<'request> {
             width: None,
             height: None,
         }
+    }
+
+    fn recorded(request: &'request ExecRequest) -> Self {
+        Self { wait_for_websocket: false, record_output: true, ..Self::live(request) }
+    }
+
+    fn terminal(request: &'request ExecRequest, columns: u16, rows: u16) -> Self {
+        let (width, height) = (Some(columns), Some(rows));
+        Self { interactive: true, width, height, ..Self::live(request) }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) enum Message {
     Binary(Bytes),
     /// A whole text.
     Text(Bytes),
+    /// The server is there; it is answered.
+    Ping,
     /// The server closes.
     Close,
 }
@@ -90,7 +92,10 @@ impl WebSocket {
                 return Poll::Ready(Ok(None));
             };
             match frame.opcode {
-                Opcode::Ping => self.answer(frame.payload),
+                Opcode::Ping => {
+                    self.answer(frame.payload);
+                    return Poll::Ready(Ok(Some(Message::Ping)));
+                }
                 Opcode::Pong => {}
                 Opcode::Close => return Poll::Ready(Ok(Some(Message::Close))),
                 _ => {

@@ -1,6 +1,8 @@
 //! Guests of tests: each with a name of its own, deleted when the test ends.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use boxherd_lxd_client::{Client, Instance, NewInstance, Remote, Source};
 use boxherd_testkit::{LxdLab, lxd_lab_or_skip};
@@ -16,16 +18,27 @@ pub(crate) fn unique(stem: &str) -> String {
     format!("{stem}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What the instance `name` of the image `tiny` is made from.
+/// What the instance `name` of the image `tiny` is made from. It has no network: the freezer of
+/// cgroup v1 waits for ever when it meets a vfork, and what asks for an address does those.
 pub(crate) fn tiny(name: &str) -> NewInstance {
-    NewInstance { name: name.to_owned(), source: Source::alias("tiny"), ..Default::default() }
+    let none = BTreeMap::from([("type".to_owned(), "none".to_owned())]);
+    NewInstance {
+        name: name.to_owned(),
+        source: Source::alias("tiny"),
+        devices: BTreeMap::from([("eth0".to_owned(), none)]),
+        ..Default::default()
+    }
 }
+
+/// No test may take longer.
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// Runs `test` with a client of the lab.
 pub(crate) fn with_lab<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Client, LxdLab) -> F) {
     let Some(lab) = lxd_lab_or_skip(name) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(test(local(&lab), lab));
+    let test = test(local(&lab), lab);
+    runtime.block_on(async { tokio::time::timeout(LIMIT, test).await }).expect("in time");
 }
 
 /// Runs `test` with a running guest, which is deleted when it ends, also by a panic.
@@ -38,12 +51,13 @@ where
         client.create_instance(&tiny(guest.name())).await.unwrap().wait().await.unwrap();
         let running = test(guest.clone());
         let ended = match guest.start().await {
-            Ok(()) => tokio::spawn(running).await,
+            Ok(()) => tokio::spawn(tokio::time::timeout(LIMIT / 2, running)).await,
             Err(error) => panic!("cannot start: {error}"),
         };
         remove(&guest).await;
-        if let Err(panic) = ended {
-            std::panic::resume_unwind(panic.into_panic());
+        match ended {
+            Ok(in_time) => in_time.expect("in time"),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     });
 }
@@ -54,4 +68,20 @@ pub(crate) async fn remove(guest: &Instance) {
         guest.kill().await.unwrap();
     }
     guest.delete().await.unwrap();
+}
+
+/// Waiting for what the server shows.
+pub(crate) trait WaitFor {
+    /// Waits until the instance has this status.
+    async fn wait_for(&self, status: &str);
+}
+
+impl WaitFor for Instance {
+    async fn wait_for(&self, status: &str) {
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        while self.get().await.unwrap().status != status {
+            assert!(tokio::time::Instant::now() < until, "it does not become {status}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }

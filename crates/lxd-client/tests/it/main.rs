@@ -3,4 +3,7 @@
 mod guest;
 mod real_exec;
 mod real_files;
+mod real_images;
 mod real_life;
+mod real_operations;
+mod real_trust;
