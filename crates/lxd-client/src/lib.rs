@@ -25,7 +25,6 @@ mod instances;
 mod inventory;
 mod operations;
 mod pool;
-mod profiles;
 mod server;
 mod snapshots;
 mod state;
@@ -48,7 +47,6 @@ pub use instances::{
     Devices, Instance, InstanceInfo, InstanceKind, NewInstance, Source, StateChange,
 };
 pub use operations::{Operation, OperationStatus};
-pub use profiles::Profile;
 pub use server::{Auth, Environment, Server};
 pub use snapshots::{NewSnapshot, Snapshot};
 pub use state::{Address, CpuState, DiskState, InstanceState, MemoryState, NetworkState};
