@@ -56,7 +56,7 @@ pub(crate) fn metadata<T: DeserializeOwned>(call: &str, value: Value) -> Result<
 
 /// The error that a status stands for.
 pub(crate) fn refusal(call: &str, status: u16, message: String) -> Error {
-    // LXD 5.0 says so with 400 and 500, and these words only.
+    // LXD 5.0 says some things with 400 and 500, and these words only.
     let exists = message.contains("already exists");
     match status {
         _ if exists => Error::Conflict { message },
@@ -70,7 +70,58 @@ pub(crate) fn refusal(call: &str, status: u16, message: String) -> Error {
         404 => Error::NotFound { message },
         409 => Error::Conflict { message },
         412 => Error::Changed { message },
+        500 if message.ends_with("no such file or directory") => Error::NotFound { message },
         503 => Error::Unavailable { message },
         _ => Error::Server { status, message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn opened(status: u16, body: &str) -> Result<Answer> {
+        open("GET /1.0", StatusCode::from_u16(status).unwrap(), body.as_bytes())
+    }
+
+    #[test]
+    fn results_operations_and_errors_are_told_apart() {
+        let sync = opened(200, r#"{"type":"sync","status_code":200,"metadata":{"a":1}}"#);
+        assert!(matches!(sync, Ok(Answer::Sync(value)) if value["a"] == 1));
+        let body = r#"{"type":"async","operation":"/1.0/operations/u","metadata":{"id":"u"}}"#;
+        assert!(matches!(opened(202, body), Ok(Answer::Async(info)) if info.id == "u"));
+        let body = r#"{"type":"error","error":"gone","error_code":404}"#;
+        assert!(matches!(opened(404, body), Err(Error::NotFound { message }) if message == "gone"));
+    }
+
+    #[test]
+    fn statuses_have_their_errors() {
+        let error = |status, words: &str| refusal("GET /x", status, words.to_owned());
+        assert!(matches!(error(403, "not authorized"), Error::Untrusted { .. }));
+        assert!(matches!(error(403, "User does not have permission"), Error::Forbidden { .. }));
+        assert!(matches!(error(409, "busy"), Error::Conflict { .. }));
+        assert!(matches!(error(400, "Alias already exists"), Error::Conflict { .. }));
+        assert!(matches!(error(412, "ETag doesn't match"), Error::Changed { .. }));
+        assert!(matches!(error(500, "open /x: no such file or directory"), Error::NotFound { .. }));
+        assert!(matches!(error(503, "starting up"), Error::Unavailable { .. }));
+        assert!(matches!(error(502, "?"), Error::Server { status: 502, .. }));
+    }
+
+    #[test]
+    fn an_answer_that_is_no_envelope_is_told() {
+        assert!(matches!(opened(200, "<html>"), Err(Error::Protocol { .. })));
+        assert!(matches!(opened(200, "{}"), Err(Error::Protocol { .. })));
+        assert!(matches!(opened(502, "<html>bad gateway"), Err(Error::Server { status: 502, .. })));
+        let body = r#"{"type":"async","metadata":null}"#;
+        assert!(matches!(opened(202, body), Err(Error::Protocol { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_does_not_panic(status in 200..600_u16, body in ".{0,64}") {
+            drop(opened(status, &body));
+        }
     }
 }

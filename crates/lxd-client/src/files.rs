@@ -52,7 +52,7 @@ impl NewFile {
 pub enum Found {
     /// A file with its content, or the target of a symlink.
     File(FileMeta, FileBody),
-    /// A symbolic link and what it points to.
+    /// A symbolic link and what it points to; LXD makes that an absolute path.
     Symlink(FileMeta, Vec<u8>),
     /// A folder and the names in it.
     Directory(FileMeta, Vec<String>),

@@ -127,7 +127,7 @@ pub struct NewInstance {
     pub config: BTreeMap<String, String>,
     /// Devices beyond those of its profiles.
     pub devices: Devices,
-    /// Names of profiles; `None` for `default`.
+    /// Names of profiles; `None` for `default`, or for none at all when it is a copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profiles: Option<Vec<String>>,
     /// Whether it is deleted when it stops.

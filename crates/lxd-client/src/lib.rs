@@ -44,8 +44,10 @@ pub use files::{FileBody, FileMeta, Found, NewFile};
 pub use identity::Identity;
 pub use images::{Alias, ImageInfo, NewImage, imported};
 pub use instances::{
-    Devices, Instance, InstanceInfo, InstanceKind, NewInstance, Source, StateChange,
+    Devices, Etag, FullInstance, Instance, InstanceInfo, InstanceKind, InstancePut, NewInstance,
+    Source, StateChange,
 };
+pub use inventory::{Member, Network, Profile, StoragePool};
 pub use operations::{Operation, OperationStatus};
 pub use server::{Auth, Environment, Server};
 pub use snapshots::{NewSnapshot, Snapshot};

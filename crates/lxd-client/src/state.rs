@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::Method;
 use serde::Deserialize;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::FileBody;
 use crate::instances::Instance;
 use crate::transport::Call;
@@ -101,7 +101,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::NotFound`], and whatever a call may fail with.
+    /// [`Error::NotFound`], and whatever a call may fail with.
     pub async fn state(&self) -> Result<InstanceState> {
         self.client().get(self.url(["state"])).await
     }
@@ -110,7 +110,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::NotFound`], and whatever a call may fail with.
+    /// [`Error::NotFound`], and whatever a call may fail with.
     pub async fn logs(&self) -> Result<Vec<String>> {
         let paths: Vec<String> = self.client().get(self.url(["logs"])).await?;
         let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -121,7 +121,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::NotFound`], and whatever a call may fail with.
+    /// [`Error::NotFound`], and whatever a call may fail with.
     pub async fn log(&self, name: &str) -> Result<FileBody> {
         let call = Call::new(Method::GET, self.url(["logs", name]));
         Ok(FileBody::new(self.client().stream(call).await?.into_body()))
@@ -131,11 +131,17 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::NotFound`], and whatever a call may fail with.
+    /// [`Error::NotFound`], and whatever a call may fail with.
     pub async fn console_log(&self) -> Result<Bytes> {
         let call = Call::new(Method::GET, self.url(["console"]).query("type", "log"));
         let name = call.name();
-        let response = self.client().stream(call).await?;
-        self.client().collect(&name, response.into_body()).await
+        match self.client().stream(call).await {
+            Ok(response) => self.client().collect(&name, response.into_body()).await,
+            // What LXD 5.0 says when nothing was shown.
+            Err(Error::NotFound { message }) if message.starts_with("open : no such file") => {
+                Ok(Bytes::new())
+            }
+            Err(error) => Err(error),
+        }
     }
 }

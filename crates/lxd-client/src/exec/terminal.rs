@@ -89,6 +89,10 @@ impl Terminal {
                 None => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             }
         }
+        if self.ended && self.chunk.is_empty() {
+            // The server waits for it. It may have gone first, which is as good.
+            drop(ready!(self.socket.poll_close(cx)));
+        }
         Poll::Ready(Ok(std::mem::take(&mut self.chunk)))
     }
 }

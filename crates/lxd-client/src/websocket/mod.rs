@@ -17,9 +17,10 @@ use futures_util::{Sink, SinkExt as _, Stream as _};
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio_util::codec::Framed;
+use tokio_util::codec::{Framed, FramedParts};
 
 use crate::client::Client;
+use crate::dial::Stream;
 use crate::error::{Error, Result};
 use crate::operations::Operation;
 use crate::transport::Call;
@@ -53,12 +54,14 @@ pub(crate) enum Pong {
 
 /// A websocket of a client.
 pub(crate) struct WebSocket {
-    framed: Framed<TokioIo<hyper::upgrade::Upgraded>, Codec>,
+    framed: Framed<Stream, Codec>,
     /// The kind of the message that is being read, and what there is of a text.
     message: Option<Opcode>,
     text: BytesMut,
     /// Whether a pong waits to be flushed.
     pong: bool,
+    /// Whether it was said that nothing follows.
+    closed: bool,
 }
 
 impl std::fmt::Debug for WebSocket {
@@ -68,10 +71,14 @@ impl std::fmt::Debug for WebSocket {
 }
 
 impl WebSocket {
-    fn new(upgraded: hyper::upgrade::Upgraded) -> Self {
-        let mut framed = Framed::with_capacity(TokioIo::new(upgraded), Codec::new(), BUFFER);
+    /// A websocket on `stream`, of which `read` was read already.
+    fn new(stream: Stream, read: &[u8]) -> Self {
+        let mut parts = FramedParts::new::<Frame>(stream, Codec::new());
+        parts.read_buf = BytesMut::with_capacity(BUFFER);
+        parts.read_buf.extend_from_slice(read);
+        let mut framed = Framed::from_parts(parts);
         framed.set_backpressure_boundary(BUFFER);
-        Self { framed, message: None, text: BytesMut::new(), pong: false }
+        Self { framed, message: None, text: BytesMut::new(), pong: false, closed: false }
     }
 
     /// The next message; `None` when the connection ended without a close.
@@ -166,7 +173,17 @@ impl WebSocket {
 
     /// Says that nothing follows.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
-        self.framed.send(Frame::whole(Opcode::Close, Bytes::new())).await
+        std::future::poll_fn(|cx| self.poll_close(cx)).await
+    }
+
+    /// As [`WebSocket::close`], for those who poll.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closed {
+            ready!(self.poll_ready(cx))?;
+            Pin::new(&mut self.framed).start_send(Frame::whole(Opcode::Close, Bytes::new()))?;
+            self.closed = true;
+        }
+        self.poll_flush(cx)
     }
 }
 
@@ -203,7 +220,10 @@ async fn upgrade(client: &Client, call: Call, key: &str) -> Result<WebSocket> {
     check(&name, response.status(), response.headers(), key)?;
     let (head, body) = response.into_parts();
     let upgraded = body.upgrade(head).await.map_err(|error| Error::protocol(&name, error))?;
-    Ok(WebSocket::new(upgraded))
+    let parts = upgraded
+        .downcast::<TokioIo<Stream>>()
+        .map_err(|_| Error::protocol(&name, "an upgrade of a connection that is not ours"))?;
+    Ok(WebSocket::new(parts.io.into_inner(), &parts.read_buf))
 }
 
 fn check(call: &str, status: StatusCode, headers: &HeaderMap, key: &str) -> Result<()> {

@@ -1,9 +1,13 @@
 //! Tests against a real LXD (`cargo xtask lab lxd up`) and against scripted servers.
 
+mod delay;
 mod guest;
 mod real_exec;
 mod real_files;
+mod real_https;
 mod real_images;
 mod real_life;
 mod real_operations;
 mod real_trust;
+mod script;
+mod scripted;

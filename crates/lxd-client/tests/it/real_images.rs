@@ -35,8 +35,8 @@ fn a_split_image_is_imported_named_used_and_deleted() {
         let mark = unique("split");
         let meta = metadata(folder.path(), &mark);
         let rootfs = lab.folder.join("cache/tiny.tar");
-        let import =
-            client.import_split_image(&NewImage::default(), pieces(&meta), pieces(&rootfs), false);
+        let (new, meta, rootfs) = (NewImage::default(), pieces(&meta), pieces(&rootfs));
+        let import = client.import_split_image(&new, meta, rootfs, false);
         let print = imported(&import.await.unwrap().wait().await.unwrap()).unwrap();
         let info = client.image(&print[..12]).await.unwrap();
         assert_eq!(

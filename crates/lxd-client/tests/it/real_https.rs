@@ -1,0 +1,103 @@
+//! A real server over TLS, and how many round trips things take.
+
+use std::time::{Duration, Instant};
+
+use boxherd_lxd_client::{
+    Client, Credential, Duplex, Endpoint, ExecRequest, FileMeta, Fingerprint, Found, Identity,
+    Instance, NewFile, Remote, Settings, enroll, server_certificate,
+};
+use boxherd_testkit::LxdLab;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::delay::proxy;
+use crate::guest::{remove, tiny, unique, with_lab};
+
+/// A remote over HTTPS with an identity of its own.
+async fn trusted(lab: &LxdLab) -> Remote {
+    let (certificate, key) = Identity::generate("test").unwrap();
+    let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let endpoint = Endpoint::parse(&format!("https://{}", lab.https[0])).unwrap();
+    let certificate = server_certificate(&endpoint, &Settings::default()).await.unwrap();
+    let password = Credential::Password(lab.password.clone());
+    enroll(endpoint, certificate, identity, &unique("https"), &password).await.unwrap()
+}
+
+async fn running(client: &Client) -> Instance {
+    let guest = client.instance(&unique("tls"));
+    client.create_instance(&tiny(guest.name())).await.unwrap().wait().await.unwrap();
+    guest.start().await.unwrap();
+    guest
+}
+
+async fn forget(local: &Client, remote: &Remote) {
+    let print = Fingerprint::of(remote.identity.as_ref().unwrap().certificate());
+    local.delete_certificate(&print.to_string()).await.unwrap();
+}
+
+async fn cat(guest: &Instance) -> Duplex {
+    guest.exec(&ExecRequest::new(["cat"])).await.unwrap().into_duplex()
+}
+
+async fn echo(duplex: &mut Duplex, text: &[u8]) {
+    duplex.write_all(text).await.unwrap();
+    duplex.flush().await.unwrap();
+    let mut back = vec![0; text.len()];
+    duplex.read_exact(&mut back).await.unwrap();
+    assert_eq!(back, text);
+}
+
+#[test]
+fn everything_works_over_tls() {
+    with_lab("everything_works_over_tls", |local, lab| async move {
+        let remote = trusted(&lab).await;
+        let client = Client::connect(&remote).await.unwrap();
+        let guest = running(&client).await;
+        let mut duplex = cat(&guest).await;
+        echo(&mut duplex, b"hello").await;
+        let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 253) as u8).collect();
+        let meta = FileMeta { uid: 0, gid: 0, mode: 0o600 };
+        guest.write_file("/tmp/large", NewFile::with(meta), large.clone()).await.unwrap();
+        let Found::File(_, mut body) = guest.read_file("/tmp/large").await.unwrap() else {
+            panic!("no file");
+        };
+        let mut back = Vec::new();
+        body.read_to_end(&mut back).await.unwrap();
+        assert!(back == large);
+        let recorded = guest.exec_recorded(&ExecRequest::new(["echo", "hi"]), 10).await.unwrap();
+        assert_eq!(&recorded.stdout[..], b"hi\n");
+        drop(duplex);
+        remove(&guest).await;
+        forget(&local, &remote).await;
+    });
+}
+
+#[test]
+fn round_trips_are_few() {
+    with_lab("round_trips_are_few", |local, lab| async move {
+        const RTT: Duration = Duration::from_millis(100);
+        let remote = trusted(&lab).await;
+        let guest = running(&local).await;
+        let port = proxy(lab.https[0].clone(), RTT).await;
+        let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port };
+        let far = Client::new(&Remote { endpoints: vec![endpoint], ..remote.clone() }).unwrap();
+        let trips = |since: Instant| since.elapsed().as_secs_f64() / RTT.as_secs_f64();
+
+        // TCP, TLS, exec, websockets, command. What the server itself does costs less than one.
+        let started = Instant::now();
+        far.warm(5).await.unwrap();
+        let mut duplex = cat(&far.instance(guest.name())).await;
+        echo(&mut duplex, b"first").await;
+        let first = trips(started);
+        assert!(first < 6.5, "{first:.2} round trips for the first command");
+
+        let started = Instant::now();
+        echo(&mut duplex, b"second").await;
+        let second = trips(started);
+        assert!(second < 1.5, "{second:.2} round trips for the second command");
+        eprintln!("round trips: first command {first:.2}, second {second:.2}");
+        assert_eq!(far.connections_opened(), 5);
+        drop(duplex);
+        remove(&guest).await;
+        forget(&local, &remote).await;
+    });
+}
