@@ -6,6 +6,9 @@
 //! some time it had no link and no command, so that nothing is left of it in machines that are not
 //! looked at any more.
 //!
+//! In its folder the host may leave a configuration for it, which is that of [`crate::init`] without what
+//! an init does. A machine whose `cmd` has ended for good is powered off.
+//!
 //! A relay holds the folder's lock while it looks for the agent, and the agent while it leaves: there is
 //! never a second agent that listens, and none that ends with a connection that it has not served.
 
@@ -13,23 +16,30 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use boxherd_link::agent_config::{GUEST, RELAY};
+use boxherd_link::ExitStatus;
+use boxherd_link::agent_config::{
+    AgentConfig as Config, GUEST, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY,
+};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::system::RebootCommand;
 use tokio::task::JoinSet;
 
-use crate::{Agent, AgentConfig};
+use crate::Children;
+use crate::init::Console;
 
 /// The socket in an agent's folder.
 const SOCKET: &str = "socket";
 /// What is locked in it.
 const LOCK: &str = "lock";
+/// What the host says of commands and of `cmd`, if it says anything, with its length before it.
+const CONFIG: &str = "config";
 /// What a relay moves at once, in bytes.
 const PIECE: usize = 64 * 1024;
 
@@ -149,18 +159,67 @@ fn guest(place: &Place) -> io::Result<u8> {
     rustix::process::setsid()?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     listener.set_nonblocking(true)?;
+    let config = match File::open(place.folder.join(CONFIG)) {
+        Ok(file) => crate::init::read_config(file)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Config::default(),
+        Err(error) => return Err(error),
+    };
+    let kept = if config.cmd.is_empty() { None } else { Some(Kept::open()?) };
+    let console = kept.as_ref().map(|kept| kept.console.try_clone()).transpose()?;
+    let console = Console::new(console, config.console_size)?;
     let runtime = crate::init::runtime()?;
-    let done = runtime.block_on(serve(place, listener));
+    let ended = runtime.block_on(serve(place, listener, &config, console));
     runtime.shutdown_background();
-    done.map(|()| 0)
+    if let (Some(status), Some(kept)) = (ended?, kept) {
+        kept.power_off(status)?;
+    }
+    Ok(0)
 }
 
-async fn serve(place: &Place, listener: UnixListener) -> io::Result<()> {
-    let agent = Agent::new(AgentConfig::default())?;
+/// What outlives the machine's power: the console of `cmd`, and what `cmd` ended with.
+struct Kept {
+    console: File,
+    exit: PathBuf,
+}
+
+impl Kept {
+    fn open() -> io::Result<Self> {
+        let folder = Path::new(KEPT);
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        check_owner(folder)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let console = options.open(folder.join(KEPT_CONSOLE))?;
+        let exit = folder.join(KEPT_EXIT);
+        // What an earlier run ended with.
+        match std::fs::remove_file(&exit) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => Ok(Self { console, exit }),
+        }
+    }
+
+    /// A box whose `cmd` has ended for good is stopped.
+    fn power_off(&self, status: ExitStatus) -> io::Result<()> {
+        crate::files::replace(&self.exit, status.shell_code().to_string().as_bytes(), 0o600)?;
+        rustix::fs::sync();
+        Ok(rustix::system::reboot(RebootCommand::PowerOff)?)
+    }
+}
+
+/// Until nobody needs the agent any more, or `cmd` has ended for good, which it says then.
+async fn serve(
+    place: &Place,
+    listener: UnixListener,
+    config: &Config,
+    console: Console,
+) -> io::Result<Option<ExitStatus>> {
+    let agent = crate::init::agent(config, Children::by_pidfd(), false)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let mut links = JoinSet::new();
+    let mut cmd = std::pin::pin!(crate::init::supervise(&agent, config, console));
     loop {
         tokio::select! {
+            status = &mut cmd => return Ok(Some(status)),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let agent = agent.clone();
@@ -172,9 +231,9 @@ async fn serve(place: &Place, listener: UnixListener) -> io::Result<()> {
                 Err(error) => return Err(error),
             },
             Some(_) = links.join_next() => {}
-            () = tokio::time::sleep(place.ttl), if links.is_empty() => {
+            () = tokio::time::sleep(place.ttl), if links.is_empty() && config.cmd.is_empty() => {
                 if !agent.is_busy() && leave(place, &listener)? {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }

@@ -85,9 +85,8 @@ impl App {
     ) -> Result<Arc<dyn Engine>, Failure> {
         match name {
             Some(name) if *name != EngineName::local() => {
-                let found = engines::all(&self.data)?.into_iter().find(|(known, _)| known == name);
-                let (name, known) = found.ok_or_else(|| engines::no_such(name))?;
-                Ok(Arc::new(known.open(name, &self.installation().await?)?))
+                let known = engines::one(&self.data, name)?;
+                Ok(Arc::new(known.open(&self.installation().await?)?))
             }
             _ => Ok(Arc::clone(self.local().await?) as Arc<dyn Engine>),
         }
@@ -158,8 +157,8 @@ impl App {
             // Other servers may be there, and go on when this one stands still.
             config.lease = self.store.as_ref().map(|_| store::LEASE);
             let mut all: Vec<Arc<dyn Engine>> = vec![local];
-            for (name, known) in engines::all(&self.data)? {
-                all.push(Arc::new(known.open(name, &self.installation().await?)?));
+            for known in engines::all(&self.data)? {
+                all.push(Arc::new(known.open(&self.installation().await?)?));
             }
             Ok(Arc::new(Herd::open(store, all, config).await?))
         };

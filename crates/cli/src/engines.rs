@@ -1,4 +1,10 @@
-//! The engines that a data folder knows besides its own: a folder each below `engines`, for its owner only.
+//! The engines that a data folder knows besides its own: a folder each below `engines`, for its owner
+//! only.
+//!
+//! ```text
+//! engines/NAME/engine.json     what is kept here
+//! engines/NAME/config.yml …    the server and our certificate, as `lxc` keeps them: one remote, `server`
+//! ```
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
@@ -6,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use boxherd_engine_lxd::{LxdEngine, Settings};
-use boxherd_lxd_client::{Endpoint, Remote};
+use boxherd_lxd_client::{Config, Endpoint, Flavour, Locations, Remote};
 use boxherd_model::{EngineName, ImageRef};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +20,8 @@ use crate::failure::Failure;
 
 const FOLDER: &str = "engines";
 const FILE: &str = "engine.json";
+/// The one remote in an engine's own configuration.
+pub(crate) const SERVER: &str = "server";
 
 /// What is kept of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +29,7 @@ const FILE: &str = "engine.json";
 pub(crate) struct Known {
     /// What it is.
     pub(crate) kind: Kind,
-    /// Where it is.
+    /// Where it is, the one that is asked first first.
     pub(crate) endpoints: Vec<String>,
     /// Of what it has.
     pub(crate) project: String,
@@ -31,6 +39,9 @@ pub(crate) struct Known {
     /// Where their disks are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<String>,
+    /// What drives that pool, when it was looked at last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pool_driver: Option<String>,
 }
 
 /// What an engine is.
@@ -50,48 +61,76 @@ impl Kind {
             Self::Incus => "incus",
         }
     }
+
+    pub(crate) fn flavour(self) -> Flavour {
+        match self {
+            Self::Lxd => Flavour::Lxd,
+            Self::Incus => Flavour::Incus,
+        }
+    }
 }
 
-impl Known {
+/// An engine with the folder that is its own, or is to be.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) name: EngineName,
+    pub(crate) known: Known,
+    folder: PathBuf,
+}
+
+impl Engine {
     /// The engine itself; nothing is asked of it yet.
-    pub(crate) fn open(&self, name: EngineName, installation: &str) -> Result<LxdEngine, Failure> {
-        let endpoints = self.endpoints.iter().map(|text| Endpoint::parse(text));
-        let endpoints = endpoints.collect::<Result<Vec<_>, _>>();
-        let remote = Remote {
-            endpoints: endpoints.map_err(|error| Failure::of(&error, "usage", None))?,
-            identity: None,
-            server_certificate: None,
-            project: self.project.clone(),
-        };
+    pub(crate) fn open(&self, installation: &str) -> Result<LxdEngine, Failure> {
+        let mut remote = config(&self.folder, self.known.kind)?.remote(SERVER).map_err(failure)?;
+        let endpoints = self.known.endpoints.iter().map(|text| Endpoint::parse(text));
+        remote.endpoints = endpoints.collect::<Result<_, _>>().map_err(failure)?;
+        remote.project.clone_from(&self.known.project);
         let settings = Settings {
-            name,
+            name: self.name.clone(),
             installation: installation.to_owned(),
-            image: self.image.clone(),
-            pool: self.pool.clone(),
+            image: self.known.image.clone(),
+            pool: self.known.pool.clone(),
+            pool_driver: self.known.pool_driver.clone(),
         };
         Ok(LxdEngine::new(settings, &remote)?)
     }
 }
 
+/// The configuration of an engine's folder, as `lxc` reads it.
+pub(crate) fn config(folder: &Path, kind: Kind) -> Result<Config, Failure> {
+    let (folders, sockets) = (vec![folder.to_owned()], Vec::new());
+    Config::load(&Locations { flavour: kind.flavour(), folders, sockets }).map_err(failure)
+}
+
+/// What went wrong with a server before there is an engine.
+pub(crate) fn failure(error: boxherd_lxd_client::Error) -> Failure {
+    Failure::of(&error, "engine", None)
+}
+
 /// Every engine that a data folder knows, by name.
-pub(crate) fn all(data: &Path) -> Result<Vec<(EngineName, Known)>, Failure> {
+pub(crate) fn all(data: &Path) -> Result<Vec<Engine>, Failure> {
     let folder = data.join(FOLDER);
+    let failed = |error| Failure::io(format!("`{}`", folder.display()), &error);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::io(format!("`{}`", folder.display()), &error)),
+        Err(error) => return Err(failed(error)),
     };
-    let mut engines: Vec<(EngineName, Known)> = Vec::new();
+    let mut engines: Vec<Engine> = Vec::new();
     for entry in entries {
-        let entry =
-            entry.map_err(|error| Failure::io(format!("`{}`", folder.display()), &error))?;
-        let file = entry.file_name();
+        let folder = entry.map_err(failed)?.path();
+        let file = folder.file_name().and_then(|name| name.to_str());
         // What is no name of an engine is none of ours, such as one that is being written.
-        let Some(name) = file.to_str().and_then(|text| text.parse().ok()) else { continue };
-        engines.push((name, read(&entry.path())?));
+        let Some(name) = file.and_then(|text| text.parse().ok()) else { continue };
+        engines.push(Engine { name, known: read(&folder)?, folder });
     }
-    engines.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+    engines.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
     Ok(engines)
+}
+
+/// The engine of that name.
+pub(crate) fn one(data: &Path, name: &EngineName) -> Result<Engine, Failure> {
+    all(data)?.into_iter().find(|engine| engine.name == *name).ok_or_else(|| no_such(name))
 }
 
 fn read(folder: &Path) -> Result<Known, Failure> {
@@ -104,33 +143,75 @@ fn read(folder: &Path) -> Result<Known, Failure> {
     })
 }
 
-/// Keeps an engine under a name that none has.
-pub(crate) fn add(data: &Path, name: &EngineName, known: &Known) -> Result<(), Failure> {
-    let place = place(data, name);
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {
-            Failure::new("exists", format!("there is an engine `{name}` already"))
-                .hint(format!("`boxherd engine rm {name}` forgets it"))
+/// A folder that becomes an engine's when it is kept, and is gone otherwise.
+#[derive(Debug)]
+pub(crate) struct New {
+    half: tempfile::TempDir,
+    place: PathBuf,
+    name: EngineName,
+}
+
+impl New {
+    /// Begins an engine under a name that none has.
+    pub(crate) fn begin(data: &Path, name: &EngineName) -> Result<Self, Failure> {
+        let place = place(data, name);
+        if place.exists() {
+            return Err(taken(name));
         }
-        _ => Failure::io(format!("`{}`", place.display()), &error),
-    };
-    if place.exists() {
-        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        let parent = data.join(FOLDER);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&parent);
+        let half = made.and_then(|()| tempfile::Builder::new().prefix(".new-").tempdir_in(&parent));
+        let half = half.map_err(|error| Failure::io(format!("`{}`", parent.display()), &error))?;
+        Ok(Self { half, place, name: name.clone() })
     }
-    let parent = data.join(FOLDER);
-    DirBuilder::new().recursive(true).mode(0o700).create(&parent).map_err(failed)?;
-    // Whole, or not there.
-    let half = tempfile::Builder::new().prefix(".new-").tempdir_in(&parent).map_err(failed)?;
-    let mut file = fs::File::create_new(half.path().join(FILE)).map_err(failed)?;
-    serde_json::to_writer_pretty(&mut file, known)
-        .map_err(io::Error::from)
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(half.path(), &place))
-        .map_err(failed)?;
-    // Its folder is another's now.
-    drop(half.keep());
-    Ok(())
+
+    /// Where its files go.
+    pub(crate) fn folder(&self) -> &Path {
+        self.half.path()
+    }
+
+    /// The engine as it would be.
+    pub(crate) fn engine(&self, known: Known) -> Engine {
+        Engine { name: self.name.clone(), known, folder: self.folder().to_owned() }
+    }
+
+    /// Keeps it: it is there whole, or not at all.
+    pub(crate) fn keep(self, known: &Known) -> Result<(), Failure> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => taken(&self.name),
+            _ => Failure::io(format!("`{}`", self.place.display()), &error),
+        };
+        let mut file = fs::File::create_new(self.half.path().join(FILE)).map_err(failed)?;
+        serde_json::to_writer_pretty(&mut file, known)
+            .map_err(io::Error::from)
+            .and_then(|()| file.write_all(b"\n"))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(self.half.path(), &self.place))
+            .map_err(failed)?;
+        // Its folder is another's now.
+        let _ = self.half.keep();
+        Ok(())
+    }
+}
+
+/// Copies a remote with what makes us trusted from the configuration of `lxc` or `incus` of whoever
+/// asks.
+pub(crate) fn adopt(
+    new: &New,
+    theirs: &Config,
+    kind: Kind,
+    remote: &Remote,
+) -> Result<(), Failure> {
+    for name in ["client.key", "client.crt"] {
+        let (from, to) = (theirs.folder().join(name), new.folder().join(name));
+        match fs::copy(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::io(format!("`{}`", from.display()), &error));
+            }
+            _ => {}
+        }
+    }
+    config(new.folder(), kind)?.add(SERVER, remote).map_err(failure)
 }
 
 /// Forgets an engine.
@@ -142,10 +223,14 @@ pub(crate) fn remove(data: &Path, name: &EngineName) -> Result<(), Failure> {
     })
 }
 
-/// Nobody knows it.
-pub(crate) fn no_such(name: &EngineName) -> Failure {
+fn no_such(name: &EngineName) -> Failure {
     Failure::new("no-such-engine", format!("there is no engine `{name}`"))
         .hint("`boxherd engine ls` lists those there are")
+}
+
+fn taken(name: &EngineName) -> Failure {
+    Failure::new("exists", format!("there is an engine `{name}` already"))
+        .hint(format!("`boxherd engine rm {name}` forgets it"))
 }
 
 fn place(data: &Path, name: &EngineName) -> PathBuf {

@@ -4,50 +4,44 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use boxherd_engine::{
-    Check, Child, ConsoleChunk, Engine, EngineError, LinkStream, Made, Running, Truth, TruthState,
-    Usage, Verdict,
+    Check, Child, ConsoleChunk, Engine, EngineError, LinkStream, Made, Running, Snapshots, Truth,
+    TruthState, Usage, Verdict,
 };
-use boxherd_lxd_client::{Client, Error, Instance, InstanceInfo, Remote, Server, StateChange};
+use boxherd_link::console_ring;
+use boxherd_lxd_client::{Error, Found, Instance, InstanceInfo, Remote, Server, StateChange};
 use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef};
-use tokio::sync::OnceCell;
 
 use crate::error::{failed, failed_of};
-use crate::names::{Names, box_of};
-use crate::spec::{self, Ground};
-use crate::{guest, state};
+use crate::server::{Known, Settings, addresses, when_idle};
+use crate::{guest, marks, spec, state};
 
-/// What of an engine is for an operator to say.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// What the engine is called.
-    pub name: EngineName,
-    /// Which installation this is: instances of others are not touched.
-    pub installation: String,
-    /// What boxes are made of whose spec names no image: an alias or a fingerprint of the server.
-    pub image: Option<ImageRef>,
-    /// The storage pool for the disks of boxes; the one of the profile `default` when none is named.
-    pub pool: Option<String>,
-}
+/// What is read of a console at once, in bytes.
+const CONSOLE_PIECE: usize = 256 * 1024;
+/// The largest console that is fetched, in bytes.
+const MOST_CONSOLE: usize = (console_ring::MAX_SIZE + console_ring::HEADER) as usize;
 
 /// Boxes on one server or cluster.
 #[derive(Debug)]
 pub struct LxdEngine {
-    settings: Settings,
+    pub(crate) known: Known,
     capabilities: CapabilitySet,
-    client: Client,
-    names: Names,
-    ground: OnceCell<Ground>,
 }
 
 /// What every server can do.
-const CAPABILITIES: [Capability; 6] = [
+const CAPABILITIES: [Capability; 9] = [
     Capability::Suspend,
+    Capability::Fork,
+    Capability::Snapshot,
     Capability::MemoryLimit,
     Capability::CpuLimit,
     Capability::PidsLimit,
     Capability::Network,
     Capability::Uids,
+    Capability::Nesting,
 ];
+
+/// Pools that limit the disks of instances.
+const WITH_QUOTAS: [&str; 4] = ["btrfs", "zfs", "lvm", "ceph"];
 
 impl LxdEngine {
     /// An engine on a server. Nothing is asked of the server yet, which may be out of reach.
@@ -56,10 +50,11 @@ impl LxdEngine {
     ///
     /// When `remote` cannot be one.
     pub fn new(settings: Settings, remote: &Remote) -> Result<Self, EngineError> {
-        let client = Client::new(remote).map_err(failed("use what is known of the server"))?;
-        let capabilities = CAPABILITIES.into_iter().chain([Capability::Nesting]).collect();
-        let (names, ground) = (Names::default(), OnceCell::new());
-        Ok(Self { settings, capabilities, client, names, ground })
+        let driver = settings.pool_driver.as_deref();
+        let limits_disks = driver.is_some_and(|driver| WITH_QUOTAS.contains(&driver));
+        let disk = limits_disks.then_some(Capability::DiskLimit);
+        let capabilities = CAPABILITIES.into_iter().chain(disk).collect();
+        Ok(Self { known: Known::new(settings, remote)?, capabilities })
     }
 
     /// What is known of the server; asked for once, and refused when it does not trust us.
@@ -68,78 +63,77 @@ impl LxdEngine {
     ///
     /// When it cannot be reached, or does not trust this machine.
     pub async fn server(&self) -> Result<&Server, EngineError> {
-        let asked = async {
-            let server = self.client.server().await?;
-            server.trusted()?;
-            Ok(server)
-        };
-        asked.await.map_err(failed(format!("use the server of `{}`", self.settings.name)))
+        self.known.server().await
     }
 
-    async fn ground(&self) -> Result<&Ground, EngineError> {
-        let look = async || {
-            let profile = self.client.profile("default").await;
-            let profile = profile.map_err(failed("look at the profile `default`"))?;
-            Ok::<_, EngineError>(Ground {
-                installation: self.settings.installation.clone(),
-                image: self.settings.image.clone(),
-                pool: self.settings.pool.clone(),
-                devices: profile.devices,
-            })
-        };
-        self.ground.get_or_try_init(look).await
-    }
-
-    fn ours(&self, info: &InstanceInfo) -> Option<BoxId> {
-        box_of(info, &self.settings.installation)
-    }
-
-    /// Every instance of ours, and from now on their names are known.
-    async fn look(&self) -> Result<Vec<(BoxId, InstanceInfo)>, EngineError> {
-        let all = self.client.instances().await.map_err(failed("list the instances"))?;
-        let ours: Vec<_> =
-            all.into_iter().filter_map(|info| Some((self.ours(&info)?, info))).collect();
-        self.names.replace(ours.iter().map(|(id, info)| (*id, info.name.clone())));
-        Ok(ours)
-    }
-
-    /// The instance of a box, by the name that it had when it was seen last.
-    async fn find(&self, id: BoxId) -> Result<Option<Instance>, EngineError> {
-        if self.names.get(id).is_none() {
-            self.look().await?;
+    /// What the pool is driven by that disks of boxes are in; `None` where the profile has no root
+    /// disk.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be asked, or has no such pool.
+    pub async fn pool_driver(&self) -> Result<Option<String>, EngineError> {
+        let Some(name) = self.known.pool().await? else { return Ok(None) };
+        let pools = self.known.client.storage_pools().await;
+        let pools = pools.map_err(failed("look at the storage pools"))?;
+        match pools.into_iter().find(|pool| pool.name == name) {
+            Some(pool) => Ok(Some(pool.driver)),
+            None => {
+                Err(EngineError::refused("use the storage pool", format!("there is no `{name}`")))
+            }
         }
-        Ok(self.names.get(id).map(|name| self.client.instance(&name)))
     }
 
-    async fn instance(&self, id: BoxId) -> Result<Instance, EngineError> {
-        self.find(id).await?.ok_or(EngineError::NoSuchBox(id))
-    }
-
-    /// What the server has of a box, under whatever name.
-    async fn info(&self, id: BoxId) -> Result<Option<(Instance, InstanceInfo)>, EngineError> {
-        let Some(instance) = self.find(id).await? else { return Ok(None) };
-        match instance.get().await {
-            Ok(info) if self.ours(&info) == Some(id) => return Ok(Some((instance, info))),
-            Ok(_) | Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(failed("look at the instance")(error)),
+    /// The instance of a box that runs, thawed.
+    async fn thawed(&self, id: BoxId) -> Result<(Instance, TruthState), EngineError> {
+        let (instance, info) = self.known.there(id).await?;
+        let state = state::state(&info);
+        if state == TruthState::Suspended {
+            self.known.change(id, StateChange::UNFREEZE).await?;
         }
-        // It has another name by now, or is gone.
-        let found = self.look().await?.into_iter().find(|(found, _)| *found == id);
-        Ok(found.map(|(_, info)| (self.client.instance(&info.name), info)))
+        Ok((instance, state))
     }
 
-    async fn change(&self, id: BoxId, change: StateChange) -> Result<(), EngineError> {
-        let step = format!("{} the instance", change.action);
-        let instance = self.instance(id).await?;
-        let operation = instance.change_state(change).await.map_err(failed_of(id, &step))?;
-        operation.wait().await.map(drop).map_err(failed_of(id, step))
+    /// Gives an instance the name that its box got while it ran.
+    async fn settle_name(
+        &self,
+        id: BoxId,
+        instance: Instance,
+        info: &InstanceInfo,
+    ) -> Result<Instance, EngineError> {
+        match marks::name(info) {
+            Some(name) if name != info.name => {
+                let renamed = instance.rename(&name).await;
+                let renamed = renamed.map_err(failed_of(id, "rename the instance"))?;
+                self.known.is_called(id, &name);
+                Ok(renamed)
+            }
+            _ => Ok(instance),
+        }
+    }
+
+    async fn state_of(&self, id: BoxId, instance: &Instance, info: &InstanceInfo) -> Truth {
+        let mut truth = state::truth(id, info);
+        match truth.state {
+            TruthState::Running => {
+                // What has ended meanwhile has no addresses.
+                truth.addresses = addresses(instance.state().await.ok().as_ref());
+            }
+            TruthState::Stopped(_) if marks::has_cmd(info) => {
+                if let Some(reason) = guest::ending(instance).await {
+                    truth.state = TruthState::Stopped(reason);
+                }
+            }
+            _ => {}
+        }
+        truth
     }
 }
 
 #[async_trait]
 impl Engine for LxdEngine {
     fn name(&self) -> &EngineName {
-        &self.settings.name
+        &self.known.settings.name
     }
 
     fn capabilities(&self) -> &CapabilitySet {
@@ -148,16 +142,23 @@ impl Engine for LxdEngine {
 
     fn why_not(&self, capability: Capability) -> String {
         match capability {
-            Capability::Egress => "use an ACL of the server's on its network".to_owned(),
+            Capability::DiskLimit => match &self.known.settings.pool_driver {
+                Some(driver) => format!("pools of the kind `{driver}` do not limit disks"),
+                None => "it is not known whether the server's pool limits disks".to_owned(),
+            },
+            Capability::Egress => {
+                "an ACL on the server's network says what it may reach".to_owned()
+            }
             Capability::Images => "images are the server's: `lxc image` has them".to_owned(),
             Capability::Gvisor => "instances have the kernel of their server".to_owned(),
-            _ => "LXD engines do not offer it yet".to_owned(),
+            Capability::Disks => "volumes of the server's pools are not offered yet".to_owned(),
+            _ => "memory of instances is not saved yet".to_owned(),
         }
     }
 
     async fn checks(&self) -> Vec<Check> {
         let check = |verdict, found: String, fix: Option<String>| Check {
-            name: format!("engine {}", self.settings.name),
+            name: format!("engine {}", self.name()),
             verdict,
             found,
             fix,
@@ -176,39 +177,50 @@ impl Engine for LxdEngine {
     }
 
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
-        let ground = self.ground().await?;
+        let ground = self.known.ground().await?;
         let new = spec::instance(id, spec, ground)?;
         let made = async {
-            let operation = self.client.create_instance(&new).await?;
+            let operation = self.known.client.create_instance(&new).await?;
             operation.wait().await
         };
         made.await.map_err(|error| not_made(&new.name, &spec.image, error))?;
-        self.names.put(id, &new.name);
-        Ok(Made::default())
+        self.known.is_called(id, &new.name);
+        let info = self.known.client.instance(&new.name).get().await;
+        let info = info.map_err(failed_of(id, "look at the instance"))?;
+        let image_digest = info.config.get("volatile.base_image").cloned();
+        Ok(Made { image_digest, ..Made::default() })
     }
 
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
-        let (instance, info) = self.info(id).await?.ok_or(EngineError::NoSuchBox(id))?;
-        if state::state(&info) != TruthState::Running {
-            self.change(id, StateChange::START).await?;
-        }
+        let (instance, info) = self.known.there(id).await?;
+        let instance = match state::state(&info) {
+            TruthState::Running => instance,
+            TruthState::Suspended => {
+                self.known.change(id, StateChange::UNFREEZE).await?;
+                instance
+            }
+            _ => {
+                let instance = self.settle_name(id, instance, &info).await?;
+                self.known.change(id, StateChange::START).await?;
+                instance
+            }
+        };
         drop(guest::connect(id, &instance).await?);
-        Ok(Running::default())
+        let state = instance.state().await.map_err(failed_of(id, "look at the instance"))?;
+        Ok(Running { addresses: addresses(Some(&state)), ..Running::default() })
     }
 
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
-        let (instance, info) = self.info(id).await?.ok_or(EngineError::NoSuchBox(id))?;
-        match state::state(&info) {
-            TruthState::Stopped(_) => return Ok(()),
-            TruthState::Suspended => self.change(id, StateChange::UNFREEZE).await?,
-            _ => {}
+        let (instance, state) = self.thawed(id).await?;
+        if matches!(state, TruthState::Stopped(_)) {
+            return Ok(());
         }
-        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        // The server counts seconds.
+        let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
         if seconds > 0 {
-            let asked = async {
-                let operation = instance.change_state(StateChange::stop(seconds)).await?;
-                operation.wait().await
-            };
+            let asked = when_idle(|| async {
+                instance.change_state(StateChange::stop(seconds)).await?.wait().await
+            });
             match asked.await {
                 Ok(_) => return Ok(()),
                 // It did not end in time.
@@ -216,43 +228,44 @@ impl Engine for LxdEngine {
                 Err(error) => return Err(failed_of(id, "stop the instance")(error)),
             }
         }
-        match self.change(id, StateChange::KILL).await {
-            Err(error) if self.is_stopped(id).await => {
-                tracing::debug!(%error, %id, "it ended by itself meanwhile");
-                Ok(())
-            }
-            done => done,
+        match self.known.change(id, StateChange::KILL).await {
+            Ok(()) => Ok(()),
+            // It may have ended by itself meanwhile.
+            Err(error) => match self.inspect(id).await?.map(|truth| truth.state) {
+                Some(TruthState::Stopped(_)) => Ok(()),
+                _ => Err(error),
+            },
         }
     }
 
     async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
-        match self.inspect(id).await?.ok_or(EngineError::NoSuchBox(id))?.state {
+        match state::state(&self.known.there(id).await?.1) {
             TruthState::Suspended => Ok(()),
-            TruthState::Running => self.change(id, StateChange::FREEZE).await,
+            TruthState::Running => self.known.change(id, StateChange::FREEZE).await,
             _ => Err(EngineError::WrongState { op: "suspend", found: "stopped" }),
         }
     }
 
     async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
-        match self.inspect(id).await?.ok_or(EngineError::NoSuchBox(id))?.state {
+        match state::state(&self.known.there(id).await?.1) {
             TruthState::Running => Ok(()),
-            TruthState::Suspended => self.change(id, StateChange::UNFREEZE).await,
+            TruthState::Suspended => self.known.change(id, StateChange::UNFREEZE).await,
             _ => Err(EngineError::WrongState { op: "resume", found: "stopped" }),
         }
     }
 
-    async fn fork(&self, _source: BoxId, _children: &[Child]) -> Result<Vec<Made>, EngineError> {
-        Err(self.unsupported("fork", Capability::Fork))
+    async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
+        self.copy(source, children).await
     }
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
-        let Some((instance, info)) = self.info(id).await? else { return Ok(()) };
+        let Some((instance, info)) = self.known.info(id).await? else { return Ok(()) };
         if !matches!(state::state(&info), TruthState::Stopped(_)) {
             self.stop(id, Duration::ZERO).await?;
         }
-        match instance.delete().await {
+        match when_idle(|| instance.delete()).await {
             Ok(()) | Err(Error::NotFound { .. }) => {
-                self.names.forget(id);
+                self.known.is_gone(id);
                 Ok(())
             }
             Err(error) => Err(failed("delete the instance")(error)),
@@ -260,72 +273,166 @@ impl Engine for LxdEngine {
     }
 
     async fn claim(&self, _id: BoxId, _token: u64) -> Result<(), EngineError> {
-        let reason = "LXD engines do not offer it yet: let one server have the engine";
+        let reason = "engines on LXD cannot tell servers apart yet: let one have the engine";
         Err(EngineError::refused("take a box over from another server", reason))
     }
 
     async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {
-        let found = self.info(id).await?;
-        Ok(found.and_then(|(_, info)| state::truth(id, &info, Vec::new())))
+        match self.known.info(id).await? {
+            Some((instance, info)) => Ok(Some(self.state_of(id, &instance, &info).await)),
+            None => Ok(None),
+        }
     }
 
     async fn list(&self) -> Result<Vec<Truth>, EngineError> {
-        let ours = self.look().await?;
-        Ok(ours.iter().filter_map(|(id, info)| state::truth(*id, info, Vec::new())).collect())
+        let mut truths = Vec::new();
+        for (id, full) in self.known.list().await? {
+            let mut truth = state::truth(id, &full.info);
+            truth.addresses = addresses(full.state.as_ref());
+            if matches!(truth.state, TruthState::Stopped(_)) && marks::has_cmd(&full.info) {
+                let instance = self.known.client.instance(&full.info.name);
+                truth = self.state_of(id, &instance, &full.info).await;
+            }
+            truths.push(truth);
+        }
+        Ok(truths)
     }
 
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
-        let instance = self.instance(id).await?;
-        Ok(Box::new(guest::connect(id, &instance).await?))
+        let instance = self.known.instance(id).await?;
+        match guest::connect(id, &instance).await {
+            // It may be called otherwise by now.
+            Err(EngineError::NoSuchBox(_)) => {
+                let instance = self.known.there(id).await?.0;
+                Ok(guest::connect(id, &instance).await?)
+            }
+            connected => Ok(connected?),
+        }
     }
 
     async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
-        let _ = (id, name);
-        Err(EngineError::refused("rename the instance", "LXD engines do not offer it yet"))
+        let new = spec::name(name)?;
+        let (instance, info) = self.known.there(id).await?;
+        let step = "rename the instance";
+        let keep = serde_json::json!({ "config": { (marks::NAME): new } });
+        instance.patch(&keep).await.map_err(failed_of(id, step))?;
+        if matches!(state::state(&info), TruthState::Stopped(_)) {
+            let (instance, info) = self.known.there(id).await?;
+            self.settle_name(id, instance, &info).await?;
+            return Ok(());
+        }
+        // The server renames what is stopped; until then the box itself knows.
+        guest::set_hostname(id, &instance, new).await
+    }
+
+    async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
+        let ground = self.known.ground().await?;
+        let devices = spec::devices(spec, ground)?;
+        let config = spec::reshaped(spec);
+        let change = serde_json::json!({ "config": config, "devices": devices });
+        let instance = self.known.there(id).await?.0;
+        instance.patch(&change).await.map_err(failed_of(id, "change the instance"))
     }
 
     async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError> {
-        let _ = (id, from);
-        Err(EngineError::refused("read the console", "LXD engines do not offer it yet"))
+        let (instance, info) = self.known.there(id).await?;
+        if marks::has_cmd(&info) {
+            let ring = guest::console(&instance, MOST_CONSOLE).await;
+            return ring.map(|ring| piece_of_ring(&ring, from)).map_err(failed("read the console"));
+        }
+        // Who has not been started has no log.
+        let log = match instance.console_log().await {
+            Ok(log) => log,
+            Err(Error::NotFound { .. }) => bytes::Bytes::new(),
+            Err(error) => return Err(failed("read the console")(error)),
+        };
+        let end = log.len() as u64;
+        let start = from.min(end);
+        let data = log.slice(usize::try_from(start).unwrap_or(log.len())..);
+        let data = data.slice(..data.len().min(CONSOLE_PIECE));
+        Ok(ConsoleChunk { start, data, end })
     }
 
     async fn usage(&self, id: BoxId) -> Result<Usage, EngineError> {
-        self.instance(id).await?;
-        Ok(Usage::default())
+        let instance = self.known.there(id).await?.0;
+        let state = instance.state().await.map_err(failed_of(id, "look at the instance"))?;
+        let known = |value: i64| u64::try_from(value).ok();
+        let disk = state.disk.as_ref().and_then(|disks| known(disks.get("root")?.usage));
+        Ok(Usage {
+            memory: known(state.memory.usage),
+            cpu_micros: known(state.cpu.usage / 1000),
+            pids: known(state.processes),
+            disk,
+        })
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
     }
 }
 
-impl LxdEngine {
-    async fn is_stopped(&self, id: BoxId) -> bool {
-        let found = self.inspect(id).await;
-        let state = found.ok().flatten().map(|truth| truth.state);
-        matches!(state, Some(TruthState::Stopped(_)))
-    }
+fn piece_of_ring(ring: &[u8], from: u64) -> ConsoleChunk {
+    let read_at = |offset: u64, buffer: &mut [u8]| {
+        let rest = usize::try_from(offset).ok().and_then(|at| ring.get(at..)).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    };
+    // Reading what is in memory does not fail.
+    let chunk = console_ring::read(read_at, from, CONSOLE_PIECE).unwrap_or_default();
+    ConsoleChunk { start: chunk.start, data: chunk.data, end: chunk.end }
 }
 
 fn not_made(name: &str, image: &ImageRef, error: Error) -> EngineError {
+    let no_image = |message: &str| EngineError::Image {
+        image: image.to_string(),
+        reason: message.to_owned(),
+        hint: Some("`lxc image list` says which images the server has".to_owned()),
+    };
     match error {
         Error::Conflict { message } => EngineError::Refused {
             step: format!("make the instance `{name}`"),
             source: message.into(),
             hint: Some("the server has one of that name, which is not ours".to_owned()),
         },
-        Error::NotFound { message } => EngineError::Image {
-            image: image.to_string(),
-            reason: message,
-            hint: Some("`lxc image list` says which images the server has".to_owned()),
-        },
+        Error::NotFound { message } => no_image(&message),
+        Error::BadRequest { message } | Error::OperationFailed { message, .. }
+            if message.contains("mage") =>
+        {
+            no_image(&message)
+        }
         error => failed(format!("make the instance `{name}`"))(error),
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+/// An error and its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The content of a file of an instance, at most `most` bytes; `None` when it is not there.
+pub(crate) async fn content(
+    instance: &Instance,
+    path: &str,
+    most: usize,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut body = match instance.read_file(path).await {
+        Ok(Found::File(_, body)) => body,
+        Ok(_) | Err(Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut content = Vec::new();
+    loop {
+        let piece = body
+            .chunk()
+            .await
+            .map_err(|source| Error::Io { what: format!("reading `{path}`"), source })?;
+        let Some(piece) = piece else { return Ok(Some(content)) };
+        let room = most - content.len();
+        content.extend_from_slice(&piece[..piece.len().min(room)]);
+        if content.len() == most {
+            return Ok(Some(content));
+        }
     }
-    text
 }

@@ -11,14 +11,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use boxherd_agent_blob::{AGENT, SHA256};
-use boxherd_engine::EngineError;
-use boxherd_link::agent_config::RELAY;
-use boxherd_lxd_client::{Duplex, ExecRequest, FileMeta, Instance, NewFile};
-use boxherd_model::BoxId;
+use boxherd_engine::{EngineError, TruthState};
+use boxherd_link::agent_config::{AgentConfig, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY};
+use boxherd_link::proto::Env;
+use boxherd_link::{ExecRequest, Link};
+use boxherd_lxd_client::{Duplex, Error, ExecRequest as Program, FileMeta, Instance, NewFile};
+use boxherd_model::{BoxId, BoxSpec, StopReason};
 use bytes::{Buf as _, Bytes};
+use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
+use crate::engine::content;
 use crate::error::{failed, failed_of};
+use crate::{marks, state};
 
 /// Where the agent may lie, the best first.
 const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var/lib/boxherd"];
@@ -26,11 +31,20 @@ const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var/lib/boxher
 const TTL: Duration = Duration::from_secs(600);
 /// How long it may take until it has said its first word.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What of a spec it has to know, in its folder.
+const CONFIG: &str = "config";
+/// Bytes of an exit code.
+const LONGEST_EXIT: usize = 16;
+/// Of what a program of the box says that failed, in bytes.
+const LONGEST_SAYING: usize = 4096;
 /// Bytes of its first word that are read at once.
 const FIRST: usize = 4096;
 
 /// Connects to the agent of a running instance, and puts it there when it is not.
-pub(crate) async fn connect(id: BoxId, instance: &Instance) -> Result<GuestStream, EngineError> {
+pub(crate) async fn connect(
+    id: BoxId,
+    instance: &Instance,
+) -> Result<Box<GuestStream>, EngineError> {
     let mut refusals = Vec::new();
     for folder in FOLDERS {
         match reach(id, instance, folder).await? {
@@ -50,7 +64,7 @@ pub(crate) async fn connect(id: BoxId, instance: &Instance) -> Result<GuestStrea
 }
 
 enum Reached {
-    There(GuestStream),
+    There(Box<GuestStream>),
     /// It cannot be run there, for that reason.
     Not(String),
 }
@@ -58,8 +72,11 @@ enum Reached {
 async fn reach(id: BoxId, instance: &Instance, folder: &str) -> Result<Reached, EngineError> {
     let ttl = TTL.as_secs().to_string();
     let command = [program(folder).as_str(), RELAY, folder, &ttl].map(str::to_owned);
-    let request = ExecRequest { cwd: "/".to_owned(), ..ExecRequest::new(command) };
-    let exec = instance.exec(&request).await.map_err(failed_of(id, "run the agent"))?;
+    let request = Program { cwd: "/".to_owned(), ..Program::new(command) };
+    let exec = match instance.exec(&request).await {
+        Ok(exec) => exec,
+        Err(error) => return Err(not_run(id, instance, error).await),
+    };
     let ended = exec.wait();
     let mut stream = exec.into_duplex();
     let mut first = vec![0; FIRST];
@@ -69,7 +86,8 @@ async fn reach(id: BoxId, instance: &Instance, folder: &str) -> Result<Reached, 
         .map_err(|error| EngineError::refused("hear from the agent", error))?;
     if count > 0 {
         first.truncate(count);
-        return Ok(Reached::There(GuestStream { first: first.into(), stream }));
+        let there = GuestStream { first: first.into(), stream };
+        return Ok(Reached::There(Box::new(there)));
     }
     let said = String::from_utf8_lossy(&stream.stderr()).trim().to_owned();
     Ok(Reached::Not(match ended.await {
@@ -79,13 +97,88 @@ async fn reach(id: BoxId, instance: &Instance, folder: &str) -> Result<Reached, 
     }))
 }
 
+/// Why the server runs nothing in an instance.
+async fn not_run(id: BoxId, instance: &Instance, error: Error) -> EngineError {
+    if matches!(error, Error::BadRequest { .. } | Error::Server { .. })
+        && let Ok(info) = instance.get().await
+    {
+        let found = match state::state(&info) {
+            TruthState::Stopped(_) => "stopped",
+            TruthState::Suspended => "suspended",
+            _ => return failed_of(id, "run the agent")(error),
+        };
+        return EngineError::WrongState { op: "connect", found };
+    }
+    failed_of(id, "run the agent")(error)
+}
+
 async fn push(instance: &Instance, folder: &str) -> Result<(), EngineError> {
     let only_root = FileMeta { uid: 0, gid: 0, mode: 0o700 };
-    let step = "put the agent into the instance";
-    instance.make_directory(folder, only_root).await.map_err(failed(step))?;
-    let file = NewFile::with(only_root);
-    let content = Bytes::from_static(AGENT);
-    instance.write_file(&program(folder), file, content).await.map_err(failed(step))
+    let put = async {
+        instance.make_directory(folder, only_root).await?;
+        let info = instance.get().await?;
+        let config = marks::spec(&info).map(|spec| config(&spec)).unwrap_or_default();
+        let secret = NewFile::with(FileMeta { mode: 0o600, ..only_root });
+        let content = config.encode_length_delimited_to_vec();
+        instance.write_file(&format!("{folder}/{CONFIG}"), secret, content).await?;
+        let content = Bytes::from_static(AGENT);
+        instance.write_file(&program(folder), NewFile::with(only_root), content).await
+    };
+    put.await.map_err(failed("put the agent into the instance"))
+}
+
+/// What of a spec is for the agent.
+fn config(spec: &BoxSpec) -> AgentConfig {
+    let env = spec.env.iter().map(|(name, value)| Env {
+        name: name.clone().into_bytes(),
+        value: value.clone().into_bytes(),
+    });
+    AgentConfig {
+        cmd: spec.cmd.clone(),
+        env: env.collect(),
+        workdir: spec.workdir.clone(),
+        user: spec.user.clone(),
+        restart: Some(spec.restart.into()),
+        ..AgentConfig::default()
+    }
+}
+
+/// How the program of a stopped box ended, if it ended by itself.
+pub(crate) async fn ending(instance: &Instance) -> Option<StopReason> {
+    let path = format!("{KEPT}/{KEPT_EXIT}");
+    // Of what cannot be read nothing is known.
+    let content = content(instance, &path, LONGEST_EXIT).await.ok()??;
+    let code = std::str::from_utf8(&content).ok()?.trim().parse().ok()?;
+    Some(StopReason::Exited { code })
+}
+
+/// The ring that the agent writes what `cmd` says into, at most `most` bytes of it.
+pub(crate) async fn console(instance: &Instance, most: usize) -> Result<Vec<u8>, Error> {
+    let path = format!("{KEPT}/{KEPT_CONSOLE}");
+    Ok(content(instance, &path, most).await?.unwrap_or_default())
+}
+
+/// Has a running box be called otherwise, as far as it knows itself.
+pub(crate) async fn set_hostname(
+    id: BoxId,
+    instance: &Instance,
+    name: &str,
+) -> Result<(), EngineError> {
+    let step = "set the host name";
+    let link = Link::open(connect(id, instance).await?).await;
+    let link = link.map_err(|error| EngineError::refused(step, error))?;
+    let mut set = ExecRequest::argv(["hostname", name]);
+    set.user = Some("root".to_owned());
+    let ran = async { link.exec(set).await?.collect(Bytes::new(), LONGEST_SAYING).await };
+    let done = ran.await.map_err(|error| EngineError::refused(step, error));
+    link.close().await;
+    let done = done?;
+    match done.status.success() {
+        true => Ok(()),
+        false => {
+            Err(EngineError::refused(step, String::from_utf8_lossy(&done.stderr).into_owned()))
+        }
+    }
 }
 
 fn program(folder: &str) -> String {

@@ -10,11 +10,15 @@
 //! It must not know the herd or the command line. Start reading in `engine.rs`; `spec.rs` and
 //! `state.rs` translate and are pure.
 
+mod copies;
 mod engine;
 mod error;
 mod guest;
+mod marks;
 mod names;
+mod server;
 mod spec;
 mod state;
 
-pub use engine::{LxdEngine, Settings};
+pub use engine::LxdEngine;
+pub use server::Settings;

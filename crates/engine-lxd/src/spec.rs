@@ -8,7 +8,7 @@ use boxherd_model::{
     BoxId, BoxName, BoxSpec, CpuLimit, ImageRef, ImageSource, Limits, NetworkName, NetworkSpec,
 };
 
-use crate::names::{ID, INSTALLATION};
+use crate::marks;
 
 /// What of a server the translation depends on.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +21,14 @@ pub(crate) struct Ground {
     pub(crate) pool: Option<String>,
     /// Devices that the profiles give every instance.
     pub(crate) devices: Devices,
+}
+
+impl Ground {
+    /// The pool that disks of boxes are in.
+    pub(crate) fn pool(&self) -> Option<&str> {
+        let of_profile = || root(self).ok()?.1.get("pool").map(String::as_str);
+        self.pool.as_deref().or_else(of_profile)
+    }
 }
 
 /// The instance that a spec is.
@@ -71,13 +79,9 @@ fn source(image: &ImageRef, ground: &Ground) -> Result<Source, EngineError> {
     Ok(if is_fingerprint { Source::fingerprint(text) } else { Source::alias(text) })
 }
 
-/// What says which box an instance is.
-pub(crate) fn marks(id: BoxId, installation: &str) -> [(String, String); 2] {
-    [(INSTALLATION.to_owned(), installation.to_owned()), (ID.to_owned(), id.to_string())]
-}
-
-fn config(id: BoxId, spec: &BoxSpec, ground: &Ground) -> BTreeMap<String, String> {
-    let mut config: BTreeMap<_, _> = marks(id, &ground.installation).into();
+/// The options of a box that is made.
+pub(crate) fn config(id: BoxId, spec: &BoxSpec, ground: &Ground) -> BTreeMap<String, String> {
+    let mut config = marks::of(id, spec, &ground.installation);
     config.extend(limits(&spec.limits));
     if spec.nesting {
         config.insert("security.nesting".to_owned(), "true".to_owned());
@@ -86,7 +90,7 @@ fn config(id: BoxId, spec: &BoxSpec, ground: &Ground) -> BTreeMap<String, String
 }
 
 /// The limits that are options of an instance; that of its disk is one of a device.
-pub(crate) fn limits(limits: &Limits) -> BTreeMap<String, String> {
+fn limits(limits: &Limits) -> BTreeMap<String, String> {
     let mut config = BTreeMap::new();
     if let Some(memory) = limits.memory {
         config.insert("limits.memory".to_owned(), format!("{}B", memory.bytes()));
@@ -97,6 +101,15 @@ pub(crate) fn limits(limits: &Limits) -> BTreeMap<String, String> {
     if let Some(pids) = limits.pids {
         config.insert("limits.processes".to_owned(), pids.to_string());
     }
+    config
+}
+
+/// The options of a box that is to be another; what it has no more is empty.
+pub(crate) fn reshaped(spec: &BoxSpec) -> BTreeMap<String, String> {
+    let every = ["limits.memory", "limits.cpu.allowance", "limits.processes"];
+    let mut config: BTreeMap<_, _> =
+        every.into_iter().map(|key| (key.to_owned(), String::new())).collect();
+    config.extend(limits(&spec.limits));
     config
 }
 
@@ -186,7 +199,7 @@ mod tests {
         let made = instance(id, &spec, &ground()).unwrap();
         assert_eq!((made.name.as_str(), made.source.alias.as_deref()), ("web", Some("deb12")));
         let of = |key: &str| made.config[key].as_str();
-        assert_eq!((of(INSTALLATION), of(ID)), ("here", id.to_string().as_str()));
+        assert_eq!((of(marks::INSTALLATION), of(marks::ID)), ("here", id.to_string().as_str()));
         assert_eq!(
             (of("limits.memory"), of("limits.cpu.allowance")),
             ("536870912B", "150ms/100ms")

@@ -1,10 +1,10 @@
 //! What the server knows of an instance, as what is true of a box. Pure.
 
-use std::net::IpAddr;
-
 use boxherd_engine::{Truth, TruthState};
 use boxherd_lxd_client::InstanceInfo;
 use boxherd_model::{BoxId, BoxName, StopReason};
+
+use crate::marks;
 
 const RUNNING: u16 = 103;
 const FREEZING: u16 = 109;
@@ -27,8 +27,15 @@ pub(crate) fn state(info: &InstanceInfo) -> TruthState {
     }
 }
 
-pub(crate) fn truth(id: BoxId, info: &InstanceInfo, addresses: Vec<IpAddr>) -> Option<Truth> {
-    // Who gave it another name gave it one that it cannot have here.
-    let name: BoxName = info.name.parse().ok()?;
-    Some(Truth { id, name, state: state(info), addresses })
+/// All of it but the addresses.
+pub(crate) fn truth(id: BoxId, info: &InstanceInfo) -> Truth {
+    // A name that no box has was given by somebody else; ours is what we gave.
+    let named = marks::name(info).and_then(|name| name.parse().ok());
+    let name = named.or_else(|| info.name.parse().ok());
+    let name = name.unwrap_or_else(|| fallback(id));
+    Truth { id, name, state: state(info), addresses: Vec::new() }
+}
+
+fn fallback(id: BoxId) -> BoxName {
+    id.to_string().parse().expect("an id is a DNS label")
 }

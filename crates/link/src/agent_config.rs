@@ -50,6 +50,13 @@ pub const RELAY: &str = "relay";
 /// The same of such an agent, which finds its listening socket on descriptor 0.
 pub const GUEST: &str = "guest";
 
+/// Where such an agent keeps what outlives the machine's power. Its administrator's only.
+pub const KEPT: &str = "/var/lib/boxherd";
+/// In it: the console's ring.
+pub const KEPT_CONSOLE: &str = "console";
+/// In it: what `cmd` ended with, in decimal, once it has ended for good.
+pub const KEPT_EXIT: &str = "exit";
+
 /// The longest configuration an agent accepts, in bytes.
 pub const MAX_CONFIG: usize = 1024 * 1024;
 

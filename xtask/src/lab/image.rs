@@ -1,7 +1,7 @@
 //! Images for guests of tests: `tiny` (only busybox, made in a second) and `deb12` (Debian 12).
 //!
-//! Neither has a real init: theirs is a shell script that brings up the network and ends when LXD
-//! sends SIGPWR, which is how LXD stops a container.
+//! Neither has a real init: theirs is a shell script that brings up the network, and asks every process to
+//! end when LXD sends SIGPWR, which is how LXD stops a container.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -11,7 +11,18 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 const INIT: &str = r#"#!/bin/sh
-trap 'exit 0' PWR TERM INT
+stop() {
+    trap '' PWR TERM INT
+    kill -TERM -1
+    n=0
+    # This shell, `ls` and its pipe; what does not listen is killed with the machine.
+    while [ $n -lt 40 ] && [ "$(ls -d /proc/[0-9]* | grep -c .)" -gt 4 ]; do
+        n=$((n + 1))
+        sleep 0.05
+    done
+    exit 0
+}
+trap stop PWR TERM INT
 busybox ip link set lo up 2>/dev/null
 if [ -e /sys/class/net/eth0 ]; then
     busybox ip link set eth0 up

@@ -11,13 +11,13 @@ use crate::lock;
 
 /// The console of a box. Cheap to clone. Without a file it swallows what is written.
 #[derive(Debug, Clone)]
-pub(super) struct Console {
+pub(crate) struct Console {
     ring: Option<Arc<(File, Mutex<Writer>)>>,
 }
 
 impl Console {
     /// Goes on with the ring in `file`, or begins one of `size` bytes, 0 for the default.
-    pub(super) fn new(file: Option<File>, size: u64) -> io::Result<Self> {
+    pub(crate) fn new(file: Option<File>, size: u64) -> io::Result<Self> {
         let Some(file) = file else { return Ok(Self { ring: None }) };
         let mut existing = [0; HEADER as usize];
         let count = file.read_at(&mut existing, 0)?;

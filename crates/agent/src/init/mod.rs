@@ -27,7 +27,7 @@ use rustix::process::{DumpableBehavior, Signal, WaitOptions, set_dumpable_behavi
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::console::Console;
+pub(crate) use self::console::Console;
 use self::memory::Memory;
 use crate::gate::Gate;
 use crate::{Agent, AgentConfig, Children, Defaults};
@@ -118,7 +118,7 @@ fn write(file: &ConfigFile) -> io::Result<()> {
     crate::files::replace(path, file.content.as_bytes(), 0o644)
 }
 
-fn read_config(mut file: File) -> io::Result<Config> {
+pub(crate) fn read_config(mut file: File) -> io::Result<Config> {
     // A memory file stands where its writer left it; a pipe has no position.
     drop(file.rewind());
     let mut bytes = Vec::new();
@@ -154,7 +154,7 @@ async fn serve(
     let mut ended = signal(SignalKind::child())?;
     let mut told = signal(SignalKind::terminate())?;
     let agent = agent(&config, children.clone(), process_one)?;
-    let mut cmd = std::pin::pin!(cmd::supervise(agent.inner.as_ref(), &config, console));
+    let mut cmd = std::pin::pin!(supervise(&agent, &config, console));
     let mut links = std::pin::pin!(links(&agent, door));
     // Kept from turn to turn: a bell that was heard is not heard again.
     let mut out_of_memory = std::pin::pin!(memory.runs_out());
@@ -201,13 +201,19 @@ async fn links(agent: &Agent, door: Door) -> io::Result<()> {
     }
 }
 
-fn agent(config: &Config, children: Children, process_one: bool) -> io::Result<Agent> {
+/// An agent as it is configured.
+pub(crate) fn agent(config: &Config, children: Children, process_one: bool) -> io::Result<Agent> {
     let defaults = Defaults {
         env: config.env.clone(),
         workdir: config.workdir.clone(),
         user: config.user.clone(),
     };
     Agent::new(AgentConfig { children, process_one, defaults, ..AgentConfig::default() })
+}
+
+/// Runs `cmd` until it has ended for good, and says how.
+pub(crate) async fn supervise(agent: &Agent, config: &Config, console: Console) -> ExitStatus {
+    cmd::supervise(agent.inner.as_ref(), config, console).await
 }
 
 /// Ends every other process, waits until the last is gone, and ends. Nothing in it needs memory that

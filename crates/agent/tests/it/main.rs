@@ -3,6 +3,7 @@
 mod exec;
 mod facts;
 mod files;
+mod guest;
 mod lost;
 mod program;
 

@@ -57,7 +57,9 @@ Examples:
 
 pub(super) const ENGINE: &str = "\
 Examples:
-  boxherd engine add lab --lxd unix:/var/lib/lxd/unix.socket --image debian/12
+  boxherd engine add here --lxd unix:/var/lib/lxd/unix.socket --image debian/12
+  boxherd engine add lab --lxd https://lab.example --token-file token --image debian/12
+  boxherd engine add homelab --remote homelab
   boxherd engine check lab
   boxherd create lab:web && boxherd exec lab:web -- hostname";
 

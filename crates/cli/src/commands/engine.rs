@@ -1,13 +1,19 @@
 //! `boxherd engine`.
 
+use std::path::Path;
+
 use boxherd_engine::{Check, Verdict};
+use boxherd_lxd_client::{
+    Config, Credential, Endpoint, Fingerprint, Locations, Remote, Settings, Token, enroll,
+    server_certificate,
+};
 use boxherd_model::EngineName;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::args::{EngineAddArgs, EngineArgs, EngineCommand};
 use crate::columns::table;
-use crate::engines::{self, Kind, Known};
+use crate::engines::{self, Engine, Kind, Known, New};
 use crate::failure::Failure;
 
 /// An engine, as it is listed.
@@ -32,19 +38,133 @@ pub(super) async fn engine(app: &App, command: EngineCommand) -> Result<(), Fail
 }
 
 async fn add(app: &App, args: EngineAddArgs) -> Result<(), Failure> {
-    let EngineAddArgs { name, lxd, incus, project, image, pool } = args;
-    if name == EngineName::local() {
+    if args.name == EngineName::local() {
         return Err(
             Failure::usage("`local` is the engine of this machine").hint("call it something else")
         );
     }
-    let (kind, endpoints) = if incus.is_empty() { (Kind::Lxd, lxd) } else { (Kind::Incus, incus) };
-    let project = project.unwrap_or_else(|| "default".to_owned());
-    let known = Known { kind, endpoints, project, image, pool };
+    // Makes the data folder, if there is none yet.
+    let installation = app.installation().await?;
+    let new = New::begin(app.data(), &args.name)?;
+    let (kind, remote) = match &args.remote {
+        Some(remote) => known_remote(&new, remote)?,
+        None => named_server(&new, &args).await?,
+    };
+    let mut known = Known {
+        kind,
+        endpoints: remote.endpoints.iter().map(ToString::to_string).collect(),
+        project: args.project.unwrap_or(remote.project),
+        image: args.image,
+        pool: args.pool,
+        pool_driver: None,
+    };
     // What does not answer, or does not trust us, is not kept.
-    known.open(name.clone(), &app.installation().await?)?.server().await?;
-    engines::add(app.data(), &name, &known)?;
+    let engine = new.engine(known.clone()).open(&installation)?;
+    engine.server().await?;
+    known.pool_driver = engine.pool_driver().await?;
+    new.keep(&known)?;
+    let name = args.name;
     app.printer.result(&name, |name| format!("{name}\n"), |name| vec![name.to_string()])
+}
+
+/// A remote of `lxc`, or else of `incus`.
+fn known_remote(new: &New, name: &str) -> Result<(Kind, Remote), Failure> {
+    let mut refusal = None;
+    for kind in [Kind::Lxd, Kind::Incus] {
+        let locations = Locations::of(kind.flavour(), |name| std::env::var_os(name));
+        let theirs = Config::load(&locations).map_err(engines::failure)?;
+        match theirs.remote(name) {
+            Ok(remote) => {
+                engines::adopt(new, &theirs, kind, &remote)?;
+                return Ok((kind, remote));
+            }
+            // What the first says counts, unless it only does not know it.
+            Err(error) if refusal.is_none() || !error.is_not_found() => refusal = Some(error),
+            Err(_) => {}
+        }
+    }
+    let refusal = refusal.map_or_else(|| Failure::usage("no such remote"), engines::failure);
+    Err(refusal.hint("`lxc remote list` and `incus remote list` say which there are"))
+}
+
+/// A server by its addresses, which comes to trust us by what we were given for it.
+async fn named_server(new: &New, args: &EngineAddArgs) -> Result<(Kind, Remote), Failure> {
+    let (kind, texts) = match args.incus.is_empty() {
+        true => (Kind::Lxd, &args.lxd),
+        false => (Kind::Incus, &args.incus),
+    };
+    let endpoints = texts.iter().map(|text| Endpoint::parse(text)).collect::<Result<Vec<_>, _>>();
+    let endpoints = endpoints.map_err(|error| Failure::of(&error, "usage", None))?;
+    let mut config = engines::config(new.folder(), kind)?;
+    let first = &endpoints[0];
+    let mut remote = match first {
+        Endpoint::Unix(socket) => Remote::unix(socket),
+        Endpoint::Https { .. } => {
+            let credential = credential(args)?;
+            let certificate = server_certificate(first, &Settings::default()).await;
+            let certificate = certificate.map_err(engines::failure)?;
+            check_fingerprint(first, &Fingerprint::of(&certificate), args, &credential)?;
+            let us = format!("boxherd@{}", host_name());
+            let identity = config.identity_or_new(&us).map_err(engines::failure)?;
+            let enrolled = enroll(first.clone(), certificate, identity, &us, &credential).await;
+            enrolled.map_err(engines::failure)?
+        }
+    };
+    config.add(engines::SERVER, &remote).map_err(engines::failure)?;
+    remote.endpoints = endpoints;
+    Ok((kind, remote))
+}
+
+fn credential(args: &EngineAddArgs) -> Result<Credential, Failure> {
+    let (token, password) = (args.token_file.as_deref(), args.password_file.as_deref());
+    match (token.map(read).transpose()?, password.map(read).transpose()?) {
+        (Some(text), _) => {
+            Ok(Credential::Token(Token::parse(&text).map_err(engines::failure)?))
+        }
+        (None, Some(password)) => Ok(Credential::Password(password)),
+        (None, None) => Err(Failure::usage("the server does not know us yet").hint(
+            "`lxc config trust add` on it makes a token for `--token-file`; `--remote` takes one that \
+             `lxc` knows",
+        )),
+    }
+}
+
+/// Whoever answers is the server only if it has the certificate that we were told of.
+fn check_fingerprint(
+    endpoint: &Endpoint,
+    found: &Fingerprint,
+    args: &EngineAddArgs,
+    credential: &Credential,
+) -> Result<(), Failure> {
+    let told = match (&args.fingerprint, credential) {
+        (Some(text), _) => Fingerprint::parse(text).ok_or_else(|| {
+            Failure::usage(format!("`{text}` is no fingerprint")).hint("use 64 hex digits")
+        })?,
+        (None, Credential::Token(token)) => token.fingerprint().clone(),
+        (None, Credential::Password(_)) => {
+            return Err(Failure::usage("the server's certificate is not known")
+                .hint("say its `--fingerprint`"));
+        }
+    };
+    if *found == told {
+        return Ok(());
+    }
+    Err(Failure::new("engine", format!("`{endpoint}` has the certificate {found}, not {told}"))
+        .hint("somebody else may answer there: ask the server's administrator"))
+}
+
+/// A secret that is in a file, or comes on standard input.
+fn read(file: &Path) -> Result<String, Failure> {
+    let text = match file == Path::new("-") {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let text = text.map_err(|error| Failure::io(format!("`{}`", file.display()), &error))?;
+    Ok(text.trim().to_owned())
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn ls(app: &App) -> Result<(), Failure> {
@@ -56,7 +176,7 @@ fn ls(app: &App) -> Result<(), Failure> {
         image: None,
         pool: None,
     };
-    let known = engines::all(app.data())?.into_iter().map(|(name, known)| Row {
+    let known = engines::all(app.data())?.into_iter().map(|Engine { name, known, .. }| Row {
         name: name.to_string(),
         kind: known.kind.as_str(),
         endpoints: known.endpoints,

@@ -15,6 +15,10 @@ pub enum Need {
     HostKernel,
     /// Boxes whose memory can be saved and brought back.
     SavedMemory,
+    /// Servers that keep each other out of boxes.
+    Fences,
+    /// Boxes of which the agent is the init.
+    AgentIsInit,
 }
 
 impl fmt::Display for Need {
@@ -23,6 +27,8 @@ impl fmt::Display for Need {
             Self::Has(capability) => write!(f, "needs `{capability}`"),
             Self::Isolation => f.pad("needs boxes that are isolated"),
             Self::HostKernel => f.pad("needs boxes with the host's kernel"),
+            Self::AgentIsInit => f.pad("needs boxes without an init of their own"),
+            Self::Fences => f.pad("needs boxes that can be claimed"),
             Self::SavedMemory => f.pad("needs boxes whose memory is saved"),
         }
     }
@@ -31,7 +37,7 @@ impl fmt::Display for Need {
 use Capability::{
     CpuLimit, DiskLimit, Disks, Fork, MemoryLimit, Nesting, PidsLimit, Snapshot, Suspend, Uids,
 };
-use Need::{Has, HostKernel, Isolation, SavedMemory};
+use Need::{AgentIsInit, Fences, Has, HostKernel, Isolation, SavedMemory};
 
 /// Whole themes, by prefix, and single cases.
 const NEEDS: &[(&str, &[Need])] = &[
@@ -55,6 +61,7 @@ const NEEDS: &[(&str, &[Need])] = &[
     ("limits::a_fork_bomb_", &[Has(PidsLimit)]),
     ("limits::processor_", &[Has(CpuLimit)]),
     ("memory::", &[SavedMemory]),
+    ("fences::", &[Fences]),
     // gVisor: the box ends instead, because its kernel is out of threads.
     ("limits::processes_beyond_the_limit_", &[HostKernel]),
     // gVisor: no program is told that its terminal has another size.
@@ -68,10 +75,10 @@ const NEEDS: &[(&str, &[Need])] = &[
     ("fork::a_copy_keeps_the_limit_of_its_disk", &[Has(DiskLimit)]),
     ("snapshots::a_restored_disk_keeps_its_limit", &[Has(DiskLimit)]),
     ("snapshots::a_full_disk_goes_back_to_what_it_was", &[Has(DiskLimit)]),
-    ("lifecycle::a_box_knows_its_host_name", &[Isolation]),
-    ("lifecycle::a_box_sees_only_its_own_processes", &[Isolation]),
-    ("fork::a_copy_has_its_own_host_name", &[Isolation]),
-    ("snapshots::a_restored_box_keeps_its_host_name", &[Isolation]),
+    ("lifecycle::a_box_knows_its_host_name", &[Isolation, AgentIsInit]),
+    ("lifecycle::a_box_sees_only_its_own_processes", &[Isolation, AgentIsInit]),
+    ("fork::a_copy_has_its_own_host_name", &[Isolation, AgentIsInit]),
+    ("snapshots::a_restored_box_keeps_its_host_name", &[Isolation, AgentIsInit]),
     ("crowd::boxes_do_not_", &[Isolation]),
     ("files::host_files_of_the_image_are_read_only", &[Isolation]),
     ("exec_table::a_user_", &[Has(Uids)]),

@@ -11,7 +11,7 @@ use super::{Case, Need, Outcome, Stage, Subject, cases, needs};
 use crate::EngineError;
 
 /// A case that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of a case.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub fn run(
             return Ok(Report::Skipped(need));
         }
         // A task of its own, so that a panic does not jump over the clean-up.
-        let acting = tokio::spawn(act((case.run)(Arc::clone(&stage))));
+        let acting = tokio::spawn(act((case.run)(Arc::clone(&stage)), subject.patience()));
         let outcome = acting.await;
         let cleaned = stage.clean_up().await;
         match outcome {
@@ -97,9 +97,9 @@ pub fn run(
     })
 }
 
-async fn act(case: impl Future<Output = Outcome>) -> Outcome {
-    let timed_out = |_| format!("it did not end within {} s", PATIENCE.as_secs());
-    tokio::time::timeout(PATIENCE, case).await.map_err(timed_out)?
+async fn act(case: impl Future<Output = Outcome>, patience: Duration) -> Outcome {
+    let timed_out = |_| format!("it did not end within {} s", patience.as_secs());
+    tokio::time::timeout(patience, case).await.map_err(timed_out)?
 }
 
 /// An error with its causes, on one line.

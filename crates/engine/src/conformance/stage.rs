@@ -42,6 +42,21 @@ pub trait Subject: fmt::Debug + Send + Sync {
         Isolation::default()
     }
 
+    /// Whether nothing but the agent runs in a box that was started, and all of `/etc` is ours.
+    fn agent_is_init(&self) -> bool {
+        true
+    }
+
+    /// How long a case may take.
+    fn patience(&self) -> Duration {
+        super::runner::PATIENCE
+    }
+
+    /// Whether [`Engine::claim`] keeps other handles out.
+    fn fences(&self) -> bool {
+        true
+    }
+
     /// A case was skipped; must not be silent.
     fn skipped(&self, case: &str, need: Need);
 }
@@ -76,6 +91,8 @@ impl Stage {
         match need {
             Need::Has(capability) => self.engine.capabilities().has(capability),
             Need::Isolation => self.subject.isolates(),
+            Need::AgentIsInit => self.subject.agent_is_init(),
+            Need::Fences => self.subject.fences(),
             Need::HostKernel => self.subject.isolation() != Isolation::Gvisor,
             Need::SavedMemory => {
                 self.subject.isolation() == Isolation::Gvisor

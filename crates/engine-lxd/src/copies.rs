@@ -1,0 +1,121 @@
+//! Copies of boxes, and saved disks.
+
+use async_trait::async_trait;
+use boxherd_engine::{Child, Engine as _, EngineError, Made, Snapshots, TruthState};
+use boxherd_lxd_client::{Error, FileMeta, Instance, NewFile, NewInstance, NewSnapshot, Source};
+use boxherd_model::{BoxId, SnapshotId};
+use uuid::Uuid;
+
+use crate::engine::{LxdEngine, content};
+use crate::error::{failed, failed_of};
+use crate::{spec, state};
+
+/// What tells machines apart that have systemd or dbus.
+const MACHINE_ID: &str = "/etc/machine-id";
+/// Of a machine id, in bytes.
+const MACHINE_ID_LENGTH: usize = 64;
+
+impl LxdEngine {
+    /// Copies a box, from a snapshot that is taken for it. Its host name and its hardware addresses
+    /// the server makes; who it is, we.
+    pub(crate) async fn copy(
+        &self,
+        source: BoxId,
+        children: &[Child],
+    ) -> Result<Vec<Made>, EngineError> {
+        let (instance, _) = self.known.there(source).await?;
+        let snapshot = format!("boxherd-fork-{}", Uuid::now_v7().simple());
+        take(&instance, &snapshot).await.map_err(failed_of(source, "take a snapshot to copy"))?;
+        let from = format!("{}/{snapshot}", instance.name());
+        let copied = self.copy_all(&from, children).await;
+        // A copy of a disk needs what it was made from no more, on every pool of the server's.
+        let removed = match instance.delete_snapshot(&snapshot).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed("remove the snapshot that was copied")(error)),
+        };
+        let done = copied.and_then(|made| removed.map(|()| made));
+        if done.is_err() {
+            for child in children {
+                if let Err(error) = self.delete(child.id).await {
+                    tracing::warn!(id = %child.id, %error, "a copy is left that is not whole");
+                }
+            }
+        }
+        done
+    }
+
+    async fn copy_all(&self, from: &str, children: &[Child]) -> Result<Vec<Made>, EngineError> {
+        let ground = self.known.ground().await?;
+        let mut made = Vec::with_capacity(children.len());
+        for child in children {
+            let name = spec::name(&child.spec.name)?;
+            let new = NewInstance {
+                name: name.to_owned(),
+                source: Source::copy(from),
+                config: spec::config(child.id, &child.spec, ground),
+                devices: spec::devices(&child.spec, ground)?,
+                ..NewInstance::default()
+            };
+            let step = format!("copy it to `{name}`");
+            let copied = async {
+                let operation = self.known.client.create_instance(&new).await?;
+                operation.wait().await?;
+                self.known.is_called(child.id, name);
+                be_another(&self.known.client.instance(name), child.id).await
+            };
+            copied.await.map_err(failed(step))?;
+            made.push(Made::default());
+        }
+        Ok(made)
+    }
+}
+
+/// Gives a copy an id of its own, where machines of its kind have one.
+async fn be_another(instance: &Instance, as_box: BoxId) -> Result<(), Error> {
+    let has = content(instance, MACHINE_ID, MACHINE_ID_LENGTH).await?;
+    // One that is empty, the machine makes when it starts.
+    if has.is_none_or(|id| id.trim_ascii().is_empty()) {
+        return Ok(());
+    }
+    // Nobody else has that of the box, which has the length of one.
+    let id = format!("{}\n", as_box.to_string().replace('-', ""));
+    let meta = FileMeta { uid: 0, gid: 0, mode: 0o444 };
+    instance.write_file(MACHINE_ID, NewFile::with(meta), id).await
+}
+
+async fn take(instance: &Instance, name: &str) -> Result<(), Error> {
+    let new = NewSnapshot { name: name.to_owned(), ..NewSnapshot::default() };
+    instance.create_snapshot(&new).await?.wait().await.map(drop)
+}
+
+#[async_trait]
+impl Snapshots for LxdEngine {
+    async fn take(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        let instance = self.known.there(id).await?.0;
+        let taken = take(&instance, &snapshot.to_string()).await;
+        taken.map_err(failed_of(id, "take a snapshot"))
+    }
+
+    async fn restore(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        let (instance, info) = self.known.there(id).await?;
+        if !matches!(state::state(&info), TruthState::Stopped(_)) {
+            return Err(EngineError::WrongState { op: "restore", found: "running" });
+        }
+        let restored = instance.restore(&snapshot.to_string(), false).await;
+        restored.map_err(failed("restore the snapshot"))
+    }
+
+    async fn remove(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        let instance = self.known.there(id).await?.0;
+        match instance.delete_snapshot(&snapshot.to_string()).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed("remove the snapshot")(error)),
+        }
+    }
+
+    async fn list(&self, id: BoxId) -> Result<Vec<SnapshotId>, EngineError> {
+        let instance = self.known.there(id).await?.0;
+        let all = instance.snapshots().await.map_err(failed_of(id, "list the snapshots"))?;
+        Ok(all.iter().filter_map(|snapshot| snapshot.name.parse().ok()).collect())
+    }
+}

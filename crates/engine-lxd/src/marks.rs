@@ -1,0 +1,69 @@
+//! What the configuration of an instance says of its box. Pure.
+
+use std::collections::BTreeMap;
+
+use boxherd_lxd_client::InstanceInfo;
+use boxherd_model::{BoxId, BoxSpec};
+
+/// Whose an instance is: the installation that made it.
+pub(crate) const INSTALLATION: &str = "user.boxherd.installation";
+/// Which box it is.
+pub(crate) const ID: &str = "user.boxherd.id";
+/// What the box is called, which the instance may be only when it is stopped next.
+pub(crate) const NAME: &str = "user.boxherd.name";
+/// What of its spec the agent has to know, as JSON.
+pub(crate) const SPEC: &str = "user.boxherd.spec";
+
+/// All of them, for a box that is made.
+pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<String, String> {
+    let text = serde_json::to_string(spec).expect("a spec is JSON");
+    [
+        (INSTALLATION, installation.to_owned()),
+        (ID, id.to_string()),
+        (NAME, spec.name.to_string()),
+        (SPEC, text),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+/// The box that an instance is, if this installation made it.
+pub(crate) fn box_of(info: &InstanceInfo, installation: &str) -> Option<BoxId> {
+    let ours = info.config.get(INSTALLATION).is_some_and(|of| of == installation);
+    ours.then(|| info.config.get(ID)?.parse().ok()).flatten()
+}
+
+/// What the box is called.
+pub(crate) fn name(info: &InstanceInfo) -> Option<String> {
+    info.config.get(NAME).cloned()
+}
+
+/// What it was made from.
+pub(crate) fn spec(info: &InstanceInfo) -> Option<BoxSpec> {
+    serde_json::from_str(info.config.get(SPEC)?).ok()
+}
+
+/// Whether it runs a program besides the agent.
+pub(crate) fn has_cmd(info: &InstanceInfo) -> bool {
+    spec(info).is_some_and(|spec| !spec.cmd.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_this_installation_made_is_a_box() {
+        let id = BoxId::new();
+        let spec = BoxSpec::new("web".parse().unwrap());
+        let info = |config| InstanceInfo { config, ..InstanceInfo::default() };
+        let made = info(of(id, &spec, "a"));
+        assert_eq!((box_of(&made, "a"), box_of(&made, "b")), (Some(id), None));
+        assert_eq!((name(&made).as_deref(), super::spec(&made)), (Some("web"), Some(spec)));
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let unsaid = info([pair(ID, &id.to_string())].into());
+        assert_eq!(box_of(&unsaid, "a"), None);
+        let nonsense = info([pair(INSTALLATION, "a"), pair(ID, "no id")].into());
+        assert_eq!(box_of(&nonsense, "a"), None);
+    }
+}

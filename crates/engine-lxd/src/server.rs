@@ -1,0 +1,189 @@
+//! What the engine knows of its server: which instance a box is, and how it is changed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use boxherd_engine::EngineError;
+use boxherd_lxd_client::{
+    Client, Error, FullInstance, Instance, InstanceInfo, InstanceState, Remote, Server, StateChange,
+};
+use boxherd_model::{BoxId, EngineName, ImageRef};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::error::{failed, failed_of};
+use crate::marks::box_of;
+use crate::names::Names;
+use crate::spec::Ground;
+
+/// How long the server may be busy with an instance that it is to do something else with.
+const LONGEST_BUSY: Duration = Duration::from_secs(60);
+/// Between looks whether it still is.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What of an engine is for an operator to say.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the engine is called.
+    pub name: EngineName,
+    /// Which installation this is: instances of others are not touched.
+    pub installation: String,
+    /// What boxes are made of whose spec names no image: an alias or a fingerprint of the server.
+    pub image: Option<ImageRef>,
+    /// The storage pool for the disks of boxes; the one of the profile `default` when none is named.
+    pub pool: Option<String>,
+    /// What the pool is driven by, such as `btrfs`, where it is known: not all limit disks.
+    pub pool_driver: Option<String>,
+}
+
+/// A server, and what was seen on it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) settings: Settings,
+    pub(crate) client: Client,
+    names: Names,
+    ground: OnceCell<Ground>,
+}
+
+impl Known {
+    pub(crate) fn new(settings: Settings, remote: &Remote) -> Result<Self, EngineError> {
+        let client = Client::new(remote).map_err(failed("use what is known of the server"))?;
+        Ok(Self { settings, client, names: Names::default(), ground: OnceCell::new() })
+    }
+
+    pub(crate) async fn server(&self) -> Result<&Server, EngineError> {
+        let asked = async {
+            let server = self.client.server().await?;
+            server.trusted()?;
+            Ok(server)
+        };
+        asked.await.map_err(failed(format!("use the server of `{}`", self.settings.name)))
+    }
+
+    pub(crate) async fn ground(&self) -> Result<&Ground, EngineError> {
+        let look = async || {
+            let profile = self.client.profile("default").await;
+            let profile = profile.map_err(failed("look at the profile `default`"))?;
+            let Settings { installation, image, pool, .. } = self.settings.clone();
+            Ok::<_, EngineError>(Ground { installation, image, pool, devices: profile.devices })
+        };
+        self.ground.get_or_try_init(look).await
+    }
+
+    /// The pool that disks of boxes are in.
+    pub(crate) async fn pool(&self) -> Result<Option<String>, EngineError> {
+        Ok(self.ground().await?.pool().map(str::to_owned))
+    }
+
+    /// Every instance of ours with its state, and from now on their names are known. The server looks
+    /// into each for it.
+    pub(crate) async fn list(&self) -> Result<Vec<(BoxId, FullInstance)>, EngineError> {
+        let all = self.client.full_instances().await.map_err(failed("list the instances"))?;
+        let ours = all.into_iter().filter_map(|full| Some((self.ours(&full.info)?, full)));
+        let ours: Vec<_> = ours.collect();
+        ours.iter().for_each(|(id, full)| self.names.put(*id, &full.info.name));
+        Ok(ours)
+    }
+
+    /// The same without their states.
+    async fn look(&self) -> Result<Vec<(BoxId, InstanceInfo)>, EngineError> {
+        let all = self.client.instances().await.map_err(failed("list the instances"))?;
+        let ours = all.into_iter().filter_map(|info| Some((self.ours(&info)?, info)));
+        let ours: Vec<_> = ours.collect();
+        ours.iter().for_each(|(id, info)| self.names.put(*id, &info.name));
+        Ok(ours)
+    }
+
+    fn ours(&self, info: &InstanceInfo) -> Option<BoxId> {
+        box_of(info, &self.settings.installation)
+    }
+
+    /// The instance of a box, by the name that it had when it was seen last.
+    async fn find(&self, id: BoxId) -> Result<Option<Instance>, EngineError> {
+        if self.names.get(id).is_none() {
+            self.look().await?;
+        }
+        Ok(self.names.get(id).map(|name| self.client.instance(&name)))
+    }
+
+    /// The same where it must be there. Nothing is asked of the server when it was seen already.
+    pub(crate) async fn instance(&self, id: BoxId) -> Result<Instance, EngineError> {
+        self.find(id).await?.ok_or(EngineError::NoSuchBox(id))
+    }
+
+    /// What the server has of a box, under whatever name.
+    pub(crate) async fn info(
+        &self,
+        id: BoxId,
+    ) -> Result<Option<(Instance, InstanceInfo)>, EngineError> {
+        let Some(instance) = self.find(id).await? else { return Ok(None) };
+        match instance.get().await {
+            Ok(info) if self.ours(&info) == Some(id) => {
+                return Ok(Some((instance, info)));
+            }
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(failed("look at the instance")(error)),
+        }
+        // It has another name by now, or is gone.
+        self.names.forget(id);
+        let found = self.look().await?.into_iter().find(|(found, _)| *found == id);
+        Ok(found.map(|(_, info)| (self.client.instance(&info.name), info)))
+    }
+
+    /// The same where it must be there.
+    pub(crate) async fn there(&self, id: BoxId) -> Result<(Instance, InstanceInfo), EngineError> {
+        self.info(id).await?.ok_or(EngineError::NoSuchBox(id))
+    }
+
+    pub(crate) fn is_called(&self, id: BoxId, name: &str) {
+        self.names.put(id, name);
+    }
+
+    pub(crate) fn is_gone(&self, id: BoxId) {
+        self.names.forget(id);
+    }
+
+    pub(crate) async fn change(&self, id: BoxId, change: StateChange) -> Result<(), EngineError> {
+        let instance = self.instance(id).await?;
+        let step = format!("{} the instance", change.action);
+        let attempt = || async { instance.change_state(change).await?.wait().await };
+        let changed = when_idle(attempt).await;
+        changed.map(drop).map_err(failed_of(id, step))
+    }
+}
+
+/// Does something to an instance once the server is done with what it does to it already, as after it
+/// was powered off from inside: an operation of which we know nothing that could be waited for.
+pub(crate) async fn when_idle<T, F>(attempt: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let deadline = Instant::now() + LONGEST_BUSY;
+    loop {
+        match attempt().await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(LOOK).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &Error) -> bool {
+    let (Error::OperationFailed { message, .. }
+    | Error::BadRequest { message }
+    | Error::Server { message, .. }) = error
+    else {
+        return false;
+    };
+    message.contains("busy running a")
+}
+
+/// Addresses that others can reach the instance at.
+pub(crate) fn addresses(state: Option<&InstanceState>) -> Vec<IpAddr> {
+    let interfaces = state.and_then(|state| state.network.as_ref()).into_iter().flatten();
+    let all = interfaces.flat_map(|(_, interface)| &interface.addresses);
+    all.filter(|address| address.scope == "global")
+        .filter_map(|address| address.address.parse().ok())
+        .collect()
+}
