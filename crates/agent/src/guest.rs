@@ -193,7 +193,7 @@ impl Kept {
         let exit = folder.join(KEPT_EXIT);
         // What an earlier run ended with.
         match std::fs::remove_file(&exit) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(Self { console, exit }),
         }
     }

@@ -8,7 +8,9 @@ use boxherd_engine::{
     TruthState, Usage, Verdict,
 };
 use boxherd_link::console_ring;
-use boxherd_lxd_client::{Error, Found, Instance, InstanceInfo, Remote, Server, StateChange};
+use boxherd_lxd_client::{
+    Error, Found, Instance, InstanceInfo, InstancePut, Remote, Server, StateChange,
+};
 use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef};
 
 use crate::error::{failed, failed_of};
@@ -28,7 +30,8 @@ pub struct LxdEngine {
 }
 
 /// What every server can do.
-const CAPABILITIES: [Capability; 9] = [
+const CAPABILITIES: [Capability; 10] = [
+    Capability::Adopt,
     Capability::Suspend,
     Capability::Fork,
     Capability::Snapshot,
@@ -109,6 +112,23 @@ impl LxdEngine {
                 Ok(renamed)
             }
             _ => Ok(instance),
+        }
+    }
+
+    /// Takes back what says that an instance is a box. The agent in it goes by itself.
+    async fn release(&self, id: BoxId, instance: &Instance) -> Result<(), EngineError> {
+        let released = async {
+            let (info, tag) = instance.get_tagged().await?;
+            let mut new = InstancePut::from(info);
+            new.config.retain(|key, _| !marks::ALL.contains(&key.as_str()));
+            instance.put(&new, Some(&tag)).await?.wait().await
+        };
+        match released.await {
+            Ok(_) | Err(Error::NotFound { .. }) => {
+                self.known.is_gone(id);
+                Ok(())
+            }
+            Err(error) => Err(failed("give the instance back")(error)),
         }
     }
 
@@ -258,8 +278,36 @@ impl Engine for LxdEngine {
         self.copy(source, children).await
     }
 
+    fn default_image(&self) -> Option<&ImageRef> {
+        self.known.settings.image.as_ref()
+    }
+
+    async fn adopt(&self, id: BoxId, name: &BoxName) -> Result<Option<BoxSpec>, EngineError> {
+        let instance = self.known.client.instance(name.as_str());
+        let (info, tag) = match instance.get_tagged().await {
+            Ok(found) => found,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(failed("look at the instance")(error)),
+        };
+        if marks::is_somebodys(&info) {
+            let reason = "another installation of Boxherd says that it is its own";
+            return Err(EngineError::refused("take the instance for a box", reason));
+        }
+        let spec = spec::of(&info, name);
+        let mut new = InstancePut::from(info);
+        new.config.extend(marks::of(id, &spec, &self.known.settings.installation));
+        new.config.insert(marks::ADOPTED.to_owned(), "true".to_owned());
+        let put = async { instance.put(&new, Some(&tag)).await?.wait().await };
+        put.await.map_err(failed("take the instance for a box"))?;
+        self.known.is_called(id, name.as_str());
+        Ok(Some(spec))
+    }
+
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
         let Some((instance, info)) = self.known.info(id).await? else { return Ok(()) };
+        if marks::is_adopted(&info) {
+            return self.release(id, &instance).await;
+        }
         if !matches!(state::state(&info), TruthState::Stopped(_)) {
             self.stop(id, Duration::ZERO).await?;
         }

@@ -14,6 +14,12 @@ pub(crate) const NAME: &str = "user.boxherd.name";
 /// What of its spec the agent has to know, as JSON.
 pub(crate) const SPEC: &str = "user.boxherd.spec";
 
+/// It was there before the box.
+pub(crate) const ADOPTED: &str = "user.boxherd.adopted";
+
+/// Every one that a box's instance can have.
+pub(crate) const ALL: [&str; 5] = [INSTALLATION, ID, NAME, SPEC, ADOPTED];
+
 /// All of them, for a box that is made.
 pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<String, String> {
     let text = serde_json::to_string(spec).expect("a spec is JSON");
@@ -31,6 +37,16 @@ pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<Stri
 pub(crate) fn box_of(info: &InstanceInfo, installation: &str) -> Option<BoxId> {
     let ours = info.config.get(INSTALLATION).is_some_and(|of| of == installation);
     ours.then(|| info.config.get(ID)?.parse().ok()).flatten()
+}
+
+/// Whether it is only lent: whoever made it keeps it.
+pub(crate) fn is_adopted(info: &InstanceInfo) -> bool {
+    info.config.contains_key(ADOPTED)
+}
+
+/// Whether any installation says that it is its own.
+pub(crate) fn is_somebodys(info: &InstanceInfo) -> bool {
+    info.config.contains_key(INSTALLATION)
 }
 
 /// What the box is called.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use boxherd_engine::EngineError;
-use boxherd_lxd_client::{Devices, InstanceKind, NewInstance, Source};
+use boxherd_lxd_client::{Devices, InstanceInfo, InstanceKind, NewInstance, Source};
 use boxherd_model::{
     BoxId, BoxName, BoxSpec, CpuLimit, ImageRef, ImageSource, Limits, NetworkName, NetworkSpec,
 };
@@ -45,6 +45,13 @@ pub(crate) fn instance(
         devices: devices(spec, ground)?,
         ..NewInstance::default()
     })
+}
+
+/// What is known of an instance that somebody else made. Its limits and its network are the server's.
+pub(crate) fn of(info: &InstanceInfo, name: &BoxName) -> BoxSpec {
+    let image = info.config.get("image.description").map(|text| text.replace(' ', "-"));
+    let image = image.and_then(|text| text.parse().ok()).unwrap_or_else(ImageRef::host);
+    BoxSpec { image, ..BoxSpec::new(name.clone()) }
 }
 
 /// The server takes names that a box can have, but for those that begin with a digit.

@@ -30,7 +30,9 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, Room};
+use boxherd_model::{
+    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, Room,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -134,6 +136,19 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// found; may be called at any time.
     async fn tidy(&self) -> Result<(), EngineError> {
         Ok(())
+    }
+
+    /// What boxes are made of whose spec says `host` where those files are not to be had.
+    fn default_image(&self) -> Option<&ImageRef> {
+        None
+    }
+
+    /// Takes a machine of that name for the box `id` which is there already and is nobody's box, and
+    /// answers what it is like; `None` when there is none. [`delete`](Self::delete) of such a box only
+    /// forgets it again. Needs [`Capability::Adopt`].
+    async fn adopt(&self, id: BoxId, name: &BoxName) -> Result<Option<BoxSpec>, EngineError> {
+        let _ = (id, name);
+        Err(self.unsupported("adopt", Capability::Adopt))
     }
 
     /// What is true of `id` now; `None` when the engine has nothing of it.

@@ -7,7 +7,7 @@ use boxherd_engine::{Engine, EngineError, Running};
 use boxherd_model::policy::Event;
 use boxherd_model::{
     BoxId, BoxSpec, BoxState, BoxStatus, Caller, Capability, DiskMount, EngineName, Holdings,
-    NetworkSpec, Timestamp,
+    ImageRef, NetworkSpec, Timestamp,
 };
 use boxherd_store::{BoxRecord, Details, OperationKind, Outcome, StoreError};
 
@@ -51,6 +51,11 @@ impl Herd {
         check_timers(&create.spec)?;
         check_text(&create.spec)?;
         deadline::rearm(&mut create.spec.timers, self.now())?;
+        if create.spec.image == ImageRef::host()
+            && let Some(image) = engine.default_image()
+        {
+            create.spec.image = image.clone();
+        }
         self.keep_apart(engine, &mut create.spec).await?;
         let quota = self.quota().await?;
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));

@@ -13,6 +13,7 @@
 mod accounts;
 mod activity;
 mod admission;
+mod adopt;
 mod belongings;
 mod change;
 mod config;

@@ -89,8 +89,9 @@ impl Herd {
                 if found.iter().any(|record| record.owner == self.caller.user()) {
                     found.retain(|record| record.owner == self.caller.user());
                 }
-                match found.len() {
-                    0 | 1 => found.pop().ok_or_else(none),
+                match (found.len(), engine) {
+                    (0, Some(engine)) => self.adopt(engine, name).await?.ok_or_else(none),
+                    (0 | 1, _) => found.pop().ok_or_else(none),
                     _ => Err(HerdError::Ambiguous { name: name.to_string(), of: homes(&found) }),
                 }
             }

@@ -43,11 +43,13 @@ pub enum Capability {
     Images,
     /// Disks that are attached to boxes and detached from them while they run.
     Disks,
+    /// Take machines for boxes that are there already, and that somebody else made.
+    Adopt,
 }
 
 impl Capability {
     /// Every one there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Suspend,
         Self::Fork,
         Self::LiveFork,
@@ -64,6 +66,7 @@ impl Capability {
         Self::Gvisor,
         Self::Images,
         Self::Disks,
+        Self::Adopt,
     ];
 
     /// The stable text form.
@@ -86,6 +89,7 @@ impl Capability {
             Self::Gvisor => "gvisor",
             Self::Images => "images",
             Self::Disks => "disks",
+            Self::Adopt => "adopt",
         }
     }
 }

@@ -57,6 +57,12 @@ const NEEDS: &[(&str, &[Need])] = &[
     ("limits::memory_", &[Has(MemoryLimit)]),
     ("limits::neighbours_", &[Has(MemoryLimit)]),
     ("limits::a_box_that_ran_out_", &[Has(MemoryLimit)]),
+    // Elsewhere the kernel ends one process, and the box goes on.
+    ("limits::memory_beyond_", &[AgentIsInit]),
+    ("limits::memory_of_", &[AgentIsInit]),
+    ("limits::memory_that_", &[AgentIsInit]),
+    ("limits::neighbours_", &[AgentIsInit]),
+    ("limits::a_box_that_ran_out_", &[AgentIsInit]),
     ("limits::processes_", &[Has(PidsLimit)]),
     ("limits::a_fork_bomb_", &[Has(PidsLimit)]),
     ("limits::processor_", &[Has(CpuLimit)]),
