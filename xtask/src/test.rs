@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
@@ -20,28 +20,41 @@ pub(crate) fn run(extra: Vec<String>) -> anyhow::Result<ExitCode> {
     fs::write(&log, "")
         .and_then(|()| fs::set_permissions(&log, fs::Permissions::from_mode(0o666)))
         .context("cannot make the list of skipped tests")?;
-    let lab = lab_up()?;
-    let passed = every_test(&log, &extra, lab.as_ref());
-    let down = lab.as_ref().map_or(Ok(()), Lab::down);
+    let labs = Labs::up()?;
+    let passed = every_test(&log, &extra, &labs);
+    let down = labs.down();
     print_skipped(&log)?;
     let passed = passed?;
-    down.context("cannot take the LXD lab down")?;
+    down.context("cannot take the LXD labs down")?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The LXD lab, where it can be had; elsewhere its tests skip themselves.
-fn lab_up() -> anyhow::Result<Option<Lab>> {
-    let lab = Lab::new(lab::default_folder("lxd")?, lab::PORT)?;
-    match lab.up() {
-        Ok(()) => Ok(Some(lab)),
-        Err(error) => {
-            println!("SKIPPED: LXD: {error:#}");
-            Ok(None)
-        }
+/// The LXD labs, where they can be had; elsewhere their tests skip themselves.
+struct Labs {
+    one: Option<Lab>,
+    cluster: Option<PathBuf>,
+}
+
+impl Labs {
+    fn up() -> anyhow::Result<Self> {
+        let said = |error: anyhow::Error| println!("SKIPPED: LXD: {error:#}");
+        let one = Lab::new(lab::default_folder("lxd")?, lab::PORT)?;
+        let one = one.up().map_err(said).is_ok().then_some(one);
+        let cluster = lab::default_folder("lxd-cluster")?;
+        let cluster =
+            (one.is_some() && lab::cluster::up(&cluster).map_err(said).is_ok()).then_some(cluster);
+        Ok(Self { one, cluster })
+    }
+
+    /// Takes down both, also when one of them does not go.
+    fn down(&self) -> anyhow::Result<()> {
+        let one = self.one.as_ref().map_or(Ok(()), Lab::down);
+        let cluster = self.cluster.as_ref().map_or(Ok(()), |folder| lab::cluster::down(folder));
+        one.and(cluster)
     }
 }
 
-fn every_test(skip_log: &Path, extra: &[String], lab: Option<&Lab>) -> anyhow::Result<bool> {
+fn every_test(skip_log: &Path, extra: &[String], labs: &Labs) -> anyhow::Result<bool> {
     let has_nextest = Command::new("cargo")
         .args(["nextest", "--version"])
         .output()
@@ -53,8 +66,11 @@ fn every_test(skip_log: &Path, extra: &[String], lab: Option<&Lab>) -> anyhow::R
         println!("cargo-nextest is not installed: using `cargo test`");
         cargo.arg("test");
     }
-    if let Some(lab) = lab {
+    if let Some(lab) = &labs.one {
         cargo.env(lab::LXD, lab.folder());
+    }
+    if let Some(folder) = &labs.cluster {
+        cargo.env(lab::LXD_CLUSTER, folder);
     }
     let status = cargo
         .args(["--workspace", "--locked", "--features", "boxherd-cli/otel"])

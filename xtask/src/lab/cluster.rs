@@ -33,8 +33,9 @@ pub(crate) fn up(folder: &Path) -> anyhow::Result<()> {
         return Err(error);
     }
     println!(
-        "the cluster is up in {:.1} s: BOXHERD_LAB_LXD_CLUSTER=`{}`",
+        "the cluster is up in {:.1} s: {}=`{}`",
         started.elapsed().as_secs_f64(),
+        crate::lab::LXD_CLUSTER,
         folder.display()
     );
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Start reading in `lxd.rs`.
 
-mod cluster;
+pub(crate) mod cluster;
 mod guests;
 mod image;
 mod lxd;
@@ -16,6 +16,9 @@ pub(crate) use lxd::{Lab, PORT};
 
 /// The variable by which tests learn where the folder of the LXD lab is.
 pub(crate) const LXD: &str = "BOXHERD_LAB_LXD";
+
+/// The variable by which tests learn where the folder of the lab with a cluster is.
+pub(crate) const LXD_CLUSTER: &str = "BOXHERD_LAB_LXD_CLUSTER";
 
 const USAGE: &str = "\
 usage: cargo xtask lab lxd <up|down|status> [--folder DIR] [--port PORT]
