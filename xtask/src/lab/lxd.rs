@@ -43,6 +43,7 @@ impl Daemon {
         fs::set_permissions(&self.home, fs::Permissions::from_mode(0o711))?;
         let log = fs::File::create(self.home.with_extension("log"))?;
         self.env(Command::new("lxd").args(["--group", "root", "--verbose"]))
+            .env(sweep::MARK, &self.home)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

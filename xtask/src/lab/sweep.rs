@@ -1,6 +1,6 @@
 //! Removes what a lab may leave: processes, mounts, loop devices, bridges, cgroups, files.
 //!
-//! Only what is known to be the lab's by its folder: a process by the `LXD_DIR` in its environment,
+//! Only what is known to be the lab's by its folder: a process by [`MARK`] in its environment,
 //! a mount and a loop device by its path.
 
 use std::collections::BTreeSet;
@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
+
+/// Set to `$LXD_DIR` for daemons, and inherited by all that they start. `LXD_DIR` itself would not
+/// do: people export it in their shells.
+pub(crate) const MARK: &str = "BOXHERD_LAB_DAEMON";
 
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +33,7 @@ pub(crate) fn everything(folder: &Path, bridges: &[String]) -> anyhow::Result<()
     remove_files(folder)
 }
 
-/// Processes whose environment names an `LXD_DIR` in `folder`: daemons, their helpers, dnsmasq and
+/// Processes whose environment names the lab in `folder`: daemons, their helpers, dnsmasq and
 /// the monitors of guests; before them the guests, children of monitors, whose environment is clean.
 /// Returns the names of the cgroups of guests that they were in.
 fn kill_all(folder: &Path) -> anyhow::Result<BTreeSet<String>> {
@@ -58,11 +62,9 @@ fn kill_all(folder: &Path) -> anyhow::Result<BTreeSet<String>> {
 }
 
 fn processes(folder: &Path) -> anyhow::Result<Vec<i32>> {
-    let wanted = format!("LXD_DIR={}/", folder.display());
-    let me = std::process::id().cast_signed();
+    let wanted = format!("{MARK}={}/", folder.display());
     let pids = fs::read_dir("/proc")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| *pid != me)
         // A process may be gone, or a zombie without an environment.
         .filter(|pid| {
             fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
