@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 
-use crate::lab::{self, Lab};
+use crate::lab::{self, Kind, Lab};
 use crate::packages;
 
 /// Tests append a line here when they skip themselves; nextest hides what passing tests print.
@@ -29,28 +29,31 @@ pub(crate) fn run(extra: Vec<String>) -> anyhow::Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The LXD labs, where they can be had; elsewhere their tests skip themselves.
+/// The LXD and Incus labs, where they can be had; elsewhere their tests skip themselves.
 struct Labs {
-    one: Option<Lab>,
+    single: Vec<Lab>,
     cluster: Option<PathBuf>,
 }
 
 impl Labs {
     fn up() -> anyhow::Result<Self> {
-        let said = |error: anyhow::Error| println!("SKIPPED: LXD: {error:#}");
-        let one = Lab::new(lab::default_folder("lxd")?, lab::PORT)?;
-        let one = one.up().map_err(said).is_ok().then_some(one);
+        let said = |error: anyhow::Error| println!("SKIPPED: LXD or Incus: {error:#}");
+        let mut single = Vec::new();
+        for kind in [Kind::Lxd, Kind::Incus] {
+            let lab = lab::default_lab(kind)?;
+            if lab.up().map_err(said).is_ok() {
+                single.push(lab);
+            }
+        }
         let cluster = lab::default_folder("lxd-cluster")?;
-        let cluster =
-            (one.is_some() && lab::cluster::up(&cluster).map_err(said).is_ok()).then_some(cluster);
-        Ok(Self { one, cluster })
+        let cluster = lab::cluster::up(&cluster).map_err(said).is_ok().then_some(cluster);
+        Ok(Self { single, cluster })
     }
 
-    /// Takes down both, also when one of them does not go.
+    /// Takes all of them down, also when one does not go.
     fn down(&self) -> anyhow::Result<()> {
-        let one = self.one.as_ref().map_or(Ok(()), Lab::down);
         let cluster = self.cluster.as_ref().map_or(Ok(()), |folder| lab::cluster::down(folder));
-        one.and(cluster)
+        self.single.iter().map(Lab::down).fold(cluster, Result::and)
     }
 }
 
@@ -66,8 +69,8 @@ fn every_test(skip_log: &Path, extra: &[String], labs: &Labs) -> anyhow::Result<
         println!("cargo-nextest is not installed: using `cargo test`");
         cargo.arg("test");
     }
-    if let Some(lab) = &labs.one {
-        cargo.env(lab::LXD, lab.folder());
+    for lab in &labs.single {
+        cargo.env(lab.variable(), lab.folder());
     }
     if let Some(folder) = &labs.cluster {
         cargo.env(lab::LXD_CLUSTER, folder);

@@ -19,7 +19,7 @@ pub(crate) const MARK: &str = "BOXHERD_LAB_DAEMON";
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Removes everything of the lab in `folder` but its cache of images.
+/// Removes everything of the lab in `folder`, and the folder.
 pub(crate) fn everything(folder: &Path, bridges: &[String]) -> anyhow::Result<()> {
     let cgroups = kill_all(folder)?;
     unmount_all(folder)?;
@@ -156,19 +156,7 @@ fn remove_files(folder: &Path) -> anyhow::Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name() == "cache" {
-            continue;
-        }
-        let removed = if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())
-        } else {
-            fs::remove_file(entry.path())
-        };
-        removed.with_context(|| format!("cannot remove `{}`", entry.path().display()))?;
-    }
-    Ok(())
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove `{}`", folder.display()))
 }
 
 fn run(words: &[&str]) -> anyhow::Result<()> {

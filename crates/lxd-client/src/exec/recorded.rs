@@ -86,20 +86,24 @@ impl Record {
     async fn delete(&self, metadata: &Value) -> Result<()> {
         let client = self.instance.client();
         for (stream, name) in [("1", "stdout"), ("2", "stderr")] {
-            let guessed = || {
-                let file = format!("exec_{}.{name}", self.operation.id());
-                self.instance.url(["logs", &file])
+            let urls = match metadata["output"][stream].as_str() {
+                Some(path) => vec![client.scoped(Url::given(path))],
+                None => self.guessed(name),
             };
-            let url = match metadata["output"][stream].as_str() {
-                Some(path) => client.scoped(Url::given(path)),
-                None => guessed(),
-            };
-            match client.sync(Call::new(Method::DELETE, url)).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
+            for url in urls {
+                match client.sync(Call::new(Method::DELETE, url)).await {
+                    Err(error) if !error.is_not_found() => return Err(error),
+                    _ => {}
+                }
             }
         }
         Ok(())
+    }
+
+    /// Where LXD and Incus keep what they recorded of this command.
+    fn guessed(&self, stream: &str) -> Vec<Url> {
+        let file = format!("exec_{}.{stream}", self.operation.id());
+        vec![self.instance.url(["logs", &file]), self.instance.url(["logs", "exec-output", &file])]
     }
 }
 

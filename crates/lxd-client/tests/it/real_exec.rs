@@ -52,8 +52,7 @@ fn a_duplex_carries_bytes_both_ways() {
 }
 
 async fn recorded_logs(guest: &Instance) -> Vec<String> {
-    let logs = guest.logs().await.unwrap();
-    logs.into_iter().filter(|name| name.starts_with("exec_")).collect()
+    guest.exec_logs().await.unwrap()
 }
 
 #[test]

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use boxherd_lxd_client::{
-    Client, Credential, Duplex, Endpoint, ExecRequest, FileMeta, Fingerprint, Found, Identity,
-    Instance, NewFile, Remote, Settings, enroll, server_certificate,
+    Client, Duplex, Endpoint, ExecRequest, FileMeta, Fingerprint, Found, Identity, Instance,
+    NewFile, Remote, Settings, enroll, server_certificate,
 };
 use boxherd_testkit::LxdLab;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::delay::proxy;
 use crate::guest::{remove, tiny, unique, with_lab};
+use crate::real_trust::credential;
 
 /// A remote over HTTPS with an identity of its own.
 async fn trusted(lab: &LxdLab) -> Remote {
@@ -18,8 +19,9 @@ async fn trusted(lab: &LxdLab) -> Remote {
     let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
     let endpoint = Endpoint::parse(&format!("https://{}", lab.https[0])).unwrap();
     let certificate = server_certificate(&endpoint, &Settings::default()).await.unwrap();
-    let password = Credential::Password(lab.password.clone());
-    enroll(endpoint, certificate, identity, &unique("https"), &password).await.unwrap()
+    let name = unique("https");
+    let password = credential(lab, &name);
+    enroll(endpoint, certificate, identity, &name, &password).await.unwrap()
 }
 
 async fn running(client: &Client) -> Instance {
@@ -48,7 +50,7 @@ async fn echo(duplex: &mut Duplex, text: &[u8]) {
 
 #[test]
 fn everything_works_over_tls() {
-    with_lab("everything_works_over_tls", |local, lab| async move {
+    with_lab("everything_works_over_tls", async |local, lab| {
         let remote = trusted(&lab).await;
         let client = Client::connect(&remote).await.unwrap();
         let guest = running(&client).await;
@@ -73,7 +75,7 @@ fn everything_works_over_tls() {
 
 #[test]
 fn round_trips_are_few() {
-    with_lab("round_trips_are_few", |local, lab| async move {
+    with_lab("round_trips_are_few", async |local, lab| {
         const RTT: Duration = Duration::from_millis(100);
         let remote = trusted(&lab).await;
         let guest = running(&local).await;

@@ -8,7 +8,7 @@ use crate::guest::{WaitFor as _, remove, tiny, unique, with_guest, with_lab};
 
 #[test]
 fn many_operations_are_awaited_on_few_connections() {
-    with_lab("many_operations_are_awaited_on_few_connections", |client, _| async move {
+    with_lab("many_operations_are_awaited_on_few_connections", async |client, _| {
         let guest = client.instance(&unique("ops"));
         client.create_instance(&tiny(guest.name())).await.unwrap().wait().await.unwrap();
         guest.start().await.unwrap();
