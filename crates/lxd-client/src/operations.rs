@@ -71,6 +71,10 @@ fn failure(operation: String, message: String) -> Error {
     if envelope::is_taken(&message) {
         return Error::Conflict { message };
     }
+    // What Incus says of an alias that stands for no image.
+    if message == "Image not provided for instance creation" {
+        return Error::NotFound { message };
+    }
     Error::OperationFailed { operation, message }
 }
 

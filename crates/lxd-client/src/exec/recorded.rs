@@ -82,9 +82,10 @@ impl Record {
         beginning(client, call, self.keep).await
     }
 
-    /// Deletes both outputs. After a failure it is not known whether there are any.
+    /// Deletes both outputs. After a failure it is not known whether and where there are any.
     async fn delete(&self, metadata: &Value) -> Result<()> {
         let client = self.instance.client();
+        let mut outcome = Ok(());
         for (stream, name) in [("1", "stdout"), ("2", "stderr")] {
             let urls = match metadata["output"][stream].as_str() {
                 Some(path) => vec![client.scoped(Url::given(path))],
@@ -92,12 +93,13 @@ impl Record {
             };
             for url in urls {
                 match client.sync(Call::new(Method::DELETE, url)).await {
-                    Err(error) if !error.is_not_found() => return Err(error),
-                    _ => {}
+                    // A guess may also be no name of a log at all.
+                    Ok(_) | Err(Error::NotFound { .. } | Error::BadRequest { .. }) => {}
+                    Err(error) => outcome = Err(error),
                 }
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Where LXD and Incus keep what they recorded of this command.
