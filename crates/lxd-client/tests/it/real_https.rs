@@ -81,24 +81,29 @@ fn round_trips_are_few() {
         let guest = running(&local).await;
         let port = proxy(lab.https[0].clone(), RTT).await;
         let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port };
-        let far = Client::new(&Remote { endpoints: vec![endpoint], ..remote.clone() }).unwrap();
+        let far = Remote { endpoints: vec![endpoint], ..remote.clone() };
         let trips = |since: Instant| since.elapsed().as_secs_f64() / RTT.as_secs_f64();
 
-        // TCP, TLS, exec, websockets, command. What the server itself does costs less than one.
-        let started = Instant::now();
-        far.warm(5).await.unwrap();
-        let mut duplex = cat(&far.instance(guest.name())).await;
-        echo(&mut duplex, b"first").await;
-        let first = trips(started);
-        assert!(first < 6.5, "{first:.2} round trips for the first command");
-
-        let started = Instant::now();
-        echo(&mut duplex, b"second").await;
-        let second = trips(started);
-        assert!(second < 1.5, "{second:.2} round trips for the second command");
+        // TCP, TLS, exec, websockets, command. What the server itself does costs less than one; on
+        // a busy machine it costs more now and then, so the best of a few tries counts.
+        let (mut first, mut second) = (f64::MAX, f64::MAX);
+        for _ in 0..4 {
+            let far = Client::new(&far).unwrap();
+            let started = Instant::now();
+            far.warm(5).await.unwrap();
+            let mut duplex = cat(&far.instance(guest.name())).await;
+            echo(&mut duplex, b"first").await;
+            first = first.min(trips(started));
+            for _ in 0..4 {
+                let started = Instant::now();
+                echo(&mut duplex, b"second").await;
+                second = second.min(trips(started));
+            }
+            assert_eq!(far.connections_opened(), 5);
+        }
         eprintln!("round trips: first command {first:.2}, second {second:.2}");
-        assert_eq!(far.connections_opened(), 5);
-        drop(duplex);
+        assert!(first < 6.5, "{first:.2} round trips for the first command");
+        assert!(second < 1.2, "{second:.2} round trips for the second command");
         remove(&guest).await;
         forget(&local, &remote).await;
     });
