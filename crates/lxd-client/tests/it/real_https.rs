@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use boxherd_lxd_client::{
-    Client, Duplex, Endpoint, ExecRequest, FileMeta, Fingerprint, Found, Identity, Instance,
+    Client, Duplex, Endpoint, Error, ExecRequest, FileMeta, Fingerprint, Found, Identity, Instance,
     NewFile, Remote, Settings, enroll, server_certificate,
 };
 use boxherd_testkit::LxdLab;
@@ -79,8 +79,8 @@ fn round_trips_are_few() {
         const RTT: Duration = Duration::from_millis(100);
         let remote = trusted(&lab).await;
         let guest = running(&local).await;
-        let port = proxy(lab.https[0].clone(), RTT).await;
-        let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port };
+        let proxy = proxy(lab.https[0].clone(), RTT).await;
+        let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port: proxy.port };
         let far = Remote { endpoints: vec![endpoint], ..remote.clone() };
         let trips = |since: Instant| since.elapsed().as_secs_f64() / RTT.as_secs_f64();
 
@@ -104,6 +104,43 @@ fn round_trips_are_few() {
         eprintln!("round trips: first command {first:.2}, second {second:.2}");
         assert!(first < 6.5, "{first:.2} round trips for the first command");
         assert!(second < 1.2, "{second:.2} round trips for the second command");
+        remove(&guest).await;
+        forget(&local, &remote).await;
+    });
+}
+
+#[test]
+fn a_connection_that_is_cut_ends_streams_with_an_error_and_the_command() {
+    let name = "a_connection_that_is_cut_ends_streams_with_an_error_and_the_command";
+    with_lab(name, async |local, lab| {
+        let remote = trusted(&lab).await;
+        let guest = running(&local).await;
+        let proxy = proxy(lab.https[0].clone(), Duration::from_millis(2)).await;
+        let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port: proxy.port };
+        let settings = Settings { retries: 0, ..Settings::default() };
+        let far = Remote { endpoints: vec![endpoint], ..remote.clone() };
+        let far = Client::with_settings(&far, settings).unwrap();
+        let mut duplex = cat(&far.instance(guest.name())).await;
+        echo(&mut duplex, b"before").await;
+        let operation = duplex.operation().clone();
+        let processes = async || {
+            let recorded = guest.exec_recorded(&ExecRequest::new(["pidof", "cat"]), 99).await;
+            recorded.unwrap().code
+        };
+        assert_eq!(processes().await, 0, "cat runs");
+
+        let waiting = tokio::spawn(async move { operation.wait().await });
+        drop(proxy);
+        let mut rest = Vec::new();
+        duplex.read_to_end(&mut rest).await.unwrap_err();
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Connect { .. } | Error::Broken { .. }), "{error:?}");
+        let error = far.instances().await.unwrap_err();
+        assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+        let until = Instant::now() + Duration::from_secs(20);
+        while processes().await == 0 {
+            assert!(Instant::now() < until, "the command goes on without anybody");
+        }
         remove(&guest).await;
         forget(&local, &remote).await;
     });
