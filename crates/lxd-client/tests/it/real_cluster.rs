@@ -1,10 +1,11 @@
 //! Three real servers as one cluster. One test, because its parts change what the others see.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use boxherd_lxd_client::{
-    Client, Credential, Endpoint, ExecRequest, Fingerprint, Identity, NewInstance, Remote,
-    Settings, Source, enroll, server_certificate,
+    Client, Credential, Endpoint, Error, ExecRequest, Fingerprint, Identity, Instance, NewInstance,
+    Remote, Settings, Source, enroll, server_certificate,
 };
 use boxherd_testkit::lxd_cluster_or_skip;
 
@@ -13,7 +14,8 @@ use crate::guest::{remove, unique};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_endpoint_speaks_for_all_members() {
     let test = "every_endpoint_speaks_for_all_members";
-    let Some(lab) = lxd_cluster_or_skip(test) else { return };
+    let Some(cluster) = lxd_cluster_or_skip(test) else { return };
+    let lab = &cluster.lab;
     let (certificate, key) = Identity::generate("test").unwrap();
     let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
     let endpoints: Vec<_> =
@@ -52,6 +54,49 @@ async fn every_endpoint_speaks_for_all_members() {
         assert_eq!(exec.wait().await.unwrap(), 6);
         remove(&guest).await;
     }
+    // The first of the living endpoints dies.
+    let survivor = client.instance(&unique("cl"));
+    let create = async |guest: &Instance, target: Option<&str>| {
+        let new = NewInstance {
+            name: guest.name().into(),
+            source: Source::alias("tiny"),
+            target: target.map(str::to_owned),
+            ..NewInstance::default()
+        };
+        client.create_instance(&new).await?.wait().await
+    };
+    create(&survivor, Some("n2")).await.unwrap();
+    survivor.start().await.unwrap();
+    cluster.kill("n1");
+    // What only reads is repeated on the next endpoint, when the kept connection breaks under it.
+    client.instances().await.unwrap();
+    let recorded = survivor.exec_recorded(&ExecRequest::new(["echo", "on"]), 10).await.unwrap();
+    assert_eq!(&recorded.stdout[..], b"on\n");
+    wait_until(&client, "n1", false).await;
+    let error = create(&client.instance(&unique("cl")), Some("n1")).await.unwrap_err();
+    assert!(!matches!(error, Error::Timeout { .. }), "{error:?}");
+    let elsewhere = client.instance(&unique("cl"));
+    create(&elsewhere, None).await.unwrap();
+    assert_ne!(elsewhere.get().await.unwrap().location, "n1");
+    cluster.start("n1");
+    wait_until(&client, "n1", true).await;
+    remove(&elsewhere).await;
+    remove(&survivor).await;
+
     let print = Fingerprint::of(identity.certificate()).to_string();
     client.delete_certificate(&print).await.unwrap();
+}
+
+/// Waits until the cluster sees a member as it is.
+async fn wait_until(client: &Client, member: &str, online: bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let members = client.cluster_members().await.unwrap();
+        let found = members.iter().find(|other| other.server_name == member).unwrap();
+        if found.is_online() == online {
+            return;
+        }
+        assert!(Instant::now() < until, "{member} is {} for the others", found.status);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
