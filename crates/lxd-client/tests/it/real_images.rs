@@ -87,6 +87,31 @@ fn a_unified_image_is_imported_and_garbage_is_refused() {
 }
 
 #[test]
+fn a_private_image_of_another_server_is_copied_by_a_secret() {
+    let name = "a_private_image_of_another_server_is_copied_by_a_secret";
+    with_lab(name, async |client, lab| {
+        let project = unique("copies");
+        drop(lab.run(None, &["project", "create", &project, "-q"]));
+        let print = client.alias("tiny").await.unwrap().target;
+        let server = format!("https://{}", lab.https[0]);
+        let protocol = if lab.kind == "incus" { "incus" } else { "lxd" };
+        let source = Source {
+            alias: None,
+            fingerprint: Some(print.clone()),
+            certificate: Some(client.server().await.unwrap().environment.certificate.clone()),
+            secret: Some(client.image_secret(&print).await.unwrap()),
+            ..Source::remote(&server, protocol, "")
+        };
+        let inside = client.in_project(&project);
+        let operation = inside.copy_image(&source, false).await.unwrap();
+        assert_eq!(imported(&operation.wait().await.unwrap()).unwrap(), print);
+        assert_eq!(inside.images().await.unwrap().len(), 1);
+        inside.delete_image(&print).await.unwrap();
+        drop(lab.run(None, &["project", "delete", &project, "-q"]));
+    });
+}
+
+#[test]
 fn an_image_of_a_server_that_is_not_there_fails_with_its_words() {
     let name = "an_image_of_a_server_that_is_not_there_fails_with_its_words";
     with_lab(name, async |client, _| {

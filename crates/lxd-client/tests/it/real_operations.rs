@@ -42,6 +42,8 @@ fn failures_and_cancels_are_told_apart() {
         let limit = Duration::from_millis(50);
         let error = exec.operation.wait_for(limit).await.unwrap_err();
         assert!(matches!(error, Error::Timeout { after, .. } if after == limit), "{error:?}");
+        let error = exec.operation.cancel().await.unwrap_err();
+        assert!(matches!(error, Error::BadRequest { .. }), "{error:?}");
         let again = guest.change_state(StateChange::START).await.unwrap().wait().await.unwrap_err();
         assert!(
             matches!(&again, Error::OperationFailed { message, .. }
