@@ -16,7 +16,8 @@ usage: cargo xtask <task>
   test [-- NEXTEST ARGS]   install what the tests need, then run every test
   packages                 install what the tests need, or say what is missing
   lab lxd up|down|status   a real LXD server for tests ([--folder DIR] [--port PORT])
-  lab lxd cluster up|down  three of them as a cluster ([--folder DIR])";
+  lab lxd cluster up|down  three of them as a cluster ([--folder DIR])
+  lab incus up|down|status a real Incus server for tests ([--folder DIR] [--port PORT])";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut args = std::env::args().skip(1);

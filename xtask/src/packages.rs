@@ -15,7 +15,7 @@ struct Needed {
 }
 
 /// Packages of Debian's backports: the release has one that is too old, or none.
-const BACKPORTED: &[&str] = &["runsc"];
+const BACKPORTED: &[&str] = &["incus-base", "runsc"];
 
 const NEEDED: &[Needed] = &[
     Needed { program: "mkfs.btrfs", package: "btrfs-progs", tests: "disk limits and fast forks" },
@@ -36,6 +36,7 @@ const NEEDED: &[Needed] = &[
     Needed { program: "pebble", package: "pebble", tests: "certificates by ACME" },
     Needed { program: "lxd", package: "lxd", tests: "LXD" },
     Needed { program: "lxc", package: "lxd-client", tests: "LXD" },
+    Needed { program: "incus", package: "incus-base", tests: "Incus" },
     Needed { program: "dnsmasq", package: "dnsmasq-base", tests: "LXD" },
     Needed { program: "unsquashfs", package: "squashfs-tools", tests: "LXD" },
     Needed { program: "busybox", package: "busybox-static", tests: "LXD" },

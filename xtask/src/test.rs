@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 
-use crate::lab::{self, Lab};
+use crate::lab::{self, Kind, Lab};
 use crate::packages;
 
 /// Tests append a line here when they skip themselves; nextest hides what passing tests print.
@@ -20,28 +20,44 @@ pub(crate) fn run(extra: Vec<String>) -> anyhow::Result<ExitCode> {
     fs::write(&log, "")
         .and_then(|()| fs::set_permissions(&log, fs::Permissions::from_mode(0o666)))
         .context("cannot make the list of skipped tests")?;
-    let lab = lab_up()?;
-    let passed = every_test(&log, &extra, lab.as_ref());
-    let down = lab.as_ref().map_or(Ok(()), Lab::down);
+    let labs = Labs::up()?;
+    let passed = every_test(&log, &extra, &labs);
+    let down = labs.down();
     print_skipped(&log)?;
     let passed = passed?;
-    down.context("cannot take the LXD lab down")?;
+    down.context("cannot take the LXD labs down")?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The LXD lab, where it can be had; elsewhere its tests skip themselves.
-fn lab_up() -> anyhow::Result<Option<Lab>> {
-    let lab = Lab::new(lab::default_folder("lxd")?, lab::PORT)?;
-    match lab.up() {
-        Ok(()) => Ok(Some(lab)),
-        Err(error) => {
-            println!("SKIPPED: LXD: {error:#}");
-            Ok(None)
+/// The LXD and Incus labs, where they can be had; elsewhere their tests skip themselves.
+struct Labs {
+    single: Vec<Lab>,
+    cluster: Option<PathBuf>,
+}
+
+impl Labs {
+    fn up() -> anyhow::Result<Self> {
+        let said = |error: anyhow::Error| println!("SKIPPED: LXD or Incus: {error:#}");
+        let mut single = Vec::new();
+        for kind in [Kind::Lxd, Kind::Incus] {
+            let lab = lab::default_lab(kind)?;
+            if lab.up().map_err(said).is_ok() {
+                single.push(lab);
+            }
         }
+        let cluster = lab::default_folder("lxd-cluster")?;
+        let cluster = lab::cluster::up(&cluster).map_err(said).is_ok().then_some(cluster);
+        Ok(Self { single, cluster })
+    }
+
+    /// Takes all of them down, also when one does not go.
+    fn down(&self) -> anyhow::Result<()> {
+        let cluster = self.cluster.as_ref().map_or(Ok(()), |folder| lab::cluster::down(folder));
+        self.single.iter().map(Lab::down).fold(cluster, Result::and)
     }
 }
 
-fn every_test(skip_log: &Path, extra: &[String], lab: Option<&Lab>) -> anyhow::Result<bool> {
+fn every_test(skip_log: &Path, extra: &[String], labs: &Labs) -> anyhow::Result<bool> {
     let has_nextest = Command::new("cargo")
         .args(["nextest", "--version"])
         .output()
@@ -53,8 +69,11 @@ fn every_test(skip_log: &Path, extra: &[String], lab: Option<&Lab>) -> anyhow::R
         println!("cargo-nextest is not installed: using `cargo test`");
         cargo.arg("test");
     }
-    if let Some(lab) = lab {
-        cargo.env(lab::LXD, lab.folder());
+    for lab in &labs.single {
+        cargo.env(lab.variable(), lab.folder());
+    }
+    if let Some(folder) = &labs.cluster {
+        cargo.env(lab::LXD_CLUSTER, folder);
     }
     let status = cargo
         .args(["--workspace", "--locked", "--features", "boxherd-cli/otel"])

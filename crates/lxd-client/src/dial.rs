@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -62,10 +63,24 @@ pub(crate) async fn dial(
 async fn https(host: &str, port: u16, tls: &Arc<ClientConfig>) -> io::Result<Stream> {
     let tcp = TcpStream::connect((host, port)).await?;
     tcp.set_nodelay(true)?;
+    notice_death(&tcp)?;
     // It is only sent to the server; what is trusted is its certificate.
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let stream = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await?;
     Ok(Stream::Tls(Box::new(stream)))
+}
+
+/// After how long without a sign of life a connection is given up: a machine that lost its power
+/// closes nothing, and streams of commands may be silent for hours.
+const DEAD_AFTER: Duration = Duration::from_secs(30);
+
+fn notice_death(tcp: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, DEAD_AFTER / 2)?;
+    sockopt::set_tcp_keepintvl(tcp, DEAD_AFTER / 6)?;
+    sockopt::set_tcp_keepcnt(tcp, 3)?;
+    sockopt::set_tcp_user_timeout(tcp, u32::try_from(DEAD_AFTER.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
 }
 
 impl AsyncRead for Stream {

@@ -54,12 +54,16 @@ pub(crate) fn metadata<T: DeserializeOwned>(call: &str, value: Value) -> Result<
     serde_json::from_value(value).map_err(|error| Error::protocol(call, error))
 }
 
+/// Whether a name is taken, which LXD 5.0 and Incus 6.0 say with any status, or as an operation's
+/// failure, and in these words only.
+pub(crate) fn is_taken(message: &str) -> bool {
+    message.contains("already exists") || message.contains("UNIQUE constraint failed")
+}
+
 /// The error that a status stands for.
 pub(crate) fn refusal(call: &str, status: u16, message: String) -> Error {
-    // LXD 5.0 says some things with 400 and 500, and these words only.
-    let exists = message.contains("already exists");
     match status {
-        _ if exists => Error::Conflict { message },
+        _ if is_taken(&message) => Error::Conflict { message },
         400 => Error::BadRequest { message },
         // An untrusted client gets 403 with `not authorized`; 401 is what Incus may say.
         401 => Error::Untrusted { call: call.to_owned() },

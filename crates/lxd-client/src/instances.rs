@@ -1,6 +1,7 @@
 //! Instances: containers and virtual machines, and their lives.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use hyper::Method;
 use hyper::header::ETAG;
@@ -31,7 +32,7 @@ pub enum InstanceKind {
 pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What an instance is made from.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub struct Source {
     /// `image`, `copy`, `migration` or `none`.
     #[serde(rename = "type")]
@@ -69,6 +70,19 @@ pub struct Source {
     /// Whether its memory comes along.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub live: bool,
+}
+
+/// Without the secret.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("kind", &self.kind)
+            .field("alias", &self.alias)
+            .field("fingerprint", &self.fingerprint)
+            .field("server", &self.server)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Source {

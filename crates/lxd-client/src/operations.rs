@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::envelope;
 use crate::error::{Error, Result};
 use crate::transport::Call;
 use crate::url::Url;
@@ -67,8 +68,12 @@ impl OperationInfo {
 
 /// Failures that callers tell apart come as words only.
 fn failure(operation: String, message: String) -> Error {
-    if message.contains("already exists") {
+    if envelope::is_taken(&message) {
         return Error::Conflict { message };
+    }
+    // What Incus says of an alias that stands for no image.
+    if message == "Image not provided for instance creation" {
+        return Error::NotFound { message };
     }
     Error::OperationFailed { operation, message }
 }
@@ -190,11 +195,9 @@ impl Operation {
             let name = call.name();
             let limit = POLL + self.client.core.settings.answer_limit;
             let (head, body) = self.client.whole(call, limit).await?;
-            let info = match crate::envelope::open(&name, head.status, &body)? {
-                crate::envelope::Answer::Sync(value) => {
-                    crate::envelope::metadata::<OperationInfo>(&name, value)?
-                }
-                crate::envelope::Answer::Async(info) => info,
+            let info = match envelope::open(&name, head.status, &body)? {
+                envelope::Answer::Sync(value) => envelope::metadata::<OperationInfo>(&name, value)?,
+                envelope::Answer::Async(info) => info,
             };
             if info.is_over() {
                 return Ok(info);

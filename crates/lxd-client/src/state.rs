@@ -117,6 +117,22 @@ impl Instance {
         Ok(paths.iter().map(name).collect())
     }
 
+    /// The names of what was recorded of its commands ([`Instance::exec_recorded`]) and not deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], and whatever a call may fail with.
+    pub async fn exec_logs(&self) -> Result<Vec<String>> {
+        let folder = self.client().get::<Vec<String>>(self.url(["logs", "exec-output"])).await;
+        let paths = match folder {
+            // LXD keeps them among the others, and finds the folder's name unfit for a log.
+            Err(Error::NotFound { .. } | Error::BadRequest { .. }) => self.logs().await?,
+            paths => paths?,
+        };
+        let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(paths.iter().map(name).filter(|name| name.starts_with("exec_")).collect())
+    }
+
     /// One of its log files, as it comes.
     ///
     /// # Errors

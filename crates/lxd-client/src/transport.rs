@@ -104,9 +104,23 @@ impl Transport {
         self.pools.iter().map(|pool| pool.dialled()).sum()
     }
 
-    /// Opens connections to the preferred endpoint ahead of their use.
+    /// Opens connections ahead of their use: to the preferred endpoint, or else to the first that
+    /// can be connected to.
     pub(crate) async fn warm(&self, count: usize) -> Result<()> {
-        self.pools[self.preferred.load(Ordering::Relaxed)].warm(count).await
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut causes = Vec::new();
+        for step in 0..self.pools.len() {
+            let at = (first + step) % self.pools.len();
+            match self.pools[at].warm(count).await {
+                Ok(()) => {
+                    self.preferred.store(at, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error @ Error::Connect { .. }) => causes.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(unreachable_by(causes))
     }
 
     /// Sends `call`, and returns the answer once its head is there.
@@ -164,14 +178,19 @@ impl Transport {
         if let (Payload::Stream(stream), Some(request)) = (&mut call.payload, unsent) {
             *stream = Some(request.into_body());
         }
-        Err(match <[Error; 1]>::try_from(causes) {
-            Ok([only]) => only,
-            Err(causes) => Error::NoEndpoint { causes },
-        })
+        Err(unreachable_by(causes))
     }
 
     /// The endpoint that is asked first.
     pub(crate) fn preferred(&self) -> &crate::Endpoint {
         self.pools[self.preferred.load(Ordering::Relaxed)].endpoint()
+    }
+}
+
+/// The error of having tried every endpoint.
+fn unreachable_by(causes: Vec<Error>) -> Error {
+    match <[Error; 1]>::try_from(causes) {
+        Ok([only]) => only,
+        Err(causes) => Error::NoEndpoint { causes },
     }
 }

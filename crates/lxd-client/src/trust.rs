@@ -95,15 +95,17 @@ impl Client {
             return Ok(());
         }
         let mut body = json!({ "type": "client", "name": name });
-        let (key, secret) = match credential {
-            Credential::Password(password) => ("password", password.as_str()),
-            // Before there was a field of its own, the token went where the password goes.
-            Credential::Token(token) if server.has("explicit_trust_token") => {
-                ("trust_token", token.text())
+        match credential {
+            Credential::Password(password) => body["password"] = password.as_str().into(),
+            Credential::Token(token) => {
+                body["trust_token"] = token.text().into();
+                // LXD up to 5.0 reads a token where the password goes; Incus has the field for it
+                // without telling, and ignores the other.
+                if !server.has("explicit_trust_token") {
+                    body["password"] = token.text().into();
+                }
             }
-            Credential::Token(token) => ("password", token.text()),
-        };
-        body[key] = secret.into();
+        }
         // The certificate is the one of the connection.
         let call = Call::new(Method::POST, crate::url::Url::new(["certificates"])).json(&body)?;
         self.sync(call).await?;

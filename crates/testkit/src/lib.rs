@@ -9,7 +9,7 @@ mod pool;
 mod postgres;
 mod user;
 
-pub use lab::{LxdLab, lxd_cluster_or_skip, lxd_lab_or_skip};
+pub use lab::{LxdCluster, LxdLab, incus_lab_or_skip, lxd_cluster_or_skip, lxd_lab_or_skip};
 pub use leftovers::Leftovers;
 pub use pool::{unmount, unmount_pool};
 #[cfg(feature = "postgres")]

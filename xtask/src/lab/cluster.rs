@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-use crate::lab::lxd::Daemon;
+use crate::lab::daemon::{Daemon, Kind};
 use crate::lab::{guests, image, sweep};
 
 const MEMBERS: [u8; 3] = [1, 2, 3];
@@ -18,7 +18,7 @@ fn address(member: u8) -> String {
 }
 
 fn daemon(folder: &Path, member: u8) -> Daemon {
-    Daemon { home: folder.join(format!("n{member}")), conf: folder.join("conf") }
+    Daemon { kind: Kind::Lxd, home: folder.join(format!("n{member}")), conf: folder.join("conf") }
 }
 
 /// Brings the cluster up, and says how long it took.
@@ -33,28 +33,28 @@ pub(crate) fn up(folder: &Path) -> anyhow::Result<()> {
         return Err(error);
     }
     println!(
-        "the cluster is up in {:.1} s: BOXHERD_LAB_LXD_CLUSTER=`{}`",
+        "the cluster is up in {:.1} s: {}=`{}`",
         started.elapsed().as_secs_f64(),
+        crate::lab::LXD_CLUSTER,
         folder.display()
     );
     Ok(())
 }
 
 fn try_up(folder: &Path) -> anyhow::Result<()> {
-    let cache = folder.join("cache");
-    fs::create_dir_all(&cache)?;
-    let tiny = image::tiny(&cache)?;
+    fs::create_dir_all(folder)?;
+    let tiny = image::tiny(&image::cache()?)?;
     let password = image::random_word()?;
     let first = daemon(folder, MEMBERS[0]);
     first.start()?;
-    first.run("lxd", &["init", "--preseed"], &found(&password))?;
+    first.admin(&["init", "--preseed"], &found(&password))?;
     for member in &MEMBERS[1..] {
         let joining = daemon(folder, *member);
         joining.start()?;
         let name = format!("n{member}");
-        let printed = first.run("lxc", &["cluster", "add", &name, "--quiet"], "")?;
+        let printed = first.client(&["cluster", "add", &name, "--quiet"])?;
         let token = printed.lines().last().context("`lxc cluster add` printed no token")?;
-        joining.run("lxd", &["init", "--preseed"], &join(*member, token))?;
+        joining.admin(&["init", "--preseed"], &join(*member, token))?;
     }
     guests::import(&first, &tiny)?;
     write_env(folder, &password)
@@ -92,7 +92,8 @@ fn write_env(folder: &Path, password: &str) -> anyhow::Result<()> {
     let path = folder.join("lab.env");
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let socket = daemon(folder, MEMBERS[0]).home.join("unix.socket");
-    writeln!(file, "socket={}", socket.display())?;
+    writeln!(file, "kind={}", Kind::Lxd.client())?;
+    writeln!(file, "socket={}\ncache={}", socket.display(), image::cache()?.display())?;
     writeln!(file, "https={}", MEMBERS.map(address).join(","))?;
     writeln!(file, "password={password}")?;
     Ok(())

@@ -1,23 +1,22 @@
-//! What the lab itself does with a running LXD, by its own client `lxc`.
+//! What the lab itself does with a running server, by the server's own client.
 
 use anyhow::Context as _;
 
+use crate::lab::daemon::Daemon;
 use crate::lab::image::Image;
-use crate::lab::lxd::Daemon;
 
 /// Puts an image into the store of the server, under its alias.
 pub(crate) fn import(daemon: &Daemon, image: &Image) -> anyhow::Result<()> {
     let metadata = image.metadata.to_str().context("the folder is not UTF-8")?;
     let rootfs = image.rootfs.to_str().context("the folder is not UTF-8")?;
-    daemon
-        .run("lxc", &["image", "import", metadata, rootfs, "--alias", image.alias, "--quiet"], "")
-        .map(drop)
+    let import = ["image", "import", metadata, rootfs, "--alias", image.alias, "--quiet"];
+    daemon.client(&import).map(drop)
 }
 
 /// All guests of all projects, as `(project, name)`.
 pub(crate) fn list(daemon: &Daemon) -> anyhow::Result<Vec<(String, String)>> {
     let arguments = ["list", "--all-projects", "--format", "csv", "-c", "en"];
-    let text = daemon.run("lxc", &arguments, "")?;
+    let text = daemon.client(&arguments)?;
     let pairs = text.lines().filter_map(|line| line.split_once(','));
     Ok(pairs.map(|(project, name)| (project.to_owned(), name.to_owned())).collect())
 }
@@ -25,7 +24,7 @@ pub(crate) fn list(daemon: &Daemon) -> anyhow::Result<Vec<(String, String)>> {
 /// Deletes all guests of all projects, running or not.
 pub(crate) fn delete_all(daemon: &Daemon) -> anyhow::Result<()> {
     for (project, name) in list(daemon)? {
-        daemon.run("lxc", &["delete", "--force", "--project", &project, &name], "")?;
+        daemon.client(&["delete", "--force", "--project", &project, &name])?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! end when LXD sends SIGPWR, which is how LXD stops a container.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,54 +43,85 @@ pub(crate) struct Image {
     pub(crate) rootfs: PathBuf,
 }
 
+/// Where archives are kept.
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
+    let cache = crate::lab::default_folder("cache")?;
+    fs::create_dir_all(&cache)?;
+    Ok(cache)
+}
+
+/// Packages of `deb12` beyond the essential ones.
+const PACKAGES: &str = "python3-minimal,iproute2,sudo,ca-certificates,busybox-static";
+
 /// Debian 12 with sudo and Python, made once by mmdebstrap.
 pub(crate) fn debian(cache: &Path) -> anyhow::Result<Image> {
-    let rootfs = cache.join("deb12.tar");
+    // Another recipe is another file.
+    let mut recipe = DefaultHasher::new();
+    (INIT, UDHCPC, PACKAGES).hash(&mut recipe);
+    let rootfs = cache.join(format!("deb12-{:016x}.tar", recipe.finish()));
     if !rootfs.exists() {
         println!("making the image `deb12`, once");
-        let work = cache.join("deb12.work");
-        fresh(&work)?;
+        let work = Work::new(cache)?;
         script(&work.join("init"), INIT)?;
         script(&work.join("udhcpc.sh"), UDHCPC)?;
-        let half = cache.join("deb12.half.tar");
+        let tar = work.join("deb12.tar");
         let copy = |file: &str, to: &str| {
             format!("--customize-hook=copy-in {} {to}", work.join(file).display())
         };
         run(Command::new("mmdebstrap")
             .args(["--quiet", "--variant=minbase"])
-            .arg("--include=python3-minimal,iproute2,sudo,ca-certificates,busybox-static")
+            .arg(format!("--include={PACKAGES}"))
             .arg(copy("udhcpc.sh", "/etc"))
             .arg(copy("init", "/usr/sbin"))
             .arg("bookworm")
-            .arg(&half))?;
-        fs::remove_dir_all(&work)?;
-        fs::rename(half, &rootfs)?;
+            .arg(&tar))?;
+        fs::rename(tar, &rootfs)?;
     }
     Ok(Image { alias: "deb12", metadata: metadata(cache, "deb12")?, rootfs })
 }
 
 /// A root file system of one static program.
 pub(crate) fn tiny(cache: &Path) -> anyhow::Result<Image> {
-    let rootfs = cache.join("tiny.tar");
-    let work = cache.join("tiny.work");
-    fresh(&work)?;
+    let work = Work::new(cache)?;
+    let root = work.join("root");
     for folder in ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "var/tmp"] {
-        fs::create_dir_all(work.join(folder))?;
+        fs::create_dir_all(root.join(folder))?;
     }
     for folder in ["tmp", "var/tmp"] {
-        fs::set_permissions(work.join(folder), fs::Permissions::from_mode(0o1777))?;
+        fs::set_permissions(root.join(folder), fs::Permissions::from_mode(0o1777))?;
     }
-    busybox(&work.join("bin"))?;
-    script(&work.join("sbin/init"), INIT)?;
-    script(&work.join("etc/udhcpc.sh"), UDHCPC)?;
-    fs::write(
-        work.join("etc/passwd"),
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:\n",
-    )?;
-    fs::write(work.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
-    archive(&work, ".", &rootfs)?;
-    fs::remove_dir_all(&work)?;
+    busybox(&root.join("bin"))?;
+    script(&root.join("sbin/init"), INIT)?;
+    script(&root.join("etc/udhcpc.sh"), UDHCPC)?;
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:\n";
+    fs::write(root.join("etc/passwd"), passwd)?;
+    fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
+    let rootfs = cache.join("tiny.tar");
+    archive(&work, "root", ".", &rootfs)?;
     Ok(Image { alias: "tiny", metadata: metadata(cache, "tiny")?, rootfs })
+}
+
+/// A folder for what is being made, gone when it is dropped: several labs may share a cache.
+struct Work(PathBuf);
+
+impl Work {
+    fn new(cache: &Path) -> anyhow::Result<Self> {
+        let folder = cache.join(format!("work-{}", random_word()?));
+        fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("`{}` stays: {error}", self.0.display());
+        }
+    }
 }
 
 /// Busybox, and a link to it for each program that it can be.
@@ -111,38 +143,32 @@ fn busybox(bin: &Path) -> anyhow::Result<()> {
 }
 
 fn metadata(cache: &Path, alias: &str) -> anyhow::Result<PathBuf> {
-    let (work, file) = (cache.join("meta.work"), cache.join(format!("{alias}.meta.tar")));
-    fresh(&work)?;
+    let (work, file) = (Work::new(cache)?, cache.join(format!("{alias}.meta.tar")));
     let text = format!(
         "architecture: x86_64\ncreation_date: 1700000000\n\
          properties:\n  description: {alias} for tests\n  os: {alias}\n"
     );
-    fs::write(work.join("metadata.yaml"), text)?;
-    archive(&work, "metadata.yaml", &file)?;
-    fs::remove_dir_all(&work)?;
+    fs::create_dir(work.join("meta"))?;
+    fs::write(work.join("meta/metadata.yaml"), text)?;
+    archive(&work, "meta", "metadata.yaml", &file)?;
     Ok(file)
 }
 
-fn archive(folder: &Path, what: &str, to: &Path) -> anyhow::Result<()> {
+/// Archives what is in a folder of `work`, and puts the archive in its place at once.
+fn archive(work: &Work, folder: &str, what: &str, to: &Path) -> anyhow::Result<()> {
+    let half = work.join("half.tar");
     run(Command::new("tar")
         .args(["--owner=0", "--group=0", "--numeric-owner", "--sort=name", "-C"])
-        .arg(folder)
+        .arg(work.join(folder))
         .arg("-cf")
-        .arg(to)
-        .arg(what))
+        .arg(&half)
+        .arg(what))?;
+    Ok(fs::rename(half, to)?)
 }
 
 fn script(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text)?;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
-}
-
-/// An empty folder, whatever an earlier try left there.
-fn fresh(folder: &Path) -> anyhow::Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
-    }
-    Ok(fs::create_dir_all(folder)?)
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {

@@ -1,8 +1,9 @@
 //! Removes what a lab may leave: processes, mounts, loop devices, bridges, cgroups, files.
 //!
-//! Only what is known to be the lab's by its folder: a process by the `LXD_DIR` in its environment,
+//! Only what is known to be the lab's by its folder: a process by [`MARK`] in its environment,
 //! a mount and a loop device by its path.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,12 +12,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Set to `$LXD_DIR` for daemons, and inherited by all that they start. `LXD_DIR` itself would not
+/// do: people export it in their shells.
+pub(crate) const MARK: &str = "BOXHERD_LAB_DAEMON";
+
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Removes everything of the lab in `folder` but its cache of images.
+/// Removes everything of the lab in `folder`, and the folder.
 pub(crate) fn everything(folder: &Path, bridges: &[String]) -> anyhow::Result<()> {
-    kill_all(folder)?;
+    let cgroups = kill_all(folder)?;
     unmount_all(folder)?;
     detach_loops(folder)?;
     for bridge in bridges {
@@ -24,23 +29,26 @@ pub(crate) fn everything(folder: &Path, bridges: &[String]) -> anyhow::Result<()
             run(&["ip", "link", "delete", bridge])?;
         }
     }
-    remove_cgroups()?;
+    remove_cgroups(&cgroups)?;
     remove_files(folder)
 }
 
-/// Processes whose environment names an `LXD_DIR` in `folder`: daemons, their helpers, dnsmasq and
+/// Processes whose environment names the lab in `folder`: daemons, their helpers, dnsmasq and
 /// the monitors of guests; before them the guests, children of monitors, whose environment is clean.
-fn kill_all(folder: &Path) -> anyhow::Result<()> {
+/// Returns the names of the cgroups of guests that they were in.
+fn kill_all(folder: &Path) -> anyhow::Result<BTreeSet<String>> {
     let until = Instant::now() + PATIENCE;
+    let mut cgroups = BTreeSet::new();
     loop {
         let ours = processes(folder)?;
         if ours.is_empty() {
-            return Ok(());
+            return Ok(cgroups);
         }
         if Instant::now() > until {
             bail!("these processes do not end: {ours:?}");
         }
         for pid in ours.iter().flat_map(|pid| children(*pid)).chain(ours.iter().copied()) {
+            cgroups.extend(guest_cgroups(pid));
             if let Some(pid) = Pid::from_raw(pid)
                 && let Err(error) = kill_process(pid, Signal::KILL)
                 && error != rustix::io::Errno::SRCH
@@ -54,11 +62,9 @@ fn kill_all(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn processes(folder: &Path) -> anyhow::Result<Vec<i32>> {
-    let wanted = format!("LXD_DIR={}/", folder.display());
-    let me = std::process::id().cast_signed();
+    let wanted = format!("{MARK}={}/", folder.display());
     let pids = fs::read_dir("/proc")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| *pid != me)
         // A process may be gone, or a zombie without an environment.
         .filter(|pid| {
             fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
@@ -100,27 +106,40 @@ fn detach_loops(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cgroups of guests that are gone. One that is in use cannot be removed, and is not the lab's:
-/// its guests are dead by now.
-fn remove_cgroups() -> anyhow::Result<()> {
+/// `lxc.payload.NAME` and `lxc.monitor.NAME` of a process, in all hierarchies.
+fn guest_cgroups(pid: i32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let names = text
+        .split(['/', '\n'])
+        .filter(|name| name.starts_with("lxc.payload.") || name.starts_with("lxc.monitor."));
+    names.map(str::to_owned).collect()
+}
+
+/// Removes the cgroups of guests that were killed; those that LXD stopped have none any more.
+/// `lxc.pivot` is of all guests of the machine, and goes with the last one.
+fn remove_cgroups(names: &BTreeSet<String>) -> anyhow::Result<()> {
     let root = Path::new("/sys/fs/cgroup");
-    let mut roots = vec![root.to_owned()];
-    roots.extend(fs::read_dir(root)?.filter_map(|entry| Some(entry.ok()?.path())));
-    for hierarchy in roots.iter().filter(|path| path.is_dir()) {
-        for entry in fs::read_dir(hierarchy)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let guests = name.to_str().is_some_and(|name| {
-                name == "lxc.pivot"
-                    || name.starts_with("lxc.payload.")
-                    || name.starts_with("lxc.monitor.")
-            });
-            if guests && let Err(error) = remove_tree(&entry.path()) {
-                eprintln!("the cgroup `{}` stays: {error}", entry.path().display());
+    let mut hierarchies = vec![root.to_owned()];
+    hierarchies.extend(fs::read_dir(root)?.filter_map(|entry| Some(entry.ok()?.path())));
+    let pivot = (!guests_of_others()?).then(|| "lxc.pivot".to_owned());
+    for name in names.iter().chain(&pivot) {
+        for cgroup in hierarchies.iter().map(|hierarchy| hierarchy.join(name)) {
+            if cgroup.is_dir()
+                && let Err(error) = remove_tree(&cgroup)
+            {
+                eprintln!("the cgroup `{}` stays: {error}", cgroup.display());
             }
         }
     }
     Ok(())
+}
+
+/// Whether some other LXD of this machine has guests.
+fn guests_of_others() -> anyhow::Result<bool> {
+    let mut pids = fs::read_dir("/proc")?.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(pids.any(|process| {
+        fs::read(process.join("cmdline")).is_ok_and(|line| line.starts_with(b"[lxc monitor]"))
+    }))
 }
 
 fn remove_tree(cgroup: &Path) -> std::io::Result<()> {
@@ -137,19 +156,7 @@ fn remove_files(folder: &Path) -> anyhow::Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name() == "cache" {
-            continue;
-        }
-        let removed = if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())
-        } else {
-            fs::remove_file(entry.path())
-        };
-        removed.with_context(|| format!("cannot remove `{}`", entry.path().display()))?;
-    }
-    Ok(())
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove `{}`", folder.display()))
 }
 
 fn run(words: &[&str]) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ mod recorded;
 mod terminal;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ pub use recorded::Recorded;
 pub use terminal::Terminal;
 
 /// A command, as `POST /1.0/instances/NAME/exec` takes it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub struct ExecRequest {
     /// The program and its arguments; no shell is in between.
     pub command: Vec<String>,
@@ -27,6 +28,19 @@ pub struct ExecRequest {
     pub group: u32,
     /// The working folder; empty for the user's home.
     pub cwd: String,
+}
+
+/// With the names of variables and without their values, which may be secrets; so may arguments.
+impl fmt::Debug for ExecRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecRequest")
+            .field("program", &self.command.first())
+            .field("variables", &self.environment.keys())
+            .field("user", &self.user)
+            .field("group", &self.group)
+            .field("cwd", &self.cwd)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ExecRequest {

@@ -4,6 +4,7 @@
 //! own sees to it, also when the caller stops waiting.
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use serde_json::Value;
@@ -82,24 +83,31 @@ impl Record {
         beginning(client, call, self.keep).await
     }
 
-    /// Deletes both outputs. After a failure it is not known whether there are any.
+    /// Deletes both outputs. After a failure it is not known whether and where there are any.
     async fn delete(&self, metadata: &Value) -> Result<()> {
-        let client = self.instance.client();
-        for (stream, name) in [("1", "stdout"), ("2", "stderr")] {
-            let guessed = || {
-                let file = format!("exec_{}.{name}", self.operation.id());
-                self.instance.url(["logs", &file])
-            };
-            let url = match metadata["output"][stream].as_str() {
-                Some(path) => client.scoped(Url::given(path)),
-                None => guessed(),
-            };
-            match client.sync(Call::new(Method::DELETE, url)).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
-            }
+        let urls =
+            [("1", "stdout"), ("2", "stderr")].map(|(stream, name)| {
+                match metadata["output"][stream].as_str() {
+                    Some(path) => vec![self.instance.client().scoped(Url::given(path))],
+                    None => self.guessed(name),
+                }
+            });
+        let deletions = urls.into_iter().flatten().map(|url| self.delete_one(url));
+        join_all(deletions).await.into_iter().collect()
+    }
+
+    async fn delete_one(&self, url: Url) -> Result<()> {
+        match self.instance.client().sync(Call::new(Method::DELETE, url)).await {
+            // A guess may also be no name of a log at all.
+            Ok(_) | Err(Error::NotFound { .. } | Error::BadRequest { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
+    }
+
+    /// Where LXD and Incus keep what they recorded of this command.
+    fn guessed(&self, stream: &str) -> Vec<Url> {
+        let file = format!("exec_{}.{stream}", self.operation.id());
+        vec![self.instance.url(["logs", &file]), self.instance.url(["logs", "exec-output", &file])]
     }
 }
 

@@ -18,7 +18,8 @@ use crate::websocket::{self, Message, Pong, WebSocket};
 
 /// The terminal of a running command. Dropping it hangs the command up.
 ///
-/// Reading ends when the command does. Shutting it down only flushes: a terminal's input ends by
+/// Reading ends when the command does; what a command wrote right before, LXD may lose when it is
+/// busy (seen with 5.0.2: its end of the stream comes without them). Shutting it down only flushes: a terminal's input ends by
 /// what is typed (`^D`).
 #[derive(Debug)]
 pub struct Terminal {

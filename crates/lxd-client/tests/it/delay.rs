@@ -7,16 +7,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Starts the proxy to `target`, and returns its port.
-pub(crate) async fn proxy(target: String, round_trip: Duration) -> u16 {
+/// A running proxy. Its connections are cut, and it listens no more, when it is dropped.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts a proxy to `target`.
+pub(crate) async fn proxy(target: String, round_trip: Duration) -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(carry(client, target.clone(), round_trip));
+            connections.spawn(carry(client, target.clone(), round_trip));
         }
     });
-    port
+    Proxy { port, task }
 }
 
 async fn carry(client: TcpStream, target: String, round_trip: Duration) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use boxherd_lxd_client::{Client, Instance, NewInstance, Remote, Source};
-use boxherd_testkit::{LxdLab, lxd_lab_or_skip};
+use boxherd_testkit::{LxdLab, incus_lab_or_skip, lxd_lab_or_skip};
 
 /// A client of the lab over its unix socket.
 pub(crate) fn local(lab: &LxdLab) -> Client {
@@ -33,20 +33,23 @@ pub(crate) fn tiny(name: &str) -> NewInstance {
 /// No test may take longer.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Runs `test` with a client of the lab.
-pub(crate) fn with_lab<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Client, LxdLab) -> F) {
-    let Some(lab) = lxd_lab_or_skip(name) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let test = test(local(&lab), lab);
-    runtime.block_on(async { tokio::time::timeout(LIMIT, test).await }).expect("in time");
+/// Runs `test` with a client of each lab: LXD's and Incus's.
+pub(crate) fn with_lab(name: &str, test: impl AsyncFn(Client, LxdLab)) {
+    let labs = [lxd_lab_or_skip(name), incus_lab_or_skip(name)];
+    for lab in labs.into_iter().flatten() {
+        eprintln!("with {}", lab.kind);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let test = test(local(&lab), lab);
+        runtime.block_on(async { tokio::time::timeout(LIMIT, test).await }).expect("in time");
+    }
 }
 
 /// Runs `test` with a running guest, which is deleted when it ends, also by a panic.
-pub(crate) fn with_guest<F>(name: &str, test: impl FnOnce(Instance) -> F)
+pub(crate) fn with_guest<F>(name: &str, test: impl Fn(Instance) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    with_lab(name, |client, _| async move {
+    with_lab(name, async |client, _| {
         let guest = client.instance(&unique("bx"));
         client.create_instance(&tiny(guest.name())).await.unwrap().wait().await.unwrap();
         let running = test(guest.clone());

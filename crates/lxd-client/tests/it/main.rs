@@ -2,6 +2,7 @@
 
 mod delay;
 mod guest;
+mod real_cluster;
 mod real_exec;
 mod real_files;
 mod real_https;

@@ -52,8 +52,7 @@ fn a_duplex_carries_bytes_both_ways() {
 }
 
 async fn recorded_logs(guest: &Instance) -> Vec<String> {
-    let logs = guest.logs().await.unwrap();
-    logs.into_iter().filter(|name| name.starts_with("exec_")).collect()
+    guest.exec_logs().await.unwrap()
 }
 
 #[test]
@@ -113,7 +112,7 @@ fn a_terminal_has_a_size_and_takes_keys() {
     with_guest("a_terminal_has_a_size_and_takes_keys", |guest| async move {
         let request = ExecRequest::new(["/bin/sh"]);
         let mut terminal = guest.exec_terminal(&request, 91, 17).await.unwrap();
-        terminal.write_all(b"stty size; exit 4\n").await.unwrap();
+        terminal.write_all(b"stty size; sleep 1; exit 4\n").await.unwrap();
         let mut seen = Vec::new();
         terminal.read_to_end(&mut seen).await.unwrap();
         let seen = String::from_utf8_lossy(&seen);
@@ -123,7 +122,7 @@ fn a_terminal_has_a_size_and_takes_keys() {
         let mut terminal = guest.exec_terminal(&request, 80, 24).await.unwrap();
         terminal.resize(132, 50).await.unwrap();
         terminal
-            .write_all(b"until stty size | grep 132; do sleep 0.1; done; exit\n")
+            .write_all(b"until stty size | grep 132; do sleep 0.1; done; sleep 1; exit\n")
             .await
             .unwrap();
         let mut seen = String::new();

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use boxherd_lxd_client::{
-    Client, Credential, Duplex, Endpoint, ExecRequest, FileMeta, Fingerprint, Found, Identity,
-    Instance, NewFile, Remote, Settings, enroll, server_certificate,
+    Client, Duplex, Endpoint, Error, ExecRequest, FileMeta, Fingerprint, Found, Identity, Instance,
+    NewFile, Remote, Settings, enroll, server_certificate,
 };
 use boxherd_testkit::LxdLab;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::delay::proxy;
 use crate::guest::{remove, tiny, unique, with_lab};
+use crate::real_trust::credential;
 
 /// A remote over HTTPS with an identity of its own.
 async fn trusted(lab: &LxdLab) -> Remote {
@@ -18,8 +19,9 @@ async fn trusted(lab: &LxdLab) -> Remote {
     let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
     let endpoint = Endpoint::parse(&format!("https://{}", lab.https[0])).unwrap();
     let certificate = server_certificate(&endpoint, &Settings::default()).await.unwrap();
-    let password = Credential::Password(lab.password.clone());
-    enroll(endpoint, certificate, identity, &unique("https"), &password).await.unwrap()
+    let name = unique("https");
+    let password = credential(lab, &name);
+    enroll(endpoint, certificate, identity, &name, &password).await.unwrap()
 }
 
 async fn running(client: &Client) -> Instance {
@@ -48,7 +50,7 @@ async fn echo(duplex: &mut Duplex, text: &[u8]) {
 
 #[test]
 fn everything_works_over_tls() {
-    with_lab("everything_works_over_tls", |local, lab| async move {
+    with_lab("everything_works_over_tls", async |local, lab| {
         let remote = trusted(&lab).await;
         let client = Client::connect(&remote).await.unwrap();
         let guest = running(&client).await;
@@ -73,30 +75,72 @@ fn everything_works_over_tls() {
 
 #[test]
 fn round_trips_are_few() {
-    with_lab("round_trips_are_few", |local, lab| async move {
+    with_lab("round_trips_are_few", async |local, lab| {
         const RTT: Duration = Duration::from_millis(100);
         let remote = trusted(&lab).await;
         let guest = running(&local).await;
-        let port = proxy(lab.https[0].clone(), RTT).await;
-        let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port };
-        let far = Client::new(&Remote { endpoints: vec![endpoint], ..remote.clone() }).unwrap();
+        let proxy = proxy(lab.https[0].clone(), RTT).await;
+        let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port: proxy.port };
+        let far = Remote { endpoints: vec![endpoint], ..remote.clone() };
         let trips = |since: Instant| since.elapsed().as_secs_f64() / RTT.as_secs_f64();
 
-        // TCP, TLS, exec, websockets, command. What the server itself does costs less than one.
-        let started = Instant::now();
-        far.warm(5).await.unwrap();
-        let mut duplex = cat(&far.instance(guest.name())).await;
-        echo(&mut duplex, b"first").await;
-        let first = trips(started);
-        assert!(first < 6.5, "{first:.2} round trips for the first command");
-
-        let started = Instant::now();
-        echo(&mut duplex, b"second").await;
-        let second = trips(started);
-        assert!(second < 1.5, "{second:.2} round trips for the second command");
+        // TCP, TLS, exec, websockets, command. What the server itself does costs less than one; on
+        // a busy machine it costs more now and then, so the best of a few tries counts.
+        let (mut first, mut second) = (f64::MAX, f64::MAX);
+        for _ in 0..4 {
+            let far = Client::new(&far).unwrap();
+            let started = Instant::now();
+            far.warm(5).await.unwrap();
+            let mut duplex = cat(&far.instance(guest.name())).await;
+            echo(&mut duplex, b"first").await;
+            first = first.min(trips(started));
+            for _ in 0..4 {
+                let started = Instant::now();
+                echo(&mut duplex, b"second").await;
+                second = second.min(trips(started));
+            }
+            assert_eq!(far.connections_opened(), 5);
+        }
         eprintln!("round trips: first command {first:.2}, second {second:.2}");
-        assert_eq!(far.connections_opened(), 5);
-        drop(duplex);
+        assert!(first < 6.5, "{first:.2} round trips for the first command");
+        assert!(second < 1.2, "{second:.2} round trips for the second command");
+        remove(&guest).await;
+        forget(&local, &remote).await;
+    });
+}
+
+#[test]
+fn a_connection_that_is_cut_ends_streams_with_an_error_and_the_command() {
+    let name = "a_connection_that_is_cut_ends_streams_with_an_error_and_the_command";
+    with_lab(name, async |local, lab| {
+        let remote = trusted(&lab).await;
+        let guest = running(&local).await;
+        let proxy = proxy(lab.https[0].clone(), Duration::from_millis(2)).await;
+        let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port: proxy.port };
+        let settings = Settings { retries: 0, ..Settings::default() };
+        let far = Remote { endpoints: vec![endpoint], ..remote.clone() };
+        let far = Client::with_settings(&far, settings).unwrap();
+        let mut duplex = cat(&far.instance(guest.name())).await;
+        echo(&mut duplex, b"before").await;
+        let operation = duplex.operation().clone();
+        let processes = async || {
+            let recorded = guest.exec_recorded(&ExecRequest::new(["pidof", "cat"]), 99).await;
+            recorded.unwrap().code
+        };
+        assert_eq!(processes().await, 0, "cat runs");
+
+        let waiting = tokio::spawn(async move { operation.wait().await });
+        drop(proxy);
+        let mut rest = Vec::new();
+        duplex.read_to_end(&mut rest).await.unwrap_err();
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Connect { .. } | Error::Broken { .. }), "{error:?}");
+        let error = far.instances().await.unwrap_err();
+        assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+        let until = Instant::now() + Duration::from_secs(20);
+        while processes().await == 0 {
+            assert!(Instant::now() < until, "the command goes on without anybody");
+        }
         remove(&guest).await;
         forget(&local, &remote).await;
     });

@@ -30,11 +30,11 @@ fn metadata(folder: &Path, mark: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_split_image_is_imported_named_used_and_deleted() {
-    with_lab("a_split_image_is_imported_named_used_and_deleted", |client, lab| async move {
+    with_lab("a_split_image_is_imported_named_used_and_deleted", async |client, lab| {
         let folder = tempfile::tempdir().unwrap();
         let mark = unique("split");
         let meta = metadata(folder.path(), &mark);
-        let rootfs = lab.folder.join("cache/tiny.tar");
+        let rootfs = lab.cache.join("tiny.tar");
         let (new, meta, rootfs) = (NewImage::default(), pieces(&meta), pieces(&rootfs));
         let import = client.import_split_image(&new, meta, rootfs, false);
         let print = imported(&import.await.unwrap().wait().await.unwrap()).unwrap();
@@ -63,7 +63,7 @@ fn a_split_image_is_imported_named_used_and_deleted() {
 
 #[test]
 fn a_unified_image_is_imported_and_garbage_is_refused() {
-    with_lab("a_unified_image_is_imported_and_garbage_is_refused", |client, _| async move {
+    with_lab("a_unified_image_is_imported_and_garbage_is_refused", async |client, _| {
         let folder = tempfile::tempdir().unwrap();
         let mark = unique("unified");
         metadata(folder.path(), &mark);
@@ -87,9 +87,34 @@ fn a_unified_image_is_imported_and_garbage_is_refused() {
 }
 
 #[test]
+fn a_private_image_of_another_server_is_copied_by_a_secret() {
+    let name = "a_private_image_of_another_server_is_copied_by_a_secret";
+    with_lab(name, async |client, lab| {
+        let project = unique("copies");
+        drop(lab.run(None, &["project", "create", &project, "-q"]));
+        let print = client.alias("tiny").await.unwrap().target;
+        let server = format!("https://{}", lab.https[0]);
+        let protocol = if lab.kind == "incus" { "incus" } else { "lxd" };
+        let source = Source {
+            alias: None,
+            fingerprint: Some(print.clone()),
+            certificate: Some(client.server().await.unwrap().environment.certificate.clone()),
+            secret: Some(client.image_secret(&print).await.unwrap()),
+            ..Source::remote(&server, protocol, "")
+        };
+        let inside = client.in_project(&project);
+        let operation = inside.copy_image(&source, false).await.unwrap();
+        assert_eq!(imported(&operation.wait().await.unwrap()).unwrap(), print);
+        assert_eq!(inside.images().await.unwrap().len(), 1);
+        inside.delete_image(&print).await.unwrap();
+        drop(lab.run(None, &["project", "delete", &project, "-q"]));
+    });
+}
+
+#[test]
 fn an_image_of_a_server_that_is_not_there_fails_with_its_words() {
     let name = "an_image_of_a_server_that_is_not_there_fails_with_its_words";
-    with_lab(name, |client, _| async move {
+    with_lab(name, async |client, _| {
         let source = Source::remote("https://127.0.0.1:9", "simplestreams", "debian/12");
         let failed = match client.copy_image(&source, false).await {
             Ok(operation) => operation.wait().await.map(drop),
@@ -101,7 +126,7 @@ fn an_image_of_a_server_that_is_not_there_fails_with_its_words() {
 
 #[test]
 fn pools_profiles_and_networks_are_read() {
-    with_lab("pools_profiles_and_networks_are_read", |client, _| async move {
+    with_lab("pools_profiles_and_networks_are_read", async |client, _| {
         let pools = client.storage_pools().await.unwrap();
         let driver = |name| pools.iter().find(|pool| pool.name == name).unwrap().driver.as_str();
         assert_eq!((driver("default"), driver("bt")), ("dir", "btrfs"));

@@ -8,7 +8,7 @@ use crate::guest::{WaitFor as _, remove, tiny, unique, with_guest, with_lab};
 
 #[test]
 fn many_operations_are_awaited_on_few_connections() {
-    with_lab("many_operations_are_awaited_on_few_connections", |client, _| async move {
+    with_lab("many_operations_are_awaited_on_few_connections", async |client, _| {
         let guest = client.instance(&unique("ops"));
         client.create_instance(&tiny(guest.name())).await.unwrap().wait().await.unwrap();
         guest.start().await.unwrap();
@@ -42,6 +42,8 @@ fn failures_and_cancels_are_told_apart() {
         let limit = Duration::from_millis(50);
         let error = exec.operation.wait_for(limit).await.unwrap_err();
         assert!(matches!(error, Error::Timeout { after, .. } if after == limit), "{error:?}");
+        let error = exec.operation.cancel().await.unwrap_err();
+        assert!(matches!(error, Error::BadRequest { .. }), "{error:?}");
         let again = guest.change_state(StateChange::START).await.unwrap().wait().await.unwrap_err();
         assert!(
             matches!(&again, Error::OperationFailed { message, .. }

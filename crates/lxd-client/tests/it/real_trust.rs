@@ -1,7 +1,6 @@
 //! Trust, with a real server and the real `lxc`.
 
 use std::path::Path;
-use std::process::Command;
 
 use boxherd_lxd_client::{
     Auth, Client, Config, Credential, Endpoint, Error, Fingerprint, Flavour, Identity, Locations,
@@ -11,19 +10,26 @@ use boxherd_testkit::LxdLab;
 
 use crate::guest::{unique, with_lab};
 
-fn locations(folder: &Path) -> Locations {
-    Locations { flavour: Flavour::Lxd, folders: vec![folder.into()], sockets: Vec::new() }
+fn locations(lab: &LxdLab, folder: &Path) -> Locations {
+    let flavour = if lab.kind == "incus" { Flavour::Incus } else { Flavour::Lxd };
+    Locations { flavour, folders: vec![folder.into()], sockets: Vec::new() }
 }
 
-fn lxc(lab: &LxdLab, conf: &Path, args: &[&str]) -> String {
-    let output = Command::new("lxc")
-        .args(args)
-        .env("LXD_CONF", conf)
-        .env("LXD_DIR", lab.socket.parent().unwrap())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+/// A token for a new client.
+fn token(lab: &LxdLab, client: &str) -> Token {
+    let printed = match lab.kind.as_str() {
+        "incus" => lab.run(None, &["config", "trust", "add", client, "-q"]),
+        _ => lab.run(None, &["config", "trust", "add", "--name", client, "-q"]),
+    };
+    Token::parse(printed.lines().last().unwrap()).unwrap()
+}
+
+/// Something that makes the server trust a new client.
+pub(crate) fn credential(lab: &LxdLab, client: &str) -> Credential {
+    match lab.kind.as_str() {
+        "incus" => Credential::Token(token(lab, client)),
+        _ => Credential::Password(lab.password.clone()),
+    }
 }
 
 fn endpoint(lab: &LxdLab) -> Endpoint {
@@ -43,9 +49,9 @@ async fn forget(client: &Client, identity: &Identity) {
 #[test]
 fn a_password_lets_a_client_in_and_lxc_reads_what_is_written() {
     let name = "a_password_lets_a_client_in_and_lxc_reads_what_is_written";
-    with_lab(name, |local, lab| async move {
+    with_lab(name, async |local, lab| {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::load(&locations(folder.path())).unwrap();
+        let mut config = Config::load(&locations(&lab, folder.path())).unwrap();
         let identity = config.identity_or_new("me@test").unwrap();
         let endpoint = endpoint(&lab);
         let certificate = server_certificate(&endpoint, &Settings::default()).await.unwrap();
@@ -60,27 +66,24 @@ fn a_password_lets_a_client_in_and_lxc_reads_what_is_written() {
                 .unwrap_err();
         assert!(matches!(error, Error::Untrusted { .. } | Error::Forbidden { .. }), "{error:?}");
 
-        let right = Credential::Password(lab.password.clone());
+        let right = credential(&lab, &client_name);
         let remote =
             enroll(endpoint, certificate, identity.clone(), &client_name, &right).await.unwrap();
         config.add("lab", &remote).unwrap();
         assert_eq!(Client::connect(&remote).await.unwrap().project(), "default");
 
-        let listed = lxc(&lab, folder.path(), &["remote", "list", "--format", "csv"]);
+        let listed = lab.run(Some(folder.path()), &["remote", "list", "--format", "csv"]);
         assert!(listed.lines().any(|line| line.starts_with("lab,https://127.0.0.1")), "{listed}");
-        lxc(&lab, folder.path(), &["list", "lab:", "--format", "csv"]);
+        let _ = lab.run(Some(folder.path()), &["list", "lab:", "--format", "csv"]);
         forget(&local, &identity).await;
     });
 }
 
 #[test]
 fn a_token_lets_a_client_in_once() {
-    with_lab("a_token_lets_a_client_in_once", |local, lab| async move {
-        let folder = tempfile::tempdir().unwrap();
+    with_lab("a_token_lets_a_client_in_once", async |local, lab| {
         let client_name = unique("token");
-        let printed =
-            lxc(&lab, folder.path(), &["config", "trust", "add", "--name", &client_name, "-q"]);
-        let token = Token::parse(printed.lines().last().unwrap()).unwrap();
+        let token = token(&lab, &client_name);
         assert_eq!(token.client_name(), client_name);
         let (endpoint, certificate) = server_of(&token, &Settings::default()).await.unwrap();
         let credential = Credential::Token(token);
@@ -98,22 +101,29 @@ fn a_token_lets_a_client_in_once() {
 
 #[test]
 fn what_lxc_wrote_is_read_and_kept() {
-    with_lab("what_lxc_wrote_is_read_and_kept", |local, lab| async move {
+    with_lab("what_lxc_wrote_is_read_and_kept", async |local, lab| {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("https://{}", lab.https[0]);
-        let add = ["remote", "add", "bylxc", &url, "--accept-certificate", "--password"];
-        lxc(&lab, folder.path(), &[&add[..], &[&lab.password]].concat());
-        let mut config = Config::load(&locations(folder.path())).unwrap();
+        let secret = match lab.kind.as_str() {
+            "incus" => {
+                let printed = lab.run(None, &["config", "trust", "add", &unique("by"), "-q"]);
+                ["--token".to_owned(), printed.lines().last().unwrap().to_owned()]
+            }
+            _ => ["--password".to_owned(), lab.password.clone()],
+        };
+        let add = ["remote", "add", "bylxc", &url, "--accept-certificate", &secret[0], &secret[1]];
+        let _ = lab.run(Some(folder.path()), &add);
+        let mut config = Config::load(&locations(&lab, folder.path())).unwrap();
         let remote = config.remote("bylxc").unwrap();
         let client = Client::connect(&remote).await.unwrap();
         client.instances().await.unwrap();
 
         config.add("second", &remote).unwrap();
         assert!(matches!(config.add("second", &remote).unwrap_err(), Error::Conflict { .. }));
-        lxc(&lab, folder.path(), &["list", "bylxc:", "--format", "csv"]);
-        lxc(&lab, folder.path(), &["list", "second:", "--format", "csv"]);
+        let _ = lab.run(Some(folder.path()), &["list", "bylxc:", "--format", "csv"]);
+        let _ = lab.run(Some(folder.path()), &["list", "second:", "--format", "csv"]);
         config.remove("second").unwrap();
-        let again = Config::load(&locations(folder.path())).unwrap();
+        let again = Config::load(&locations(&lab, folder.path())).unwrap();
         assert!(again.remote("second").unwrap_err().is_not_found());
         assert!(
             again.remote("images").is_err() || again.remotes().all(|(name, _)| name != "images")
@@ -124,7 +134,7 @@ fn what_lxc_wrote_is_read_and_kept() {
 
 #[test]
 fn strangers_and_impostors_are_told_apart() {
-    with_lab("strangers_and_impostors_are_told_apart", |_, lab| async move {
+    with_lab("strangers_and_impostors_are_told_apart", async |_, lab| {
         let certificate = server_certificate(&endpoint(&lab), &Settings::default()).await.unwrap();
         let identity = new_identity();
         let stranger = Remote {
