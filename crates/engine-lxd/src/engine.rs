@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use boxherd_engine::{
-    Check, Child, ConsoleChunk, Engine, EngineError, LinkStream, Made, Running, Snapshots, Truth,
-    TruthState, Usage, Verdict,
+    Check, Child, ConsoleChunk, Engine, EngineError, Images, LinkStream, Made, Running, Snapshots,
+    Truth, TruthState, Usage, Verdict,
 };
 use boxherd_link::console_ring;
 use boxherd_lxd_client::{
@@ -30,7 +30,8 @@ pub struct LxdEngine {
 }
 
 /// What every server can do.
-const CAPABILITIES: [Capability; 10] = [
+const CAPABILITIES: [Capability; 11] = [
+    Capability::Images,
     Capability::Adopt,
     Capability::Suspend,
     Capability::Fork,
@@ -169,7 +170,6 @@ impl Engine for LxdEngine {
             Capability::Egress => {
                 "an ACL on the server's network says what it may reach".to_owned()
             }
-            Capability::Images => "images are the server's: `lxc image` has them".to_owned(),
             Capability::Gvisor => "instances have the kernel of their server".to_owned(),
             Capability::Disks => "volumes of the server's pools are not offered yet".to_owned(),
             _ => "memory of instances is not saved yet".to_owned(),
@@ -415,6 +415,10 @@ impl Engine for LxdEngine {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
         Some(self)
     }
 }

@@ -14,6 +14,7 @@ mod copies;
 mod engine;
 mod error;
 mod guest;
+mod images;
 mod marks;
 mod names;
 mod server;

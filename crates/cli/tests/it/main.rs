@@ -11,6 +11,7 @@ mod console;
 mod copies;
 mod disks;
 mod doctor;
+mod engines;
 mod full_disk;
 mod gvisor;
 mod host_image;
