@@ -11,7 +11,9 @@ use boxherd_link::console_ring;
 use boxherd_lxd_client::{
     Error, Found, Instance, InstanceInfo, InstancePut, Remote, Server, StateChange,
 };
-use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef};
+use boxherd_model::{
+    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, StopReason,
+};
 
 use crate::error::{failed, failed_of};
 use crate::server::{Known, Settings, addresses, when_idle};
@@ -225,7 +227,13 @@ impl Engine for LxdEngine {
                 instance
             }
         };
-        drop(guest::connect(id, &instance).await?);
+        if let Err(error) = guest::connect(id, &instance).await {
+            // A program that ends at once takes the machine with it.
+            let ended = self.inspect(id).await?.is_some_and(|truth| {
+                matches!(truth.state, TruthState::Stopped(StopReason::Exited { .. }))
+            });
+            return if ended { Ok(Running::default()) } else { Err(error) };
+        }
         let state = instance.state().await.map_err(failed_of(id, "look at the instance"))?;
         Ok(Running { addresses: addresses(Some(&state)), ..Running::default() })
     }
