@@ -12,7 +12,7 @@ use super::examples;
 #[command(after_help = examples::ENGINE)]
 pub(crate) enum EngineCommand {
     /// Give a server a name; boxes on it are `NAME:BOX`
-    Add(EngineAddArgs),
+    Add(Box<EngineAddArgs>),
     /// List the engines
     Ls,
     /// Ask an engine whether it works, and what it can do

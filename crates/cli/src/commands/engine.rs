@@ -30,7 +30,7 @@ struct Row {
 /// Everything about engines.
 pub(super) async fn engine(app: &App, command: EngineCommand) -> Result<(), Failure> {
     match command {
-        EngineCommand::Add(args) => add(app, args).await,
+        EngineCommand::Add(args) => add(app, *args).await,
         EngineCommand::Ls => ls(app),
         EngineCommand::Check(args) => check(app, args).await,
         EngineCommand::Rm(args) => engines::remove(app.data(), &args.name),
