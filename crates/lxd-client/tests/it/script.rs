@@ -86,7 +86,12 @@ pub(crate) fn several(sockets: impl IntoIterator<Item = PathBuf>) -> Remote {
     Remote { endpoints, ..Remote::unix("/") }
 }
 
-async fn serve(stream: UnixStream, acts: Arc<Mutex<VecDeque<Act>>>, seen: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    stream: UnixStream,
+    acts: Arc<Mutex<VecDeque<Act>>>,
+    seen: Arc<Mutex<Vec<String>>>,
+    bodies: Bodies,
+) {
     let mut stream = BufReader::new(stream);
     while let Some((request, body)) = read_request(&mut stream).await {
         if !body.is_empty() {
