@@ -29,10 +29,11 @@ pub(crate) fn run(extra: Vec<String>) -> anyhow::Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The LXD and Incus labs, where they can be had; elsewhere their tests skip themselves.
+/// The LXD and Incus labs, where they can be had; elsewhere their tests skip themselves. With each,
+/// whether it was brought up here, and is taken down again.
 struct Labs {
-    single: Vec<Lab>,
-    cluster: Option<PathBuf>,
+    single: Vec<(Lab, bool)>,
+    cluster: Option<(PathBuf, bool)>,
 }
 
 impl Labs {
@@ -41,19 +42,23 @@ impl Labs {
         let mut single = Vec::new();
         for kind in [Kind::Lxd, Kind::Incus] {
             let lab = lab::default_lab(kind)?;
-            if lab.up().map_err(said).is_ok() {
-                single.push(lab);
+            if let Ok(ours) = lab.ensure_up().map_err(said) {
+                single.push((lab, ours));
             }
         }
-        let cluster = lab::default_folder("lxd-cluster")?;
-        let cluster = lab::cluster::up(&cluster).map_err(said).is_ok().then_some(cluster);
-        Ok(Self { single, cluster })
+        let folder = lab::default_folder("lxd-cluster")?;
+        let cluster = lab::cluster::ensure_up(&folder).map_err(said);
+        Ok(Self { single, cluster: cluster.ok().map(|ours| (folder, ours)) })
     }
 
-    /// Takes all of them down, also when one does not go.
+    /// Takes down all that were brought up here, also when one of them does not go.
     fn down(&self) -> anyhow::Result<()> {
-        let cluster = self.cluster.as_ref().map_or(Ok(()), |folder| lab::cluster::down(folder));
-        self.single.iter().map(Lab::down).fold(cluster, Result::and)
+        let cluster = match &self.cluster {
+            Some((folder, true)) => lab::cluster::down(folder),
+            _ => Ok(()),
+        };
+        let ours = self.single.iter().filter(|(_, ours)| *ours);
+        ours.map(|(lab, _)| lab.down()).fold(cluster, Result::and)
     }
 }
 
@@ -69,10 +74,10 @@ fn every_test(skip_log: &Path, extra: &[String], labs: &Labs) -> anyhow::Result<
         println!("cargo-nextest is not installed: using `cargo test`");
         cargo.arg("test");
     }
-    for lab in &labs.single {
+    for (lab, _) in &labs.single {
         cargo.env(lab.variable(), lab.folder());
     }
-    if let Some(folder) = &labs.cluster {
+    if let Some((folder, _)) = &labs.cluster {
         cargo.env(lab::LXD_CLUSTER, folder);
     }
     let status = cargo

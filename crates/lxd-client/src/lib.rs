@@ -8,7 +8,7 @@
 //! * Operations are awaited on one events websocket, without polling.
 //! * Several endpoints of one cluster stand in for each other.
 //!
-//! Start reading in `client.rs`, then `transport.rs` below it and `instances.rs` above it.
+//! Start reading in `client.rs`, then `transport.rs` below it and `instances/mod.rs` above it.
 
 mod client;
 mod config;

@@ -41,6 +41,19 @@ pub(crate) fn up(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// As [`up`], but content with one that is up already. Returns whether it was not.
+pub(crate) fn ensure_up(folder: &Path) -> anyhow::Result<bool> {
+    if folder.join("lab.env").exists() {
+        if MEMBERS.iter().all(|member| daemon(folder, *member).answers()) {
+            println!("the cluster is up already, and stays");
+            return Ok(false);
+        }
+        down(folder)?;
+    }
+    up(folder)?;
+    Ok(true)
+}
+
 fn try_up(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     let tiny = image::tiny(&image::cache()?)?;

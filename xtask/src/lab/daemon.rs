@@ -70,6 +70,9 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it, and waits until it answers.
     pub(crate) fn start(&self) -> anyhow::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            bail!("{} needs root", self.kind.name());
+        }
         fs::create_dir_all(&self.home)?;
         fs::create_dir_all(&self.conf)?;
         // Guests run as other users and must get through to their root folders.
@@ -85,6 +88,11 @@ impl Daemon {
             .spawn()
             .with_context(|| format!("cannot start `{program}`"))?;
         self.admin(&["waitready", "--timeout", "60"], "").map(drop)
+    }
+
+    /// Whether it answers.
+    pub(crate) fn answers(&self) -> bool {
+        self.home.join("unix.socket").exists() && self.client(&["query", "/1.0"]).is_ok()
     }
 
     /// Administrates it.

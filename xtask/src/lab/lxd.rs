@@ -74,6 +74,19 @@ impl Lab {
         Ok(())
     }
 
+    /// As [`Lab::up`], but content with one that is up already. Returns whether it was not.
+    pub(crate) fn ensure_up(&self) -> anyhow::Result<bool> {
+        if self.folder.join("lab.env").exists() {
+            if self.daemon.answers() {
+                println!("{} is up already, and stays", self.daemon.kind.name());
+                return Ok(false);
+            }
+            self.down()?;
+        }
+        self.up()?;
+        Ok(true)
+    }
+
     fn try_up(&self) -> anyhow::Result<()> {
         let cache = image::cache()?;
         fs::create_dir_all(&self.folder)?;

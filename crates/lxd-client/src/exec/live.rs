@@ -22,7 +22,8 @@ use crate::websocket::{self, Message, Pong, WebSocket};
 /// The largest frame that is sent.
 pub(super) const FRAME: usize = 64 << 10;
 
-/// A running command with its streams. Whoever drops [`LiveExec::signals`] kills the command.
+/// A running command with its streams. Whoever drops [`LiveExec::signals`] kills the command; whoever
+/// does not read an output stops it, once the buffers in between are full.
 #[derive(Debug)]
 pub struct LiveExec {
     /// Its standard input; shutting it down is its end.

@@ -76,7 +76,7 @@ fn everything_works_over_tls() {
 #[test]
 fn round_trips_are_few() {
     with_lab("round_trips_are_few", async |local, lab| {
-        const RTT: Duration = Duration::from_millis(100);
+        const RTT: Duration = Duration::from_millis(200);
         let remote = trusted(&lab).await;
         let guest = running(&local).await;
         let proxy = proxy(lab.https[0].clone(), RTT).await;

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use boxherd_lxd_client::{
-    Auth, Client, Config, Credential, Endpoint, Error, Fingerprint, Flavour, Identity, Locations,
-    Remote, Settings, Token, enroll, server_certificate, server_of,
+    Auth, Client, Config, Credential, Endpoint, Error, ExecRequest, Fingerprint, Flavour, Identity,
+    Locations, Remote, Settings, Token, enroll, server_certificate, server_of,
 };
 use boxherd_testkit::LxdLab;
 
-use crate::guest::{unique, with_lab};
+use crate::guest::{remove, tiny, unique, with_lab};
 
 fn locations(lab: &LxdLab, folder: &Path) -> Locations {
     let flavour = if lab.kind == "incus" { Flavour::Incus } else { Flavour::Lxd };
@@ -96,6 +96,45 @@ fn a_token_lets_a_client_in_once() {
         let error = second.unwrap_err();
         assert!(matches!(error, Error::Untrusted { .. } | Error::Forbidden { .. }), "{error:?}");
         forget(&local, &first).await;
+    });
+}
+
+#[test]
+fn a_restricted_client_works_in_its_project_and_hears_of_its_operations() {
+    let name = "a_restricted_client_works_in_its_project_and_hears_of_its_operations";
+    with_lab(name, async |local, lab| {
+        let project = unique("rp");
+        let features = ["features.images=false", "features.profiles=false"];
+        let create = ["project", "create", &project, "-q", "-c", features[0], "-c", features[1]];
+        drop(lab.run(None, &create));
+        let client_name = unique("restricted");
+        let restricted = ["--restricted", "--projects", &project, "-q"];
+        let add = match lab.kind.as_str() {
+            "incus" => vec!["config", "trust", "add", &client_name],
+            _ => vec!["config", "trust", "add", "--name", &client_name],
+        };
+        let printed = lab.run(None, &[&add[..], &restricted].concat());
+        let token = Token::parse(printed.lines().last().unwrap()).unwrap();
+        let (endpoint, certificate) = server_of(&token, &Settings::default()).await.unwrap();
+        let identity = new_identity();
+        let credential = Credential::Token(token);
+        let remote =
+            enroll(endpoint, certificate, identity.clone(), "", &credential).await.unwrap();
+        let client = Client::new(&remote).unwrap().in_project(&project);
+
+        let outside = client.in_project("default").create_instance(&tiny("outside")).await;
+        assert!(outside.is_err(), "{outside:?}");
+        let guest = client.instance(&unique("r"));
+        for _ in 0..2 {
+            client.create_instance(&tiny(guest.name())).await.unwrap().wait().await.unwrap();
+            guest.start().await.unwrap();
+            let request = ExecRequest::new(["echo", "hi"]);
+            let recorded = guest.exec_recorded(&request, 10).await.unwrap();
+            assert_eq!(&recorded.stdout[..], b"hi\n");
+            remove(&guest).await;
+        }
+        forget(&local, &identity).await;
+        drop(lab.run(None, &["project", "delete", &project, "-q"]));
     });
 }
 

@@ -22,7 +22,10 @@ pub(crate) enum Act {
 pub(crate) struct Script {
     folder: tempfile::TempDir,
     seen: Arc<Mutex<Vec<String>>>,
+    bodies: Bodies,
 }
+
+type Bodies = Arc<Mutex<Vec<Vec<u8>>>>;
 
 impl Script {
     pub(crate) fn new(acts: impl IntoIterator<Item = Act>) -> Self {
@@ -30,10 +33,16 @@ impl Script {
         let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
         let acts = Arc::new(Mutex::new(acts.into_iter().collect::<VecDeque<_>>()));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let script = Self { folder, seen: Arc::clone(&seen) };
+        let bodies = Bodies::default();
+        let script = Self { folder, seen: Arc::clone(&seen), bodies: Arc::clone(&bodies) };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&acts), Arc::clone(&seen)));
+                tokio::spawn(serve(
+                    stream,
+                    Arc::clone(&acts),
+                    Arc::clone(&seen),
+                    Arc::clone(&bodies),
+                ));
             }
         });
         script
@@ -59,6 +68,12 @@ impl Script {
         Client::with_settings(&Remote::unix(self.socket()), settings).unwrap()
     }
 
+    /// The bodies of the requests so far that had one.
+    pub(crate) fn bodies(&self) -> Vec<serde_json::Value> {
+        let bodies = self.bodies.lock().unwrap();
+        bodies.iter().map(|body| serde_json::from_slice(body).unwrap()).collect()
+    }
+
     /// The requests so far, as `METHOD PATH`.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
@@ -71,9 +86,17 @@ pub(crate) fn several(sockets: impl IntoIterator<Item = PathBuf>) -> Remote {
     Remote { endpoints, ..Remote::unix("/") }
 }
 
-async fn serve(stream: UnixStream, acts: Arc<Mutex<VecDeque<Act>>>, seen: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    stream: UnixStream,
+    acts: Arc<Mutex<VecDeque<Act>>>,
+    seen: Arc<Mutex<Vec<String>>>,
+    bodies: Bodies,
+) {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read_request(&mut stream).await {
+    while let Some((request, body)) = read_request(&mut stream).await {
+        if !body.is_empty() {
+            bodies.lock().unwrap().push(body);
+        }
         seen.lock().unwrap().push(request);
         let act = acts.lock().unwrap().pop_front().expect("an act for each request");
         match act {
@@ -92,7 +115,7 @@ async fn serve(stream: UnixStream, acts: Arc<Mutex<VecDeque<Act>>>, seen: Arc<Mu
 }
 
 /// Reads one request with its body; `None` when the client is gone.
-async fn read_request(stream: &mut BufReader<UnixStream>) -> Option<String> {
+async fn read_request(stream: &mut BufReader<UnixStream>) -> Option<(String, Vec<u8>)> {
     let mut first = String::new();
     stream.read_line(&mut first).await.ok().filter(|read| *read > 0)?;
     let mut length = 0;
@@ -108,5 +131,5 @@ async fn read_request(stream: &mut BufReader<UnixStream>) -> Option<String> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(first.rsplit_once(' ').unwrap().0.to_owned())
+    Some((first.rsplit_once(' ').unwrap().0.to_owned(), body))
 }

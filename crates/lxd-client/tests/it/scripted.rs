@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use boxherd_lxd_client::{Client, Error, ExecRequest, Settings, StateChange};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use boxherd_lxd_client::{
+    Client, Credential, Error, ExecRequest, NewInstance, Settings, StateChange, Token,
+};
 use serde_json::{Value, json};
 
 use crate::script::{Act, Script, several};
@@ -158,4 +162,44 @@ async fn a_server_that_comes_back_is_asked_again() {
         std::fs::rename(from, socket).unwrap();
     });
     client.instances().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_is_sent_where_each_server_looks_for_it() {
+    let json = format!(
+        r#"{{"client_name":"c","fingerprint":"{}","addresses":["a:1"],"secret":"s"}}"#,
+        "ab".repeat(32)
+    );
+    let text = STANDARD.encode(json);
+    let credential = Credential::Token(Token::parse(&text).unwrap());
+    let untrusted =
+        |extensions: &[&str]| sync(json!({ "auth": "untrusted", "api_extensions": extensions }));
+    for (extensions, password) in [(&["explicit_trust_token"][..], Value::Null), (&[], json!(text))]
+    {
+        let script = Script::new([untrusted(extensions), sync(Value::Null), server(&[])]);
+        script.client().become_trusted("me", &credential).await.unwrap();
+        assert_eq!(script.seen()[1], "POST /1.0/certificates");
+        let body = &script.bodies()[0];
+        assert_eq!((&body["trust_token"], &body["password"]), (&json!(text), &password));
+        assert_eq!((&body["name"], &body["type"]), (&json!("me"), &json!("client")));
+    }
+
+    let script = Script::new([server(&[])]);
+    script.client().become_trusted("me", &credential).await.unwrap();
+    assert_eq!(script.seen(), ["GET /1.0"], "who is trusted keeps its token");
+}
+
+#[tokio::test]
+async fn calls_name_their_project_and_their_member() {
+    let script = Script::new([sync(json!([])), started(Value::Null), sync(json!([]))]);
+    let client = script.client();
+    let inside = client.in_project("a b");
+    inside.instances().await.unwrap();
+    let new = NewInstance { name: "n".into(), target: Some("m1".into()), ..Default::default() };
+    inside.create_instance(&new).await.unwrap();
+    client.instances().await.unwrap();
+    let seen = script.seen();
+    assert_eq!(seen[0], "GET /1.0/instances?project=a%20b&recursion=1");
+    assert_eq!(seen[1], "POST /1.0/instances?project=a%20b&target=m1");
+    assert_eq!(seen[2], "GET /1.0/instances?recursion=1");
 }

@@ -1,0 +1,100 @@
+//! What the server tells of instances, and what of that can be replaced.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::instances::new::{Devices, InstanceKind};
+use crate::snapshots::Snapshot;
+use crate::state::InstanceState;
+
+/// An instance as the server describes it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct InstanceInfo {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: InstanceKind,
+    /// `Running`, `Stopped`, `Frozen`, `Error`, …
+    pub status: String,
+    /// The same as a number: 102 stopped, 103 running, 110 frozen, 112 error.
+    pub status_code: u16,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// When it was started last, RFC 3339.
+    pub last_used_at: String,
+    /// The architecture, such as `x86_64`.
+    pub architecture: String,
+    /// Words for people.
+    pub description: String,
+    /// Whether it is deleted when it stops.
+    pub ephemeral: bool,
+    /// Whether it has memory saved by a stateful stop.
+    pub stateful: bool,
+    /// The project it is in.
+    pub project: String,
+    /// The member of a cluster that has it, `none` without a cluster.
+    pub location: String,
+    /// Its profiles.
+    pub profiles: Vec<String>,
+    /// Its own options.
+    pub config: BTreeMap<String, String>,
+    /// Options with those of its profiles.
+    pub expanded_config: BTreeMap<String, String>,
+    /// Its own devices.
+    pub devices: Devices,
+    /// Devices with those of its profiles.
+    pub expanded_devices: Devices,
+}
+
+/// An instance with its state and its snapshots.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct FullInstance {
+    /// What it is.
+    #[serde(flatten)]
+    pub info: InstanceInfo,
+    /// How it is; `None` where the member that has it does not answer.
+    pub state: Option<InstanceState>,
+    /// Its snapshots; `None` for none.
+    pub snapshots: Option<Vec<Snapshot>>,
+}
+
+/// What of an instance can be replaced.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct InstancePut {
+    /// The architecture.
+    pub architecture: String,
+    /// Its own options.
+    pub config: BTreeMap<String, String>,
+    /// Its own devices.
+    pub devices: Devices,
+    /// Whether it is deleted when it stops.
+    pub ephemeral: bool,
+    /// Its profiles.
+    pub profiles: Vec<String>,
+    /// Whether it has memory saved.
+    pub stateful: bool,
+    /// Words for people.
+    pub description: String,
+}
+
+impl From<InstanceInfo> for InstancePut {
+    fn from(info: InstanceInfo) -> Self {
+        Self {
+            architecture: info.architecture,
+            config: info.config,
+            devices: info.devices,
+            ephemeral: info.ephemeral,
+            profiles: info.profiles,
+            stateful: info.stateful,
+            description: info.description,
+        }
+    }
+}
+
+/// The version of what was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etag(pub(crate) Option<String>);
