@@ -88,13 +88,12 @@ impl Answers {
     }
 
     fn send(&self, id: u64, event: &str, fields: Value, body: &[u8]) {
-        let mut header = Header::from_iter([
-            ("id".to_owned(), id.into()),
-            ("event".to_owned(), event.into()),
-        ]);
-        if let Value::Object(fields) = fields {
-            header.extend(fields);
-        }
+        let mut header = match fields {
+            Value::Object(fields) => fields,
+            _ => Header::new(),
+        };
+        header.insert("id".to_owned(), id.into());
+        header.insert("event".to_owned(), event.into());
         self.put(header, body);
     }
 

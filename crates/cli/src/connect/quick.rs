@@ -60,9 +60,7 @@ pub(super) async fn open(desk: &Desk, id: u64, asked: Open) -> Result<(), Refusa
     let (shown, link) =
         tokio::join!(desk.herd.show(&asked.address), desk.herd.link(&asked.address));
     let agent = link?.agent().version.clone();
-    let mut answer = told(desk, &shown?);
-    answer["agent"] = agent.into();
-    desk.answers.event(id, "opened", answer);
+    desk.answers.event(id, "opened", json!({ "box": told(desk, &shown?), "agent": agent }));
     Ok(())
 }
 
@@ -70,7 +68,7 @@ fn told(desk: &Desk, found: &BoxStatus) -> Value {
     let engine = found.engine.as_str();
     let kind = desk.engines.iter().find(|(name, _)| name == engine).map(|(_, kind)| *kind);
     json!({
-        "box": format!("{engine}:{}", found.spec.name),
+        "address": format!("{engine}:{}", found.spec.name),
         "name": found.spec.name.as_str(),
         "engine": engine,
         "kind": kind,

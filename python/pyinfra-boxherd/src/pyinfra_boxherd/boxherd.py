@@ -63,4 +63,4 @@ def _running(engine: str) -> list[str]:
     for silent in found["unreachable"]:
         # Boxes that cannot be seen are not left out in silence.
         raise InventoryError(f"engine {silent['engine']!r} does not answer: {silent['reason']}")
-    return [box["box"] for box in found["boxes"] if box["state"] in ("running", "suspended")]
+    return [box["address"] for box in found["boxes"] if box["state"] in ("running", "suspended")]
