@@ -10,18 +10,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 from pyinfra.api import Config, Inventory, State
 from pyinfra.api.connect import connect_all, disconnect_all
 from pyinfra.api.host import Host
+from pyinfra.api.output import set_echo
+from pyinfra_boxherd import helper
 
 CROWD = 10
+PROGRAMS = "/srv/bin"
+"""Where tests put programs of their own: the `/usr` of a box may be read-only."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def boxherd(*args: str) -> str:
+def boxherd(*args: str, stdin: str = "") -> str:
     """What the program says."""
     done = subprocess.run(
-        [os.environ["BOXHERD_BIN"], *args], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        [os.environ["BOXHERD_BIN"], *args], capture_output=True, text=True, input=stdin
     )
     assert done.returncode == 0, (args, done.stderr)
     return done.stdout
@@ -43,15 +49,38 @@ class Place:
         return f"@boxherd/{self.address}"
 
 
+SU = """#!/bin/sh
+# For boxes of the image `host`: the real one wants to tell the audit system of the kernel.
+while :; do
+    case $1 in
+    -s) shell=$2; shift 2 ;;
+    *) break ;;
+    esac
+done
+user=$1
+shift
+exec setpriv --reuid "$user" --regid nogroup --clear-groups "${shell:-sh}" "$@"
+"""
+
+
 @pytest.fixture(scope="session")
-def boxes() -> Iterator[Callable[[str], str]]:
+def engines() -> Iterator[list[str]]:
+    """Engines that were added, which are forgotten after the boxes on them are gone."""
+    added: list[str] = []
+    yield added
+    for engine in added:
+        boxherd("engine", "rm", engine)
+
+
+@pytest.fixture(scope="session")
+def boxes(engines: list[str]) -> Iterator[Callable[[str], str]]:
     """Makes boxes, which are deleted at the end."""
     made: list[str] = []
 
     def make(engine: str) -> str:
         name = f"pyinfra-{uuid.uuid4().hex[:8]}"
         made.append(f"{engine}:{name}")
-        boxherd("create", f"{engine}:{name}")
+        boxherd("create", f"{engine}:{name}", "--env", f"PATH={PROGRAMS}:{PATH}")
         return name
 
     yield make
@@ -60,7 +89,7 @@ def boxes() -> Iterator[Callable[[str], str]]:
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[str]:
+def lab(engines: list[str]) -> str:
     """The engine of a real LXD server."""
     folder = os.environ.get("BOXHERD_LAB_LXD")
     if folder is None:
@@ -68,8 +97,10 @@ def lab() -> Iterator[str]:
     lines = (Path(folder) / "lab.env").read_text().splitlines()
     socket = dict(line.split("=", 1) for line in lines if "=" in line)["socket"]
     boxherd("engine", "add", "pylab", "--lxd", f"unix:{socket}", "--image", "deb12", "--pool", "bt")
-    yield "pylab"
-    boxherd("engine", "rm", "pylab")
+    engines.append("pylab")
+    # The next one knows the engine.
+    helper.close()
+    return "pylab"
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +110,21 @@ def lab_box(lab: str, boxes: Callable[[str], str]) -> Place:
 
 @pytest.fixture(scope="session")
 def local_box(boxes: Callable[[str], str]) -> Place:
-    return Place("local", boxes("local"))
+    place = Place("local", boxes("local"))
+    line = f"mkdir -p {PROGRAMS}; cat > {PROGRAMS}/su; chmod 755 {PROGRAMS}/su"
+    boxherd("exec", place.address, "--", "sh", "-c", line, stdin=SU)
+    return place
+
+
+@pytest.fixture(scope="session", params=["local", "lxd"])
+def place(request: pytest.FixtureRequest) -> Place:
+    return request.getfixturevalue("local_box" if request.param == "local" else "lab_box")
+
+
+@pytest.fixture(autouse=True)
+def echo() -> None:
+    """Output as the command line has it; the interface has none."""
+    set_echo(click.echo)
 
 
 @pytest.fixture(scope="session", params=["local", "lxd"])

@@ -31,9 +31,9 @@ def test_objects_are_files_too(host: Host) -> None:
 def test_owner_and_mode_stay(host: Host) -> None:
     host.put_file(io.BytesIO(b"1"), "/srv/new")
     assert host.run_shell_command("stat -c '%u %a' /srv/new")[1].stdout == "0 644"
-    host.run_shell_command("echo > /srv/old; chown nobody /srv/old; chmod 4710 /srv/old")
+    host.run_shell_command("echo > /srv/old; chown nobody /srv/old; chmod 710 /srv/old")
     host.put_file(io.BytesIO(b"2"), "/srv/old")
-    assert host.run_shell_command("stat -c '%U %a' /srv/old")[1].stdout == "nobody 4710"
+    assert host.run_shell_command("stat -c '%U %a' /srv/old")[1].stdout == "nobody 710"
 
 
 def test_directories_are_refused(host: Host) -> None:

@@ -141,16 +141,20 @@ def test_one_dead_host_does_not_stop_the_others(run_cli: Cli, local_box: Place) 
 
 def test_a_run_that_is_killed_leaves_nothing(local_box: Place) -> None:
     program = Path(sys.executable).with_name("pyinfra")
-    line = "echo begun > /tmp/begun; exec sleep 4323"
+    line = "echo $$ > /tmp/begun; exec sleep 4323"
     run = subprocess.Popen(
         [program, local_box.host, "exec", "-y", "--", line],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    _until(lambda: "begun" in boxherd("exec", local_box.address, "--", "sh", "-c", "cat /tmp/begun || :"))
+
+    def runs() -> bool:
+        look = "test -s /tmp/begun && kill -0 $(cat /tmp/begun) && echo runs || echo over"
+        return boxherd("exec", local_box.address, "--", "sh", "-c", look) == "runs\n"
+
+    _until(runs)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    look = "for f in /proc/[0-9]*/comm; do cat $f 2>/dev/null; done; :"
-    _until(lambda: "sleep" not in boxherd("exec", local_box.address, "--", "sh", "-c", look))
+    _until(lambda: not runs())
 
 
 def _until(done: Callable[[], bool]) -> None:

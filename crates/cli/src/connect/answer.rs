@@ -42,7 +42,9 @@ impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Told { message, code, hint } => Self { code, message, hint, errno: None },
-            Failure::BrokenPipe | Failure::Quiet => Self::new("internal", "nothing is known of why"),
+            Failure::BrokenPipe | Failure::Quiet => {
+                Self::new("internal", "nothing is known of why")
+            }
         }
     }
 }
@@ -84,7 +86,10 @@ impl Answers {
         if let Some(errno) = errno {
             error["errno"] = (*errno).into();
         }
-        self.put(Header::from_iter([("id".to_owned(), id.into()), ("error".to_owned(), error)]), &[]);
+        self.put(
+            Header::from_iter([("id".to_owned(), id.into()), ("error".to_owned(), error)]),
+            &[],
+        );
     }
 
     fn send(&self, id: u64, event: &str, fields: Value, body: &[u8]) {

@@ -55,7 +55,8 @@ impl Patience {
         let now = Instant::now();
         let event = timeout_at(deadline.max(now + SLACK), running.next());
         let event = event.await.map_err(|_| not_ended())??;
-        if let (true, ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes)) = (now > deadline, &event)
+        if let (true, ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes)) =
+            (now > deadline, &event)
         {
             self.rest = self.rest.checked_sub(bytes.len()).ok_or_else(not_ended)?;
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use boxherd_link::{ExecRequest, PtySize};
 use boxherd_model::{Address, EngineName};
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::answer::Refusal;
@@ -192,9 +192,7 @@ fn message(id: u64, op: &str, header: Header, body: Bytes) -> Result<Message, Re
         "end" => fields(op, header).and_then(|Nothing {}| about(About::End)),
         "cancel" => fields(op, header).and_then(|Nothing {}| about(About::Cancel)),
         "credit" => about(About::Credit(fields::<Credit>(op, header)?.bytes)),
-        "signal" => {
-            about(About::Control(Control::Signal(fields::<Signal>(op, header)?.signal)))
-        }
+        "signal" => about(About::Control(Control::Signal(fields::<Signal>(op, header)?.signal))),
         "resize" => {
             let size: Size = fields(op, header)?;
             about(About::Control(Control::Resize(size.of_terminal())))
@@ -204,7 +202,8 @@ fn message(id: u64, op: &str, header: Header, body: Bytes) -> Result<Message, Re
 }
 
 fn fields<T: DeserializeOwned>(op: &str, header: Header) -> Result<T, Refusal> {
-    serde_json::from_value(Value::Object(header)).map_err(|error| invalid(format!("`{op}`: {error}")))
+    serde_json::from_value(Value::Object(header))
+        .map_err(|error| invalid(format!("`{op}`: {error}")))
 }
 
 pub(super) fn invalid(message: impl Into<String>) -> Refusal {

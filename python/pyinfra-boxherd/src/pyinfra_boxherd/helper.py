@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import gevent
-from gevent.event import AsyncResult, Event
+from gevent.event import Event
 from gevent.lock import RLock
 from gevent.queue import Queue
 from gevent.subprocess import PIPE, Popen, TimeoutExpired
@@ -30,21 +30,10 @@ _LEAVE = 10.0
 
 
 class BoxherdError(OSError):
-    """What ``boxherd`` refused, as pyinfra catches it.
+    """What ``boxherd`` refused, as pyinfra catches it: ``code`` is stable, ``hint`` says what to do."""
 
-    ``code`` is stable, ``hint`` says what to do; ``errno`` is that of the box, where there is one.
-    """
-
-    code: str
-    hint: str | None
-
-    def __init__(
-        self, message: str, code: str = "internal", hint: str | None = None, errno: int | None = None
-    ) -> None:
-        if errno is None:
-            super().__init__(message)
-        else:
-            super().__init__(errno, message)
+    def __init__(self, message: str, code: str = "internal", hint: str | None = None) -> None:
+        super().__init__(message)
         self.message = message
         self.code = code
         self.hint = hint
@@ -139,13 +128,12 @@ class Call:
         self._helper.forget(self._number)
 
 
-def _raised(error: dict[str, Any]) -> BoxherdError:
-    return BoxherdError(
-        str(error.get("message")),
-        str(error.get("code")),
-        error.get("hint"),
-        error.get("errno"),
-    )
+def _raised(error: dict[str, Any]) -> OSError:
+    """As Python's own, such as ``FileNotFoundError``, where the kernel of the box gave a number."""
+    message, number = str(error.get("message")), error.get("errno")
+    if number is not None:
+        return OSError(int(number), message)
+    return BoxherdError(message, str(error.get("code")), error.get("hint"))
 
 
 def program() -> str:
