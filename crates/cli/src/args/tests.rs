@@ -60,7 +60,7 @@ fn flags_become_a_spec() {
     let cli =
         parse("boxherd create a --network net1 --isolated --egress x.org:443 -l k=v --pids 5");
     let Command::Create(create) = cli.unwrap().command else { panic!() };
-    let mut spec = boxherd_model::BoxSpec::new(create.name.unwrap());
+    let mut spec = boxherd_model::BoxSpec::new(create.name.unwrap().name);
     create.flags.apply(&mut spec).unwrap();
     assert_eq!(spec.limits.pids, Some(5));
     assert_eq!(spec.labels["k"], "v");
@@ -74,7 +74,7 @@ fn flags_become_a_spec() {
 fn no_network_has_nothing_to_restrict() {
     let cli = parse("boxherd create a --network none --isolated").unwrap();
     let Command::Create(create) = cli.command else { panic!() };
-    let mut spec = boxherd_model::BoxSpec::new(create.name.unwrap());
+    let mut spec = boxherd_model::BoxSpec::new(create.name.unwrap().name);
     assert!(create.flags.apply(&mut spec).is_err());
 }
 

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import gevent
 from pyinfra import logger
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.output import echo, format_text
 from pyinfra.api.util import get_file_io
@@ -255,7 +255,7 @@ class _Stdin:
 
 
 def _feed(call: Call, stdin: Any) -> None:
-    write_stdin(stdin, _Stdin(call))
+    write_stdin(stdin, _Stdin(call))  # type: ignore[no-untyped-call]
 
 
 def _code(header: dict[str, Any]) -> int | None:

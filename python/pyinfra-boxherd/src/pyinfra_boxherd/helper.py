@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.event import Event
@@ -72,7 +73,7 @@ class Call:
 
     def next(self) -> Frame:
         """The next frame; raises what the request failed with."""
-        found = self._frames.get()
+        found: Frame | OSError = self._frames.get()
         if isinstance(found, OSError):
             self._end()
             raise found
@@ -273,13 +274,14 @@ class Helper:
 
 
 _lock = RLock()
-_helpers: dict[int, Helper] = {}
+# By hub, which is one for each thread that runs greenlets.
+_helpers: WeakKeyDictionary[Any, Helper] = WeakKeyDictionary()
 
 
 def get() -> Helper:
     """The helper of this run: made when it is first needed, and again when it has ended."""
-    hub = id(gevent.get_hub())
     with _lock:
+        hub = gevent.get_hub()
         helper = _helpers.get(hub)
         if helper is None or not helper.alive:
             helper = _helpers[hub] = Helper()
@@ -288,6 +290,8 @@ def get() -> Helper:
 
 @atexit.register
 def close() -> None:
-    """Ends every helper; another is made when one is needed."""
-    for hub in list(_helpers):
-        _helpers.pop(hub).close()
+    """Ends the helper of this thread; another is made when one is needed. Those of other threads end
+    with the process."""
+    helper = _helpers.pop(gevent.get_hub(), None)
+    if helper is not None:
+        helper.close()
