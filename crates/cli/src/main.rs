@@ -13,6 +13,7 @@ mod boxes;
 mod clock;
 mod columns;
 mod commands;
+mod connect;
 mod copy;
 mod engines;
 mod env;
@@ -107,7 +108,10 @@ fn start(cli: Cli, printer: Printer) -> Result<ExitCode, Failure> {
 
 /// Whether the engine has work of its own to do, besides giving links to agents.
 fn works(command: &Command) -> bool {
-    let connects = matches!(command, Command::Exec(_) | Command::Shell(_) | Command::Cp(_));
+    let connects = matches!(
+        command,
+        Command::Exec(_) | Command::Shell(_) | Command::Cp(_) | Command::Connect(_)
+    );
     !connects && !matches!(command, Command::Port(_) | Command::Netd(_) | Command::Completion(_))
 }
 

@@ -141,6 +141,7 @@ pub(crate) enum Command {
     Engine(EngineCommand),
     Doctor(DoctorArgs),
     Serve(ServeArgs),
+    Connect(ConnectArgs),
     #[command(subcommand)]
     Key(KeyCommand),
     #[command(subcommand)]
@@ -190,6 +191,18 @@ pub(crate) struct BenchArgs {
     /// Measure no peers
     #[arg(long)]
     pub(crate) no_peers: bool,
+}
+
+/// Let another program drive boxes, over standard input and output
+///
+/// For connectors such as that of pyinfra: one process answers many requests at once (commands, files,
+/// lists), each with its own stream. `docs/connect.md` specifies the frames. Ends when standard input
+/// ends, and ends what it ran.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// Speak over standard input and output, which is the only way there is
+    #[arg(long, required = true)]
+    pub(crate) stdio: bool,
 }
 
 /// Print a completion script

@@ -2,6 +2,7 @@
 
 mod bench;
 mod completion;
+mod connect;
 mod cp;
 mod create;
 mod disk;
@@ -77,6 +78,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<ExitCode, Fa
         Command::Disk(command) => disk::disk(app, command).await.map(done),
         Command::Engine(command) => engine::engine(app, command).await.map(done),
         Command::Image(command) => image::image(app, command).await.map(done),
+        Command::Connect(args) => connect::connect(app, args).await.map(done),
         Command::Completion(args) => completion::completion(app, &args).map(done),
         // Has an event loop of its own, and is started before ours.
         Command::Netd(_) => Ok(ExitCode::SUCCESS),
@@ -91,6 +93,7 @@ fn refuse_what_is_only_here(command: &Command) -> Result<(), Failure> {
         Command::Bench(_) => "bench",
         Command::Serve(_) => "serve",
         Command::Engine(_) => "engine",
+        Command::Connect(_) => "connect",
         Command::Run(_)
         | Command::Create(_)
         | Command::Ls(_)

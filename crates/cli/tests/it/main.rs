@@ -7,6 +7,7 @@ mod bench;
 mod boxes;
 mod cgroup_v1;
 mod commands;
+mod connect;
 mod console;
 mod copies;
 mod disks;

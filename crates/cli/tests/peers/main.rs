@@ -1,6 +1,8 @@
-//! Clients of other people against `boxherd serve`: the real boxd SDKs from PyPI, unchanged.
+//! Programs of other people: the real boxd SDKs from PyPI, unchanged, against `boxherd serve`, and
+//! pyinfra with our connectors.
 
 mod crowd;
+mod pyinfra;
 #[path = "../it/wait.rs"]
 mod wait;
 
@@ -90,9 +92,14 @@ fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A virtual environment with that release of the SDK. It is kept below `target` and made once.
+/// A virtual environment with that release of the SDK.
 fn sdk(test: &str, version: &str) -> Option<PathBuf> {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("boxd-{version}"));
+    environment(test, &format!("boxd=={version}"))
+}
+
+/// A virtual environment with `package`, such as `boxd==0.2.19`. It is kept below `target` and made once.
+fn environment(test: &str, package: &str) -> Option<PathBuf> {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package.replace("==", "-"));
     let python = place.join("bin/python");
     let done = place.join("complete");
     if done.exists() {
@@ -105,11 +112,11 @@ fn sdk(test: &str, version: &str) -> Option<PathBuf> {
     }
     let pip = Command::new(&python)
         .args(["-m", "pip", "install", "-q", "--disable-pip-version-check"])
-        .args([&format!("boxd=={version}"), "pytest"])
+        .args([package, "pytest"])
         .output()
         .expect("python runs");
     if !pip.status.success() {
-        skip(test, &format!("boxd {version} cannot be had: {}", last_line(&pip)));
+        skip(test, &format!("{package} cannot be had: {}", last_line(&pip)));
         return None;
     }
     std::fs::write(done, "").expect("the environment is ours");
