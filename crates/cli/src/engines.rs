@@ -223,7 +223,8 @@ pub(crate) fn remove(data: &Path, name: &EngineName) -> Result<(), Failure> {
     })
 }
 
-fn no_such(name: &EngineName) -> Failure {
+/// Nobody knows it.
+pub(crate) fn no_such(name: &EngineName) -> Failure {
     Failure::new("no-such-engine", format!("there is no engine `{name}`"))
         .hint("`boxherd engine ls` lists those there are")
 }

@@ -275,9 +275,18 @@ impl Engine for LxdEngine {
     }
 
     async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
-        match state::state(&self.known.there(id).await?.1) {
+        let (instance, info) = self.known.there(id).await?;
+        match state::state(&info) {
             TruthState::Running => Ok(()),
-            TruthState::Suspended => self.known.change(id, StateChange::UNFREEZE).await,
+            TruthState::Suspended => {
+                self.known.change(id, StateChange::UNFREEZE).await?;
+                match marks::name(&info) {
+                    Some(name) if name != info.name => {
+                        guest::set_hostname(id, &instance, &name).await
+                    }
+                    _ => Ok(()),
+                }
+            }
             _ => Err(EngineError::WrongState { op: "resume", found: "stopped" }),
         }
     }
@@ -357,6 +366,9 @@ impl Engine for LxdEngine {
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
         let instance = self.known.instance(id).await?;
         match guest::connect(id, &instance).await {
+            Err(EngineError::WrongState { found: "suspended", .. }) => {
+                Ok(Box::new(guest::connect_later(id, instance)))
+            }
             // It may be called otherwise by now.
             Err(EngineError::NoSuchBox(_)) => {
                 let instance = self.known.there(id).await?.0;
@@ -377,8 +389,12 @@ impl Engine for LxdEngine {
             self.settle_name(id, instance, &info).await?;
             return Ok(());
         }
-        // The server renames what is stopped; until then the box itself knows.
-        guest::set_hostname(id, &instance, new).await
+        match state::state(&info) {
+            // The server renames what is stopped; until then the box itself knows.
+            TruthState::Running => guest::set_hostname(id, &instance, new).await,
+            // It hears of it when it is thawed.
+            _ => Ok(()),
+        }
     }
 
     async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {

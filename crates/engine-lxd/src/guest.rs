@@ -19,7 +19,10 @@ use boxherd_lxd_client::{Duplex, Error, ExecRequest as Program, FileMeta, Instan
 use boxherd_model::{BoxId, BoxSpec, StopReason};
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf, copy_bidirectional,
+};
+use tokio::task::JoinHandle;
 
 use crate::engine::content;
 use crate::error::{failed, failed_of};
@@ -31,6 +34,8 @@ const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var/lib/boxher
 const TTL: Duration = Duration::from_secs(600);
 /// How long it may take until it has said its first word.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between looks whether an instance has been thawed.
+const LOOK: Duration = Duration::from_millis(100);
 /// What of a spec it has to know, in its folder.
 const CONFIG: &str = "config";
 /// Bytes of an exit code.
@@ -61,6 +66,69 @@ pub(crate) async fn connect(
         }
     }
     Err(EngineError::refused("start the agent in the instance", refusals.join("; ")))
+}
+
+/// A link to an instance that is frozen: it is silent until that is thawed.
+pub(crate) fn connect_later(id: BoxId, instance: Instance) -> Later {
+    let (near, mut far) = tokio::io::duplex(FIRST);
+    let waiting = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            match instance.get().await.map(|info| state::state(&info)) {
+                Ok(TruthState::Suspended) => {}
+                Ok(TruthState::Running) => break,
+                // Nobody will answer any more.
+                Ok(_) | Err(_) => return,
+            }
+        }
+        match connect(id, &instance).await {
+            // Either end closes the other.
+            Ok(mut stream) => drop(copy_bidirectional(&mut far, &mut stream).await),
+            Err(error) => tracing::debug!(%id, %error, "no agent after the thaw"),
+        }
+    });
+    Later { near, waiting }
+}
+
+/// See [`connect_later`]. Dropped, nothing is waited for any more.
+#[derive(Debug)]
+pub(crate) struct Later {
+    near: DuplexStream,
+    waiting: JoinHandle<()>,
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.waiting.abort();
+    }
+}
+
+impl AsyncRead for Later {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.near).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Later {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.near).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.near).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.near).poll_shutdown(cx)
+    }
 }
 
 enum Reached {

@@ -54,7 +54,8 @@ impl Drop for Guest {
     fn drop(&mut self) {
         // The agent itself, by whom it runs as: the folder is its argument.
         for pid in agents_in(&self.place()) {
-            drop(kill_process(pid, Signal::KILL));
+            // It may have gone by itself.
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 }

@@ -42,8 +42,8 @@ struct Desk {
 pub(crate) async fn serve(app: &App) -> Result<(), Failure> {
     let herd = app.shared_herd().await?;
     let mut known = vec![("local".to_owned(), "local")];
-    for (name, engine) in engines::all(app.data())? {
-        known.push((name.to_string(), engine.kind.as_str()));
+    for engine in engines::all(app.data())? {
+        known.push((engine.name.to_string(), engine.known.kind.as_str()));
     }
     let (answers, written) = answer::open();
     Table::new(Desk { herd, engines: known.into(), answers }).run(written).await
