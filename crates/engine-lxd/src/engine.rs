@@ -269,7 +269,7 @@ impl Engine for LxdEngine {
     async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
         match state::state(&self.known.there(id).await?.1) {
             TruthState::Suspended => Ok(()),
-            TruthState::Running => self.known.change(id, StateChange::FREEZE).await,
+            TruthState::Running => self.known.freeze(id).await,
             _ => Err(EngineError::WrongState { op: "suspend", found: "stopped" }),
         }
     }
@@ -426,10 +426,13 @@ impl Engine for LxdEngine {
     }
 
     async fn usage(&self, id: BoxId) -> Result<Usage, EngineError> {
-        let instance = self.known.there(id).await?.0;
+        let (instance, info) = self.known.there(id).await?;
         let state = instance.state().await.map_err(failed_of(id, "look at the instance"))?;
         let known = |value: i64| u64::try_from(value).ok();
-        let disk = state.disk.as_ref().and_then(|disks| known(disks.get("root")?.usage));
+        // The server counts disks that have a limit; what it says of others is not so.
+        let counted = info.expanded_devices.values().any(|device| device.contains_key("size"));
+        let disks = state.disk.as_ref().filter(|_| counted);
+        let disk = disks.and_then(|disks| known(disks.get("root")?.usage));
         Ok(Usage {
             memory: known(state.memory.usage),
             cpu_micros: known(state.cpu.usage / 1000),

@@ -18,6 +18,8 @@ use crate::spec::Ground;
 
 /// How long the server may be busy with an instance that it is to do something else with.
 const LONGEST_BUSY: Duration = Duration::from_secs(60);
+/// How long an instance may take to freeze.
+const LONGEST_FREEZE: Duration = Duration::from_secs(30);
 /// Between looks whether it still is.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -141,6 +143,21 @@ impl Known {
 
     pub(crate) fn is_gone(&self, id: BoxId) {
         self.names.forget(id);
+    }
+
+    /// Freezes an instance, or leaves it as it was: cgroups of the first version wait for a process that
+    /// has called `vfork` and whose child does not go on, which can be for ever.
+    pub(crate) async fn freeze(&self, id: BoxId) -> Result<(), EngineError> {
+        let instance = self.instance(id).await?;
+        let step = "freeze the instance";
+        let frozen = when_idle(|| async {
+            instance.change_state(StateChange::FREEZE).await?.wait_for(LONGEST_FREEZE).await
+        });
+        let Err(error) = frozen.await else { return Ok(()) };
+        if let Err(thaw) = self.change(id, StateChange::UNFREEZE).await {
+            tracing::warn!(%id, error = %thaw, "an instance may be half frozen");
+        }
+        Err(failed_of(id, step)(error))
     }
 
     pub(crate) async fn change(&self, id: BoxId, change: StateChange) -> Result<(), EngineError> {

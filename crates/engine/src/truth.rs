@@ -65,7 +65,7 @@ pub struct Usage {
     pub cpu_micros: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
-    /// The writable layer, in bytes, when the filesystem counted last.
+    /// The writable layer, in bytes.
     pub disk: Option<u64>,
 }
 

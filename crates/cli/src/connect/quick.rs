@@ -57,10 +57,8 @@ pub(super) async fn list(desk: &Desk, id: u64, asked: List) -> Result<(), Refusa
 
 /// Whether a box is there and its agent answers. The link is kept for what comes next.
 pub(super) async fn open(desk: &Desk, id: u64, asked: Open) -> Result<(), Refusal> {
-    let (shown, link) =
-        tokio::join!(desk.herd.show(&asked.address), desk.herd.link(&asked.address));
-    let agent = link?.agent().version.clone();
-    desk.answers.event(id, "opened", json!({ "box": told(desk, &shown?), "agent": agent }));
+    let link = desk.herd.link(&asked.address).await?;
+    desk.answers.event(id, "opened", json!({ "agent": link.agent().version }));
     Ok(())
 }
 

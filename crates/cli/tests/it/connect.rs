@@ -98,10 +98,10 @@ fn what_it_ran_ends_with_it() {
     let line = "echo $$ > /srv/pid; exec sleep 4321";
     helper.send(json!({ "id": 1, "op": "exec", "box": "web", "shell": line }), b"");
     helper.until(1, "started");
-    let begun = || (lab.sh("web", "test -s /srv/pid").code == Some(0)).then_some(());
+    let begun = || lab.sh("web", "test -s /srv/pid").code.filter(|code| *code == 0);
     crate::wait::until("the command has begun", begun);
     helper.end();
-    let over = || (lab.sh("web", "kill -0 $(cat /srv/pid)").code != Some(0)).then_some(());
+    let over = || lab.sh("web", "kill -0 $(cat /srv/pid)").code.filter(|code| *code != 0);
     crate::wait::until("the command has ended", over);
 }
 

@@ -93,11 +93,8 @@ def _address(remote: str, container: str) -> str:
 def _said(target: str, error: helper.BoxherdError) -> str:
     """What went wrong, in the words of the original where it has some."""
     if error.code == "no-such-box":
-        return (
-            f"LXD container {target} does not exist, or is none that Boxherd made "
-            f"(`boxherd create {target}` makes one)"
-        )
-    if error.code in ("not-running", "stopped"):
+        return f"LXD container {target} does not exist ({error})"
+    if error.code == "not-running":
         return f"LXD container {target} is not running ({error})"
     return str(error)
 
