@@ -1,37 +1,30 @@
 //! Engines besides the one of this machine: an LXD server of the lab's, and servers that are not there.
 
-use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
+
+use boxherd_testkit::LxdLab;
 
 use crate::lab::{Lab, Said};
 
-/// The LXD server that `cargo xtask lab lxd up` brought up, and a data folder.
+/// A server of the lab's, and a data folder.
 struct Lxd {
     lab: Lab,
-    facts: HashMap<String, String>,
-    folder: PathBuf,
+    server: LxdLab,
 }
 
 impl Lxd {
     fn open(test: &str) -> Option<Self> {
-        let Some(folder) = std::env::var_os("BOXHERD_LAB_LXD").map(PathBuf::from) else {
-            boxherd_testkit::skip(test, "there is no LXD: `cargo xtask lab lxd up`");
-            return None;
-        };
-        let lab = Lab::open(test)?;
-        let text = fs::read_to_string(folder.join("lab.env")).expect("the lab says where it is");
-        let pair = |line: &str| line.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
-        Some(Self { lab, facts: text.lines().filter_map(pair).collect(), folder })
+        let server = boxherd_testkit::lxd_lab_or_skip(test)?;
+        Some(Self { lab: Lab::open(test)?, server })
     }
 
     fn socket(&self) -> String {
-        format!("unix:{}", self.facts["socket"])
+        format!("unix:{}", self.server.socket.display())
     }
 
     fn url(&self) -> String {
-        format!("https://{}", self.facts["https"])
+        format!("https://{}", self.server.https[0])
     }
 
     fn add(&self, name: &str, more: &[&str]) -> Said {
@@ -43,8 +36,8 @@ impl Lxd {
     fn lxc(&self, args: &[&str]) -> String {
         let mut lxc = Command::new("lxc");
         lxc.args(args)
-            .env("LXD_DIR", self.folder.join("d1"))
-            .env("LXD_CONF", self.folder.join("conf"));
+            .env("LXD_DIR", self.server.folder.join("d1"))
+            .env("LXD_CONF", self.server.folder.join("conf"));
         Said::from(lxc.output().expect("lxc runs")).ok()
     }
 }
@@ -159,7 +152,7 @@ fn a_server_is_added_by_a_token_or_a_password_and_its_certificate() {
     let used = add("again", &["--token-file", &token]);
     assert!(used.err.contains("forbidden"), "a token holds once: {used:?}");
 
-    let password = file("password", &lxd.facts["password"]);
+    let password = file("password", &lxd.server.password);
     let none = add("password", &["--password-file", &password]);
     assert!(none.err.contains("--fingerprint"), "{none:?}");
     let zeros = "0".repeat(64);
