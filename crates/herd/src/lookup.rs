@@ -1,8 +1,10 @@
 //! Finding boxes, and telling what is true of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use boxherd_engine::{EngineError, Truth};
+use boxherd_engine::{Engine, EngineError, Truth};
 use boxherd_model::{Address, BoxId, BoxStatus, EngineName, Target};
 use boxherd_store::{BoxRecord, StoreError};
 use futures_util::future::join_all;
@@ -20,6 +22,21 @@ pub struct Listing {
     pub unreachable: Vec<(EngineName, EngineError)>,
 }
 
+/// How long an engine may take to say which boxes it has: one that is far away and gone would keep
+/// everybody waiting for the others.
+const LONGEST_LIST: Duration = Duration::from_secs(5);
+
+/// What an engine has, unless it takes too long to say.
+async fn listed(engine: &Arc<dyn Engine>) -> Result<Vec<Truth>, EngineError> {
+    match tokio::time::timeout(LONGEST_LIST, engine.list()).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let source = format!("no answer within {} s", LONGEST_LIST.as_secs()).into();
+            Err(EngineError::Unreachable { source })
+        }
+    }
+}
+
 impl Herd {
     /// Every box of every engine; the engines are asked at once, and one that does not answer costs
     /// an entry in [`Listing::unreachable`].
@@ -27,7 +44,7 @@ impl Herd {
         let mut records = self.store.boxes().await?;
         records.retain(|record| self.caller.sees(record.owner));
         let asked =
-            self.engines.iter().map(|engine| async { (engine.name(), engine.list().await) });
+            self.engines.iter().map(|engine| async { (engine.name(), listed(engine).await) });
         let mut unreachable = Vec::new();
         let mut truths: HashMap<EngineName, HashMap<BoxId, Truth>> = HashMap::new();
         for (name, answer) in join_all(asked).await {
@@ -54,7 +71,7 @@ impl Herd {
     pub async fn check(&self) -> Result<Vec<EngineName>, HerdError> {
         self.store.check().await?;
         let asked =
-            self.engines.iter().map(|engine| async { (engine.name(), engine.list().await) });
+            self.engines.iter().map(|engine| async { (engine.name(), listed(engine).await) });
         let failed = |(name, answer): (&EngineName, Result<_, _>)| {
             let error = answer.err()?;
             tracing::error!(engine = %name, %error, "out of reach");

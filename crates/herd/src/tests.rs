@@ -211,6 +211,17 @@ async fn an_engine_that_is_away_costs_a_line_and_a_delete_is_finished_later() {
 }
 
 #[tokio::test]
+async fn an_engine_that_never_answers_keeps_nobody_waiting_for_long() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    herd.create(spec("web").into()).await.unwrap();
+    lab.faults().next("list", Trouble::Hang);
+    let listing = herd.list().await.unwrap();
+    assert_eq!((listing.boxes.len(), listing.unreachable.len()), (1, 1));
+    assert!(listing.unreachable[0].1.to_string().contains("cannot be reached"));
+}
+
+#[tokio::test]
 async fn two_requests_with_one_key_make_one_box() {
     let lab = Lab::new();
     let herd = lab.herd().await;

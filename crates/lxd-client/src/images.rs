@@ -24,6 +24,7 @@ pub struct ImageInfo {
     /// The SHA-256 of its archives.
     pub fingerprint: String,
     /// Its aliases.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub aliases: Vec<Alias>,
     /// `container` or `virtual-machine`.
     #[serde(rename = "type")]
@@ -37,6 +38,7 @@ pub struct ImageInfo {
     /// When the server got it, RFC 3339.
     pub uploaded_at: String,
     /// What its maker says of it: `os`, `release`, `description`, …
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub properties: BTreeMap<String, String>,
 }
 

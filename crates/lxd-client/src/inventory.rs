@@ -23,12 +23,14 @@ pub struct Member {
     /// Whether it keeps a copy of the database.
     pub database: bool,
     /// `database`, `database-leader`, `database-standby`, …
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub roles: Vec<String>,
     /// Its architecture.
     pub architecture: String,
     /// The group of machines that fail together.
     pub failure_domain: String,
     /// Its options, such as `scheduler.instance`.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub config: BTreeMap<String, String>,
 }
 
@@ -51,6 +53,7 @@ pub struct StoragePool {
     /// `Created`, `Pending`, `Unavailable`, …
     pub status: String,
     /// Its options.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub config: BTreeMap<String, String>,
 }
 
@@ -63,8 +66,10 @@ pub struct Profile {
     /// Words for people.
     pub description: String,
     /// Options for its instances.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub config: BTreeMap<String, String>,
     /// Devices for its instances.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub devices: Devices,
 }
 
@@ -82,6 +87,7 @@ pub struct Network {
     /// `Created`, … ; empty for one that is not managed.
     pub status: String,
     /// Its options.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub config: BTreeMap<String, String>,
 }
 

@@ -23,6 +23,7 @@ mod identity;
 mod images;
 mod instances;
 mod inventory;
+mod null;
 mod operations;
 mod pool;
 mod server;

@@ -21,6 +21,7 @@ pub struct Server {
     pub auth: Auth,
     /// What it can do beyond the first version of the API.
     #[serde(default)]
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub api_extensions: Vec<String>,
     /// What it runs on; empty for clients that are not trusted.
     #[serde(default)]
@@ -41,6 +42,7 @@ pub struct Environment {
     pub server_clustered: bool,
     /// Architectures of instances, such as `x86_64`.
     #[serde(default)]
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub architectures: Vec<String>,
     /// What runs instances, such as `lxc | qemu`.
     pub driver: String,

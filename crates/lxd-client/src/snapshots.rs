@@ -38,8 +38,10 @@ pub struct Snapshot {
     /// Bytes; 0 or -1 when that is not known.
     pub size: i64,
     /// The options of the instance at that time.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub config: BTreeMap<String, String>,
     /// The devices of the instance at that time.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub devices: Devices,
 }
 

@@ -70,6 +70,7 @@ pub struct DiskState {
 #[serde(default)]
 pub struct NetworkState {
     /// Its addresses.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub addresses: Vec<Address>,
     /// Its MAC address.
     pub hwaddr: String,

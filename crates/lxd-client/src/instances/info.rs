@@ -38,14 +38,19 @@ pub struct InstanceInfo {
     /// The member of a cluster that has it, `none` without a cluster.
     pub location: String,
     /// Its profiles.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub profiles: Vec<String>,
     /// Its own options.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub config: BTreeMap<String, String>,
     /// Options with those of its profiles.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub expanded_config: BTreeMap<String, String>,
     /// Its own devices.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub devices: Devices,
     /// Devices with those of its profiles.
+    #[serde(deserialize_with = "crate::null::is_empty")]
     pub expanded_devices: Devices,
 }
 
@@ -98,3 +103,17 @@ impl From<InstanceInfo> for InstancePut {
 /// The version of what was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Etag(pub(crate) Option<String>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_null_is_empty() {
+        let text = r#"{"name":"half","config":null,"expanded_config":null,"devices":null,
+            "expanded_devices":null,"profiles":null,"state":null,"snapshots":null}"#;
+        let full: FullInstance = serde_json::from_str(text).unwrap();
+        assert_eq!(full.info.name, "half");
+        assert!(full.info.expanded_config.is_empty() && full.info.profiles.is_empty());
+    }
+}

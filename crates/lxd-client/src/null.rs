@@ -1,0 +1,13 @@
+//! What is not there: maps and lists that a server has nothing in come as `null` now and then, as while an
+//! instance is being copied.
+
+use serde::{Deserialize, Deserializer};
+
+/// `null` as what is empty.
+pub(crate) fn is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
