@@ -234,8 +234,9 @@ impl Engine for LxdEngine {
             });
             return if ended { Ok(Running::default()) } else { Err(error) };
         }
-        let state = instance.state().await.map_err(failed_of(id, "look at the instance"))?;
-        Ok(Running { addresses: addresses(Some(&state)), ..Running::default() })
+        // It ran, whatever the server says of one that has ended already.
+        let state = instance.state().await.ok();
+        Ok(Running { addresses: addresses(state.as_ref()), ..Running::default() })
     }
 
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
@@ -475,7 +476,10 @@ fn not_made(name: &str, image: &ImageRef, error: Error) -> EngineError {
             hint: Some("the server has one of that name, which is not ours".to_owned()),
         },
         Error::NotFound { message } => no_image(&message),
-        Error::BadRequest { message } | Error::OperationFailed { message, .. }
+        // Servers say it in many ways, of which none is a status.
+        Error::BadRequest { message }
+        | Error::OperationFailed { message, .. }
+        | Error::Server { message, .. }
             if message.contains("mage") =>
         {
             no_image(&message)
