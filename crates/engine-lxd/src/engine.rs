@@ -383,7 +383,8 @@ impl Engine for LxdEngine {
         let new = spec::name(name)?;
         let (instance, info) = self.known.there(id).await?;
         let step = "rename the instance";
-        let keep = serde_json::json!({ "config": { (marks::NAME): new } });
+        let config = serde_json::json!({ (marks::NAME): new, (marks::INSTANCE): info.name });
+        let keep = serde_json::json!({ "config": config });
         instance.patch(&keep).await.map_err(failed_of(id, step))?;
         if matches!(state::state(&info), TruthState::Stopped(_)) {
             let (instance, info) = self.known.there(id).await?;

@@ -11,6 +11,8 @@ pub(crate) const INSTALLATION: &str = "user.boxherd.installation";
 pub(crate) const ID: &str = "user.boxherd.id";
 /// What the box is called, which the instance may be only when it is stopped next.
 pub(crate) const NAME: &str = "user.boxherd.name";
+/// What the instance was called when the box got its name.
+pub(crate) const INSTANCE: &str = "user.boxherd.instance";
 /// What of its spec the agent has to know, as JSON.
 pub(crate) const SPEC: &str = "user.boxherd.spec";
 
@@ -18,7 +20,7 @@ pub(crate) const SPEC: &str = "user.boxherd.spec";
 pub(crate) const ADOPTED: &str = "user.boxherd.adopted";
 
 /// Every one that a box's instance can have.
-pub(crate) const ALL: [&str; 5] = [INSTALLATION, ID, NAME, SPEC, ADOPTED];
+pub(crate) const ALL: [&str; 6] = [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPTED];
 
 /// All of them, for a box that is made.
 pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<String, String> {
@@ -27,15 +29,19 @@ pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<Stri
         (INSTALLATION, installation.to_owned()),
         (ID, id.to_string()),
         (NAME, spec.name.to_string()),
+        (INSTANCE, spec.name.to_string()),
         (SPEC, text),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
 }
 
-/// The box that an instance is, if this installation made it.
+/// The box that an instance is, if this installation made it. A copy that somebody made at the server has
+/// the same marks and another name, and is theirs.
 pub(crate) fn box_of(info: &InstanceInfo, installation: &str) -> Option<BoxId> {
-    let ours = info.config.get(INSTALLATION).is_some_and(|of| of == installation);
+    let says = |key: &str, what: &str| info.config.get(key).is_some_and(|text| text == what);
+    let ours = says(INSTALLATION, installation);
+    let ours = ours && (says(NAME, &info.name) || says(INSTANCE, &info.name));
     ours.then(|| info.config.get(ID)?.parse().ok()).flatten()
 }
 
@@ -72,10 +78,21 @@ mod tests {
     fn only_what_this_installation_made_is_a_box() {
         let id = BoxId::new();
         let spec = BoxSpec::new("web".parse().unwrap());
-        let info = |config| InstanceInfo { config, ..InstanceInfo::default() };
+        let called = |name: &str, config| InstanceInfo {
+            name: name.to_owned(),
+            config,
+            ..InstanceInfo::default()
+        };
+        let info = |config| called("web", config);
         let made = info(of(id, &spec, "a"));
         assert_eq!((box_of(&made, "a"), box_of(&made, "b")), (Some(id), None));
-        assert_eq!((name(&made).as_deref(), super::spec(&made)), (Some("web"), Some(spec)));
+        assert_eq!((name(&made).as_deref(), super::spec(&made)), (Some("web"), Some(spec.clone())));
+        let mut renamed = of(id, &spec, "a");
+        renamed.insert(NAME.to_owned(), "new".to_owned());
+        for (name, is_ours) in [("web", true), ("new", true), ("copy", false)] {
+            let found = box_of(&called(name, renamed.clone()), "a");
+            assert_eq!(found.is_some(), is_ours, "{name}");
+        }
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let unsaid = info([pair(ID, &id.to_string())].into());
         assert_eq!(box_of(&unsaid, "a"), None);

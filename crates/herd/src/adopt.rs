@@ -43,11 +43,14 @@ impl Herd {
                 self.end(begun, Outcome::Done, std::slice::from_ref(&record), &[]).await?;
                 Ok(Some(record))
             }
+            // It may be marked already, and is given back.
             Ok(None) => {
+                self.remove_failed(engine, record.id).await;
                 self.end(begun, Outcome::Failed, &[], &[record.id]).await?;
                 Ok(None)
             }
             Err(source) => {
+                self.remove_failed(engine, record.id).await;
                 self.end(begun, Outcome::Failed, &[], &[record.id]).await?;
                 Err(engine_error("adopt", &record, source))
             }

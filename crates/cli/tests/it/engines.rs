@@ -128,7 +128,13 @@ fn two_installations_on_one_server_leave_each_other_alone() {
     assert!(taken.err.contains("not ours") && taken.code == Some(1), "{taken:?}");
     assert!(!other.boxherd(&["rm", "--force", &web]).out.contains("two"));
     assert_eq!(lxd.lab.boxherd(&["exec", &web, "echo", "alive"]).ok(), "alive\n");
+    // A copy that somebody makes at the server has our marks, and is theirs.
+    let (instance, copy) = (web.trim_start_matches("lab:"), name("two-copy"));
+    lxd.lxc(&["copy", instance, &copy]);
     lxd.lab.boxherd(&["rm", "--force", &web]).ok();
+    lxd.lab.boxherd(&["ls"]).ok();
+    assert!(lxd.lxc(&["list", "-f", "csv", "-c", "n"]).lines().any(|line| line == copy));
+    lxd.lxc(&["delete", &copy]);
 }
 
 #[test]
