@@ -185,7 +185,11 @@ async fn push(instance: &Instance, folder: &str) -> Result<(), EngineError> {
     let put = async {
         instance.make_directory(folder, only_root).await?;
         let info = instance.get().await?;
-        let config = marks::spec(&info).map(|spec| config(&spec)).unwrap_or_default();
+        let spec = marks::spec(&info).ok_or_else(|| Error::Invalid {
+            what: format!("`{}` of the instance", marks::SPEC),
+            why: "it is no spec of a box: somebody has changed it".to_owned(),
+        })?;
+        let config = config(&spec);
         let secret = NewFile::with(FileMeta { mode: 0o600, ..only_root });
         let content = config.encode_length_delimited_to_vec();
         instance.write_file(&format!("{folder}/{CONFIG}"), secret, content).await?;
