@@ -19,6 +19,9 @@ use crate::error::{failed, failed_of};
 use crate::server::{Known, Settings, addresses, when_idle};
 use crate::{guest, marks, spec, state};
 
+/// Connections that an exec takes: both of its outputs, its input and its control. All are opened at
+/// once, and the request itself goes over one of them.
+const WEBSOCKETS: usize = 4;
 /// What is read of a console at once, in bytes.
 const CONSOLE_PIECE: usize = 256 * 1024;
 /// The largest console that is fetched, in bytes.
@@ -365,7 +368,11 @@ impl Engine for LxdEngine {
     }
 
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
-        let instance = self.known.instance(id).await?;
+        // While it is found which one it is.
+        let (warm, instance) =
+            tokio::join!(self.known.client.warm(WEBSOCKETS), self.known.instance(id));
+        let instance = instance?;
+        warm.map_err(failed("connect to the server"))?;
         match guest::connect(id, &instance).await {
             Err(EngineError::WrongState { found: "suspended", .. }) => {
                 Ok(Box::new(guest::connect_later(id, instance)))

@@ -147,7 +147,7 @@ impl Client {
     }
 
     /// Opens `count` connections ahead of their use, all at once: whatever is done next saves two
-    /// round trips.
+    /// round trips. Over a unix socket there is nothing to save, and nothing is opened.
     ///
     /// # Errors
     ///
