@@ -16,6 +16,7 @@ use boxherd_model::{
 };
 
 use crate::error::{failed, failed_of};
+use crate::guest::Connection;
 use crate::server::{Known, Settings, addresses, when_idle};
 use crate::{guest, marks, spec, state};
 
@@ -226,16 +227,24 @@ impl Engine for LxdEngine {
             }
             _ => {
                 let instance = self.settle_name(id, instance, &info).await?;
+                self.known.try_agent(id, &instance, &info).await?;
                 self.known.change(id, StateChange::START).await?;
                 instance
             }
         };
-        if let Err(error) = guest::connect(id, &instance).await {
-            // A program that ends at once takes the machine with it.
-            let ended = self.inspect(id).await?.is_some_and(|truth| {
-                matches!(truth.state, TruthState::Stopped(StopReason::Exited { .. }))
-            });
-            return if ended { Ok(Running::default()) } else { Err(error) };
+        match self.known.connect(id, &instance).await {
+            Ok(Connection::Native(native)) if marks::has_cmd(&info) => {
+                let step = "start the box's program, which is the agent's to do";
+                return Err(EngineError::refused(step, native.why));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // A program that ends at once takes the machine with it.
+                let ended = self.inspect(id).await?.is_some_and(|truth| {
+                    matches!(truth.state, TruthState::Stopped(StopReason::Exited { .. }))
+                });
+                return if ended { Ok(Running::default()) } else { Err(error) };
+            }
         }
         // It ran, whatever the server says of one that has ended already.
         let state = instance.state().await.ok();
@@ -373,16 +382,16 @@ impl Engine for LxdEngine {
             tokio::join!(self.known.client.warm(WEBSOCKETS), self.known.instance(id));
         let instance = instance?;
         warm.map_err(failed("connect to the server"))?;
-        match guest::connect(id, &instance).await {
+        match self.known.connect(id, &instance).await {
             Err(EngineError::WrongState { found: "suspended", .. }) => {
                 Ok(Box::new(guest::connect_later(id, instance)))
             }
             // It may be called otherwise by now.
             Err(EngineError::NoSuchBox(_)) => {
                 let instance = self.known.there(id).await?.0;
-                Ok(guest::connect(id, &instance).await?)
+                Ok(self.known.connect(id, &instance).await?.into_stream())
             }
-            connected => Ok(connected?),
+            connected => Ok(connected?.into_stream()),
         }
     }
 

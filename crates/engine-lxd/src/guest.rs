@@ -3,7 +3,7 @@
 //! The program lies in one of [`FOLDERS`] under a name that has its digest, so that another release
 //! brings its own and none is put there twice. A connection is one exec of `PROGRAM relay FOLDER TTL`:
 //! it is there once the agent has said its first word. Where the program is not there yet the exec
-//! ends instead, and it is put there.
+//! ends instead, and it is put there. Where it runs in none of them, [`native`] stands in for it.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use boxherd_agent_blob::{AGENT, SHA256};
-use boxherd_engine::{EngineError, TruthState};
+use boxherd_engine::{EngineError, LinkStream, TruthState};
 use boxherd_link::agent_config::{AgentConfig, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY};
 use boxherd_link::proto::Env;
 use boxherd_link::{ExecRequest, Link};
@@ -24,9 +24,9 @@ use tokio::io::{
 };
 use tokio::task::JoinHandle;
 
-use crate::engine::content;
-use crate::error::{failed, failed_of};
-use crate::{marks, state};
+use crate::engine::{content, with_causes};
+use crate::error::failed_of;
+use crate::{marks, native, state};
 
 /// Where the agent may lie, the best first.
 const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var/lib/boxherd"];
@@ -45,27 +45,75 @@ const LONGEST_SAYING: usize = 4096;
 /// Bytes of its first word that are read at once.
 const FIRST: usize = 4096;
 
-/// Connects to the agent of a running instance, and puts it there when it is not.
-pub(crate) async fn connect(
-    id: BoxId,
-    instance: &Instance,
-) -> Result<Box<GuestStream>, EngineError> {
-    let mut refusals = Vec::new();
+/// What a running instance is spoken with through.
+pub(crate) enum Connection {
+    /// Its agent.
+    Agent(Box<GuestStream>),
+    /// The server itself.
+    Native(Native),
+}
+
+/// What stands in for an agent that does not run.
+pub(crate) struct Native {
+    stream: DuplexStream,
+    pub(crate) why: String,
+    /// Whether it need not be tried again before the instance is started anew.
+    pub(crate) for_good: bool,
+}
+
+impl Connection {
+    pub(crate) fn into_stream(self) -> Box<dyn LinkStream> {
+        match self {
+            Self::Agent(stream) => stream,
+            Self::Native(native) => Box::new(native.stream),
+        }
+    }
+}
+
+/// Connects to the agent of a running instance, and puts it there when it is not. Where that cannot be,
+/// the server stands in for it.
+pub(crate) async fn connect(id: BoxId, instance: &Instance) -> Result<Connection, EngineError> {
+    let (mut refusals, mut for_good) = (Vec::new(), true);
     for folder in FOLDERS {
         match reach(id, instance, folder).await? {
-            Reached::There(stream) => return Ok(stream),
+            Reached::There(stream) => return Ok(Connection::Agent(stream)),
             Reached::Not(_) => {}
         }
-        if let Err(error) = push(instance, folder).await {
-            refusals.push(format!("{folder}: {error}"));
-            continue;
+        match push(instance, folder).await {
+            Ok(()) => {}
+            Err(NotPut::Never(why)) => {
+                refusals = vec![why];
+                break;
+            }
+            Err(NotPut::There(error)) => {
+                // Such as a full disk, which need not stay so.
+                for_good = false;
+                refusals.push(format!("{folder}: {}", with_causes(&error)));
+                continue;
+            }
+            Err(NotPut::Failed(error)) => {
+                return Err(failed_of(id, "put the agent into the instance")(error));
+            }
         }
         match reach(id, instance, folder).await? {
-            Reached::There(stream) => return Ok(stream),
+            Reached::There(stream) => return Ok(Connection::Agent(stream)),
             Reached::Not(why) => refusals.push(format!("{folder}: {why}")),
         }
     }
-    Err(EngineError::refused("start the agent in the instance", refusals.join("; ")))
+    let why = refusals.join("; ");
+    tracing::info!(%id, %why, "no agent: the server runs its commands itself");
+    let info = instance.get().await.map_err(failed_of(id, "look at the instance"))?;
+    if !matches!(state::state(&info), TruthState::Running) {
+        // It was stopped meanwhile, which says nothing of the agent.
+        return Err(EngineError::WrongState { op: "connect", found: "stopped" });
+    }
+    Ok(native(instance, why, for_good))
+}
+
+/// A connection to an instance whose agent does not run.
+pub(crate) fn native(instance: &Instance, why: String, for_good: bool) -> Connection {
+    let stream = native::connect(instance.clone(), why.clone());
+    Connection::Native(Native { stream, why, for_good })
 }
 
 /// A link to an instance that is frozen: it is silent until that is thawed.
@@ -83,7 +131,7 @@ pub(crate) fn connect_later(id: BoxId, instance: Instance) -> Later {
         }
         match connect(id, &instance).await {
             // Either end closes the other.
-            Ok(mut stream) => drop(copy_bidirectional(&mut far, &mut stream).await),
+            Ok(there) => drop(copy_bidirectional(&mut far, &mut there.into_stream()).await),
             Err(error) => tracing::debug!(%id, %error, "no agent after the thaw"),
         }
     });
@@ -180,23 +228,48 @@ async fn not_run(id: BoxId, instance: &Instance, error: Error) -> EngineError {
     failed_of(id, "run the agent")(error)
 }
 
-async fn push(instance: &Instance, folder: &str) -> Result<(), EngineError> {
-    let only_root = FileMeta { uid: 0, gid: 0, mode: 0o700 };
-    let put = async {
-        instance.make_directory(folder, only_root).await?;
-        let info = instance.get().await?;
-        let spec = marks::spec(&info).ok_or_else(|| Error::Invalid {
+/// Why the agent could not be put somewhere.
+enum NotPut {
+    /// It could not be put into that folder.
+    There(Error),
+    /// It runs nowhere in the instance.
+    Never(String),
+    /// The server could not be asked.
+    Failed(Error),
+}
+
+impl From<Error> for NotPut {
+    fn from(error: Error) -> Self {
+        match error {
+            // What it says of a folder that is read-only, full, or not there.
+            Error::BadRequest { .. } | Error::Server { .. } | Error::NotFound { .. } => {
+                Self::There(error)
+            }
+            error => Self::Failed(error),
+        }
+    }
+}
+
+async fn push(instance: &Instance, folder: &str) -> Result<(), NotPut> {
+    let info = instance.get().await.map_err(NotPut::Failed)?;
+    // Where the server says nothing, trying tells.
+    if !info.architecture.is_empty() && info.architecture != std::env::consts::ARCH {
+        let (theirs, ours) = (&info.architecture, std::env::consts::ARCH);
+        return Err(NotPut::Never(format!("it is {theirs}, and the agent is for {ours}")));
+    }
+    let spec = marks::spec(&info).ok_or_else(|| {
+        NotPut::Failed(Error::Invalid {
             what: format!("`{}` of the instance", marks::SPEC),
             why: "it is no spec of a box: somebody has changed it".to_owned(),
-        })?;
-        let config = config(&spec);
-        let secret = NewFile::with(FileMeta { mode: 0o600, ..only_root });
-        let content = config.encode_length_delimited_to_vec();
-        instance.write_file(&format!("{folder}/{CONFIG}"), secret, content).await?;
-        let content = Bytes::from_static(AGENT);
-        instance.write_file(&program(folder), NewFile::with(only_root), content).await
-    };
-    put.await.map_err(failed("put the agent into the instance"))
+        })
+    })?;
+    let only_root = FileMeta { uid: 0, gid: 0, mode: 0o700 };
+    instance.make_directory(folder, only_root).await?;
+    let secret = NewFile::with(FileMeta { mode: 0o600, ..only_root });
+    let content = config(&spec).encode_length_delimited_to_vec();
+    instance.write_file(&format!("{folder}/{CONFIG}"), secret, content).await?;
+    let content = Bytes::from_static(AGENT);
+    Ok(instance.write_file(&program(folder), NewFile::with(only_root), content).await?)
 }
 
 /// What of a spec is for the agent.
@@ -237,7 +310,7 @@ pub(crate) async fn set_hostname(
     name: &str,
 ) -> Result<(), EngineError> {
     let step = "set the host name";
-    let link = Link::open(connect(id, instance).await?).await;
+    let link = Link::open(connect(id, instance).await?.into_stream()).await;
     let link = link.map_err(|error| EngineError::refused(step, error))?;
     let mut set = ExecRequest::argv(["hostname", name]);
     set.user = Some("root".to_owned());

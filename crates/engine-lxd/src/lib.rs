@@ -2,7 +2,8 @@
 //!
 //! The server does the lifecycle. What happens *in* a box goes over our own link: the agent is put into
 //! the instance once, started through one exec whose standard input and output are the link, and stays
-//! for a while when that ends, so that a command costs one round trip (`guest`).
+//! for a while when that ends, so that a command costs one round trip (`guest`). Where the agent does not
+//! run, the server stands in for it (`native`).
 //!
 //! Every instance that is made here has in its configuration whose it is (`user.boxherd.*`); others are
 //! not looked at. Nothing is kept here but what can be found out again: which name an id has.
@@ -17,6 +18,7 @@ mod guest;
 mod images;
 mod marks;
 mod names;
+mod native;
 mod server;
 mod spec;
 mod state;

@@ -1,8 +1,9 @@
-//! What the configuration of an instance says of its box. Pure.
+//! What the configuration of an instance says of its box.
 
 use std::collections::BTreeMap;
 
-use boxherd_lxd_client::InstanceInfo;
+use boxherd_agent_blob::SHA256;
+use boxherd_lxd_client::{Error, Instance, InstanceInfo};
 use boxherd_model::{BoxId, BoxSpec};
 
 /// Whose an instance is: the installation that made it.
@@ -19,8 +20,11 @@ pub(crate) const SPEC: &str = "user.boxherd.spec";
 /// It was there before the box.
 pub(crate) const ADOPTED: &str = "user.boxherd.adopted";
 
+/// Which agent does not run in it, since it was started last, and why.
+pub(crate) const NATIVE: &str = "user.boxherd.native";
+
 /// Every one that a box's instance can have.
-pub(crate) const ALL: [&str; 6] = [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPTED];
+pub(crate) const ALL: [&str; 7] = [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPTED, NATIVE];
 
 /// All of them, for a box that is made.
 pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<String, String> {
@@ -68,6 +72,23 @@ pub(crate) fn spec(info: &InstanceInfo) -> Option<BoxSpec> {
 /// Whether it runs a program besides the agent.
 pub(crate) fn has_cmd(info: &InstanceInfo) -> bool {
     spec(info).is_some_and(|spec| !spec.cmd.is_empty())
+}
+
+/// Why this agent does not run in it, where that was found out.
+pub(crate) fn native(info: &InstanceInfo) -> Option<String> {
+    let (agent, why) = info.config.get(NATIVE)?.split_once(' ')?;
+    (agent == SHA256).then(|| why.to_owned())
+}
+
+/// Writes down that this agent does not run in it.
+pub(crate) async fn set_native(instance: &Instance, why: &str) -> Result<(), Error> {
+    let config = serde_json::json!({ (NATIVE): format!("{SHA256} {why}") });
+    instance.patch(&serde_json::json!({ "config": config })).await
+}
+
+/// Has the agent tried again.
+pub(crate) async fn unset_native(instance: &Instance) -> Result<(), Error> {
+    instance.patch(&serde_json::json!({ "config": { (NATIVE): "" } })).await
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::error::{failed, failed_of};
-use crate::marks::box_of;
+use crate::guest::{self, Connection};
+use crate::marks::{self, box_of};
 use crate::names::Names;
 use crate::spec::Ground;
 
@@ -83,7 +84,7 @@ impl Known {
         let all = self.client.full_instances().await.map_err(failed("list the instances"))?;
         let ours = all.into_iter().filter_map(|full| Some((self.ours(&full.info)?, full)));
         let ours: Vec<_> = ours.collect();
-        ours.iter().for_each(|(id, full)| self.names.put(*id, &full.info.name));
+        ours.iter().for_each(|(id, full)| self.names.see(*id, &full.info));
         Ok(ours)
     }
 
@@ -92,7 +93,7 @@ impl Known {
         let all = self.client.instances().await.map_err(failed("list the instances"))?;
         let ours = all.into_iter().filter_map(|info| Some((self.ours(&info)?, info)));
         let ours: Vec<_> = ours.collect();
-        ours.iter().for_each(|(id, info)| self.names.put(*id, &info.name));
+        ours.iter().for_each(|(id, info)| self.names.see(*id, info));
         Ok(ours)
     }
 
@@ -105,7 +106,7 @@ impl Known {
         if self.names.get(id).is_none() {
             self.look().await?;
         }
-        Ok(self.names.get(id).map(|name| self.client.instance(&name)))
+        Ok(self.names.get(id).map(|seen| self.client.instance(&seen.name)))
     }
 
     /// The same where it must be there. Nothing is asked of the server when it was seen already.
@@ -121,6 +122,7 @@ impl Known {
         let Some(instance) = self.find(id).await? else { return Ok(None) };
         match instance.get().await {
             Ok(info) if self.ours(&info) == Some(id) => {
+                self.names.see(id, &info);
                 return Ok(Some((instance, info)));
             }
             Ok(_) | Err(Error::NotFound { .. }) => {}
@@ -135,6 +137,44 @@ impl Known {
     /// The same where it must be there.
     pub(crate) async fn there(&self, id: BoxId) -> Result<(Instance, InstanceInfo), EngineError> {
         self.info(id).await?.ok_or(EngineError::NoSuchBox(id))
+    }
+
+    /// Connects to the agent of a box, or to what stands in for it. Which of them is remembered.
+    pub(crate) async fn connect(
+        &self,
+        id: BoxId,
+        instance: &Instance,
+    ) -> Result<Connection, EngineError> {
+        if let Some(why) = self.names.get(id).and_then(|seen| seen.native) {
+            return Ok(guest::native(instance, why, true));
+        }
+        let there = guest::connect(id, instance).await?;
+        if let Connection::Native(native) = &there
+            && native.for_good
+        {
+            self.names.has_no_agent(id, &native.why);
+            if let Err(error) = marks::set_native(instance, &native.why).await {
+                // Others only find it out again.
+                tracing::debug!(%id, %error, "that an agent does not run is not written down");
+            }
+        }
+        Ok(there)
+    }
+
+    /// Has the agent of a box that is about to be started tried again.
+    pub(crate) async fn try_agent(
+        &self,
+        id: BoxId,
+        instance: &Instance,
+        info: &InstanceInfo,
+    ) -> Result<(), EngineError> {
+        if marks::native(info).is_none() {
+            return Ok(());
+        }
+        let unset = marks::unset_native(instance).await;
+        unset.map_err(failed_of(id, "have the agent tried again"))?;
+        self.names.put(id, &info.name);
+        Ok(())
     }
 
     pub(crate) fn is_called(&self, id: BoxId, name: &str) {

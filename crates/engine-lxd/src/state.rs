@@ -33,7 +33,10 @@ pub(crate) fn truth(id: BoxId, info: &InstanceInfo) -> Truth {
     let named = marks::name(info).and_then(|name| name.parse().ok());
     let name = named.or_else(|| info.name.parse().ok());
     let name = name.unwrap_or_else(|| fallback(id));
-    Truth { id, name, state: state(info), addresses: Vec::new() }
+    let native = marks::native(info);
+    let note = |why| format!("the server runs its commands itself, since no agent runs: {why}");
+    let notes = native.map(note).into_iter().collect();
+    Truth { id, name, state: state(info), addresses: Vec::new(), notes }
 }
 
 fn fallback(id: BoxId) -> BoxName {

@@ -39,6 +39,8 @@ pub struct Truth {
     pub state: TruthState,
     /// Its addresses on its network.
     pub addresses: Vec<IpAddr>,
+    /// What its users should know of it, one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// Where a box stands, as the engine sees it.

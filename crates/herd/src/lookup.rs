@@ -60,7 +60,11 @@ impl Herd {
             let Some(truths) = truths.get(&record.engine) else { continue };
             self.correct(record, truths.get(&record.id)).await?;
         }
-        Ok(Listing { boxes: records.into_iter().map(status).collect(), unreachable })
+        let told = |record: BoxRecord| {
+            let truth = truths.get(&record.engine).and_then(|truths| truths.get(&record.id));
+            told(record, truth)
+        };
+        Ok(Listing { boxes: records.into_iter().map(told).collect(), unreachable })
     }
 
     /// Whether all is there that this herd is made of. Answers the engines that are out of reach.
@@ -83,8 +87,8 @@ impl Herd {
     /// Everything about one box.
     pub async fn show(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         let mut record = self.find(address).await?;
-        self.look(&mut record).await?;
-        Ok(status(record))
+        let truth = self.look(&mut record).await?;
+        Ok(told(record, truth.as_ref()))
     }
 
     /// The record of a box, as it was last seen.
@@ -116,11 +120,11 @@ impl Herd {
     }
 
     /// Asks the engine what is true of a box and writes it down when it is news.
-    pub(crate) async fn look(&self, record: &mut BoxRecord) -> Result<(), HerdError> {
+    pub(crate) async fn look(&self, record: &mut BoxRecord) -> Result<Option<Truth>, HerdError> {
         let truth = self.engine_of(record)?.inspect(record.id).await;
         let truth = truth.map_err(|source| engine_error("inspect", record, source))?;
         self.correct(record, truth.as_ref()).await?;
-        Ok(())
+        Ok(truth)
     }
 
     /// Writes down what the engine said of a box *after* its record was read. Where somebody has
@@ -145,6 +149,13 @@ impl Herd {
         }
         Ok(corrected)
     }
+}
+
+/// What is known of a box, with what its engine says besides.
+fn told(record: BoxRecord, truth: Option<&Truth>) -> BoxStatus {
+    let mut told = status(record);
+    told.notes.extend(truth.into_iter().flat_map(|truth| truth.notes.clone()));
+    told
 }
 
 /// Where boxes of one name are, so that they can be told apart.

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod mux;
 pub mod proto;
 mod types;
+pub mod users;
 
 pub use client::{
     Exec, ExecControl, ExecStdin, FileReader, FileWriter, Files, Link, PortStream, Unacknowledged,

@@ -23,6 +23,18 @@ pub struct AgentInfo {
     pub features: Vec<String>,
 }
 
+/// How the feature begins of what stands in for an agent that cannot run in its box: the engine's own
+/// way of running commands and moving files, which is slower and can less. The rest of it says why.
+pub const NATIVE: &str = "native: ";
+
+impl AgentInfo {
+    /// Why it is no agent, where an engine stands in for one. See [`NATIVE`].
+    #[must_use]
+    pub fn native(&self) -> Option<&str> {
+        self.features.iter().find_map(|feature| feature.strip_prefix(NATIVE))
+    }
+}
+
 /// Names one command in one agent. Random, so that an id from before a restart names nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExecId(pub(crate) u64);

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use boxherd_link::proto::{Env, Exec};
 
-use super::user::User;
+use boxherd_link::users::User;
 
 /// Where programs are searched unless the request sets `PATH`.
 const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn root() -> User {
-        super::super::user::find_user("0", b"", b"").unwrap()
+        boxherd_link::users::find_user("0", b"", b"").unwrap()
     }
 
     fn argv(list: &[&str]) -> Exec {

@@ -6,7 +6,6 @@ mod job;
 pub(crate) mod output;
 mod replay;
 mod start;
-mod user;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use boxherd_link::ExitStatus;
 use boxherd_link::channel::{STDERR, STDOUT};
 use boxherd_link::proto::{self, Answer, Cause};
+use boxherd_link::users::{User, find_user};
 use boxherd_sys::pty;
 use boxherd_sys::spawn::{Credentials, Spawn, SpawnError, Step};
 use boxherd_sys::watch::Watched;
@@ -22,7 +23,6 @@ use rustix::process::Pid;
 
 use super::command::{Prepared, prepare};
 use super::output::Output;
-use super::user::{User, find_user};
 use crate::children::ExitWait;
 use crate::{Inner, failure};
 

@@ -58,7 +58,12 @@ pub(super) async fn list(desk: &Desk, id: u64, asked: List) -> Result<(), Refusa
 /// Whether a box is there and its agent answers. The link is kept for what comes next.
 pub(super) async fn open(desk: &Desk, id: u64, asked: Open) -> Result<(), Refusal> {
     let link = desk.herd.link(&asked.address).await?;
-    desk.answers.event(id, "opened", json!({ "agent": link.agent().version }));
+    let agent = link.agent();
+    let told = match agent.native() {
+        None => json!({ "agent": agent.version, "path": "agent" }),
+        Some(why) => json!({ "path": "native", "reason": why }),
+    };
+    desk.answers.event(id, "opened", told);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::lab::{Lab, Said};
 use crate::wait;
 
 /// Runs `boxherd` with `input` as its standard input.
-fn fed(lab: &Lab, args: &[&str], input: &[u8]) -> Said {
+pub(crate) fn fed(lab: &Lab, args: &[&str], input: &[u8]) -> Said {
     let mut command = lab.command(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("boxherd runs");

@@ -198,8 +198,8 @@ impl AsyncRead for Output {
     }
 }
 
-/// Signals for a command. Dropped, it kills the command.
-#[derive(Debug)]
+/// Signals for a command. When the last one is dropped, the command is killed.
+#[derive(Clone, Debug)]
 pub struct Signals {
     commands: mpsc::Sender<Value>,
 }
@@ -220,7 +220,17 @@ impl Signals {
         self.command(json!({"command": "signal", "signal": signal})).await
     }
 
-    pub(super) async fn command(&self, command: Value) -> Result<()> {
+    /// Tells a command on a terminal that it has another size.
+    ///
+    /// # Errors
+    ///
+    /// As [`Signals::send`].
+    pub async fn resize(&self, columns: u16, rows: u16) -> Result<()> {
+        let size = json!({ "width": columns.to_string(), "height": rows.to_string() });
+        self.command(json!({ "command": "window-resize", "args": size })).await
+    }
+
+    async fn command(&self, command: Value) -> Result<()> {
         let sent = self.commands.send(command).await;
         sent.map_err(|_| Error::Broken {
             endpoint: "exec".to_owned(),

@@ -6,7 +6,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use hyper::Method;
-use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::Result;
@@ -60,8 +59,7 @@ impl Terminal {
     ///
     /// As [`Signals::send`].
     pub async fn resize(&self, columns: u16, rows: u16) -> Result<()> {
-        let size = json!({ "width": columns.to_string(), "height": rows.to_string() });
-        self.signals.command(json!({ "command": "window-resize", "args": size })).await
+        self.signals.resize(columns, rows).await
     }
 
     /// Signals for the command.

@@ -6,19 +6,19 @@ use std::path::PathBuf;
 
 /// A user to run a program as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct User {
+pub struct User {
     /// The login name; the number when the box knows no name for it.
-    pub(super) name: Vec<u8>,
+    pub name: Vec<u8>,
     /// The number.
-    pub(super) uid: u32,
+    pub uid: u32,
     /// The primary group.
-    pub(super) gid: u32,
+    pub gid: u32,
     /// All groups, the primary one first.
-    pub(super) groups: Vec<u32>,
+    pub groups: Vec<u32>,
     /// The home directory.
-    pub(super) home: PathBuf,
+    pub home: PathBuf,
     /// The login shell.
-    pub(super) shell: Vec<u8>,
+    pub shell: Vec<u8>,
 }
 
 struct Account<'a> {
@@ -64,7 +64,7 @@ fn groups(group: &[u8]) -> impl Iterator<Item = Group<'_>> {
 
 /// Finds `NAME`, `UID`, `NAME:GROUP` or `UID:GID` in the texts of `/etc/passwd` and `/etc/group`.
 /// A number needs no entry. The error is a sentence for the user.
-pub(super) fn find_user(text: &str, passwd: &[u8], group: &[u8]) -> Result<User, String> {
+pub fn find_user(text: &str, passwd: &[u8], group: &[u8]) -> Result<User, String> {
     let (who, which) = match text.split_once(':') {
         Some((who, which)) => (who, Some(which)),
         None => (text, None),
