@@ -129,7 +129,7 @@ impl Herd {
         match request {
             Request::Start => self.boot(engine, record).await?,
             Request::Stop | Request::Restart => {
-                self.links.lock().remove(&id);
+                self.links.remove(id);
                 engine.stop(id, grace).await?;
                 apply(record, Event::Stopped(StopReason::Requested));
                 if request == Request::Restart {

@@ -25,9 +25,7 @@ impl Herd {
         if self.store.box_by_id(record.id).await?.is_none() {
             return Ok(());
         }
-        if let Some(link) = self.links.lock().remove(&record.id) {
-            drop(link);
-        }
+        self.links.remove(record.id);
         let begun = self.begin(OperationKind::Delete, vec![record.id], None, &[]).await?;
         match self.engine_of(&record)?.delete(record.id).await {
             Ok(()) => {

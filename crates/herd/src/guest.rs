@@ -11,9 +11,9 @@ use boxherd_model::spec::is_another_user;
 use boxherd_model::{Address, Capability, Request};
 use boxherd_store::BoxRecord;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 
 use crate::herd::decide;
+use crate::links::Again;
 use crate::lookup::engine_error;
 use crate::{Herd, HerdError};
 
@@ -30,7 +30,8 @@ impl Herd {
     }
 
     /// Runs a command in a box with what its spec says of environment, folder and user; what the
-    /// request says comes first.
+    /// request says comes first. It goes on over another link when its own is lost, for as long as
+    /// its agent keeps it.
     #[tracing::instrument(skip_all, fields(%address))]
     pub async fn exec(&self, address: &Address, request: ExecRequest) -> Result<Exec, HerdError> {
         let record = self.find(address).await?;
@@ -45,9 +46,14 @@ impl Herd {
             return Err(engine_error("run a command in", &record, source));
         }
         let asked = Instant::now();
+        let kept = request.detach_ttl;
         let begun = link.exec(request).await.map_err(|source| not_begun(&record, source))?;
         self.metrics.executed("start", asked.elapsed());
-        Ok(begun)
+        // What is not kept, nobody could go on with.
+        Ok(match kept.is_zero() {
+            true => begun,
+            false => begun.healed_by(Arc::new(Again { herd: self.clone(), id: record.id, kept })),
+        })
     }
 
     /// Goes on with a command that was run before, perhaps over another server, and is kept by its
@@ -125,7 +131,11 @@ impl Herd {
         if decide(&record, Request::Use)? == Decision::WakeThenProceed {
             record = self.wake(record).await?;
         }
-        if let Some(link) = self.kept_link(&record) {
+        if let Some(link) = self.links.get(record.id) {
+            return Ok((record, link));
+        }
+        let _turn = self.links.turn(record.id).await;
+        if let Some(link) = self.links.get(record.id) {
             return Ok((record, link));
         }
         let engine = Arc::clone(self.engine_of(&record)?);
@@ -136,15 +146,9 @@ impl Herd {
         let link = Link::open(stream).await;
         let link =
             link.map_err(|source| HerdError::Link { name: record.spec.name.to_string(), source })?;
-        let lost = self.links.lock().insert(record.id, link.clone());
-        self.metrics.linked(lost.is_some());
+        let again = self.links.put(record.id, link.clone());
+        self.metrics.linked(again);
         Ok((record, link))
-    }
-
-    fn kept_link(&self, record: &BoxRecord) -> Option<Link> {
-        let links = self.links.lock();
-        let link = links.get(&record.id)?;
-        link.closed().now_or_never().is_none().then(|| link.clone())
     }
 
     /// A box that was last seen running and does not answer: what is true of it says why.

@@ -1,13 +1,11 @@
 //! The herd itself: what it holds, and how it opens.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use boxherd_engine::Engine;
-use boxherd_link::Link;
-use boxherd_model::{BoxId, BoxName, BoxStatus, Caller, EngineName, Request, Timestamp, policy};
+use boxherd_model::{BoxName, BoxStatus, Caller, EngineName, Request, Timestamp, policy};
 use boxherd_store::{BoxRecord, Store};
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -16,6 +14,7 @@ use crate::activity::Activity;
 use crate::admission::Admission;
 use crate::forwards::Forwards;
 use crate::leases::{Here, Leased};
+use crate::links::Links;
 use crate::locks::{self, Held};
 use crate::machine::Runners;
 use crate::metrics::Metrics;
@@ -32,7 +31,7 @@ pub struct Herd {
     pub(crate) config: HerdConfig,
     /// Taken when the first operation begins: listing boxes needs none.
     session: Arc<Mutex<Option<(String, Held)>>>,
-    pub(crate) links: Arc<Mutex<HashMap<BoxId, Link>>>,
+    pub(crate) links: Arc<Links>,
     pub(crate) activity: Activity,
     pub(crate) admission: Admission,
     pub(crate) routes: Routes,
@@ -93,8 +92,7 @@ impl Herd {
     /// Says goodbye to every agent, ends the session, and waits for what the engines still do in the
     /// background. Commands that were not detached end. The herd may be used on, with another session.
     pub async fn close(&self) {
-        let links: Vec<_> = self.links.lock().drain().map(|(_, link)| link).collect();
-        for link in links {
+        for link in self.links.drain() {
             link.close().await;
         }
         drop(self.session.lock().take());

@@ -30,6 +30,7 @@ mod herd;
 mod images;
 mod journal;
 mod leases;
+mod links;
 pub mod locks;
 mod lookup;
 mod machine;

@@ -22,7 +22,8 @@ mod types;
 pub mod users;
 
 pub use client::{
-    Exec, ExecControl, ExecStdin, FileReader, FileWriter, Files, Link, PortStream, Unacknowledged,
+    Exec, ExecControl, ExecStdin, FileReader, FileWriter, Files, Link, PortStream, Relink,
+    Unacknowledged,
 };
 pub use error::LinkError;
 pub use mux::Violation;

@@ -154,7 +154,6 @@ impl Exec {
         request.pty = self.pty.map(Size::of_terminal);
         // A terminal whose input nobody has stays open.
         request.stdin = self.stdin || self.pty.is_some();
-        request.detach_ttl = Duration::ZERO;
         Ok(request)
     }
 }
@@ -237,7 +236,6 @@ mod tests {
         expected.user = Some("root".to_owned());
         expected.timeout = Some(Duration::from_millis(1500));
         expected.stdin = true;
-        expected.detach_ttl = Duration::ZERO;
         assert_eq!(request, expected);
     }
 

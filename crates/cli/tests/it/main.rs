@@ -23,6 +23,7 @@ mod kills;
 mod lab;
 mod nesting;
 mod networks;
+mod outages;
 mod pools;
 mod postgres;
 mod readme;

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 
+use super::line::Line;
 use super::stdin::ExecStdin;
-use super::{answer, decode, gave_up, unexpected};
+use super::{Link, answer, decode, gave_up, unexpected};
 use crate::conn::{Inbound, Stream};
 use crate::proto::{self, Answer, Do};
 use crate::types::{Collected, ExecEvent, ExecId, ExitStatus, Offsets, PtySize};
@@ -18,6 +20,7 @@ use crate::{LinkError, channel};
 /// After a lost link nothing is cancelled, and [`Link::reattach`](crate::Link::reattach) goes on.
 pub struct Exec {
     stream: Arc<Stream>,
+    line: Owned,
     id: ExecId,
     offsets: Offsets,
     stdin: Option<ExecStdin>,
@@ -27,6 +30,27 @@ pub struct Exec {
     /// What was delivered and not acknowledged, where the caller acknowledges.
     held: Option<VecDeque<Delivered>>,
     exited: Option<ExitStatus>,
+    healer: Option<Arc<dyn Relink>>,
+}
+
+/// Gives another link to the agent of a box whose link was lost.
+pub trait Relink: Send + Sync {
+    /// A link that holds; waits for one as long as that makes sense. The command may be asked for over
+    /// it and not be there any more.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, and none will come.
+    fn relink(&self) -> Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send + '_>>;
+}
+
+/// The line of a command that ends with its [`Exec`].
+struct Owned(Arc<Line>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// What came with one event, or in between.
@@ -62,9 +86,55 @@ impl Exec {
 
     fn new(stream: Stream, id: ExecId, offsets: Offsets, started: proto::Started) -> Self {
         let stream = Arc::new(stream);
-        let stdin = started.stdin_open.then(|| ExecStdin::new(&stream, started.stdin));
-        let stdin_offset = started.stdin;
-        Self { stream, id, offsets, stdin, stdin_offset, owed: 0, held: None, exited: None }
+        let line = Line::new(&stream, started.stdin);
+        let stdin = started.stdin_open.then(|| ExecStdin::new(&line));
+        Self {
+            stream,
+            line: Owned(line),
+            id,
+            offsets,
+            stdin,
+            stdin_offset: started.stdin,
+            owed: 0,
+            held: None,
+            exited: None,
+            healer: None,
+        }
+    }
+
+    /// From now on a lost link is made anew, and the command goes on where it was, with nothing lost
+    /// and nothing repeated; its input and its [`control`](Self::control) too. It happens in
+    /// [`next`](Self::next), for as long as `healer` hopes for a link. Not for output that is
+    /// [held](Self::hold), whose receiver goes on by itself.
+    #[must_use]
+    pub fn healed_by(mut self, healer: Arc<dyn Relink>) -> Self {
+        self.line.0.heal();
+        self.healer = Some(healer);
+        self
+    }
+
+    /// Goes on over another link. Fails with `lost` when there is none, or the command is not there
+    /// any more.
+    async fn heal(&mut self, lost: LinkError) -> Result<(), LinkError> {
+        let Some(healer) = self.healer.clone().filter(|_| self.held.is_none()) else {
+            return Err(lost);
+        };
+        loop {
+            // Why there is no other link is less than that this one is lost.
+            let Ok(link) = healer.relink().await else { return Err(lost) };
+            let again = match link.reattach(self.id, self.offsets).await {
+                Ok(again) => again,
+                // That link is lost as well.
+                Err(LinkError::Lost { .. }) => continue,
+                Err(LinkError::TakenOver) => return Err(LinkError::TakenOver),
+                Err(_) => return Err(lost),
+            };
+            let offset = again.stdin.is_some().then_some(again.stdin_offset);
+            self.line.0.go_on(&again.stream, offset)?;
+            self.stream = Arc::clone(&again.stream);
+            self.owed = 0;
+            return Ok(());
+        }
     }
 
     /// What to reattach by.
@@ -81,7 +151,15 @@ impl Exec {
         }
         self.settle();
         loop {
-            match self.stream.recv().await? {
+            let inbound = match self.stream.recv().await {
+                Err(lost @ LinkError::Lost { .. }) => {
+                    let healed = self.heal(lost).await;
+                    healed.inspect_err(|_| self.line.0.close())?;
+                    continue;
+                }
+                inbound => inbound?,
+            };
+            match inbound {
                 Inbound::Data { channel, bytes, cost, .. } => {
                     self.owed += cost;
                     if let Some(event) = self.deliver(channel, bytes) {
@@ -120,6 +198,7 @@ impl Exec {
     /// when this is dropped.
     pub fn hold(&mut self) {
         self.held = Some(VecDeque::new());
+        self.line.0.close();
         self.stream.message(&control(Do::Detach(proto::Nothing {})));
     }
 
@@ -174,7 +253,7 @@ impl Exec {
     /// A handle to signal, resize or cancel from elsewhere.
     #[must_use]
     pub fn control(&self) -> ExecControl {
-        ExecControl { stream: Arc::downgrade(&self.stream) }
+        ExecControl { line: Arc::clone(&self.line.0) }
     }
 
     /// What [`next`](Self::next) has delivered so far, for a reattach.
@@ -243,7 +322,7 @@ impl fmt::Debug for Exec {
 /// gone.
 #[derive(Clone)]
 pub struct ExecControl {
-    stream: Weak<Stream>,
+    line: Arc<Line>,
 }
 
 impl ExecControl {
@@ -263,9 +342,7 @@ impl ExecControl {
     }
 
     fn send(&self, what: Do) {
-        if let Some(stream) = self.stream.upgrade() {
-            stream.message(&control(what));
-        }
+        self.line.say(control(what));
     }
 }
 

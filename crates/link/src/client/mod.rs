@@ -2,6 +2,7 @@
 
 mod exec;
 mod files;
+mod line;
 mod port;
 mod stdin;
 mod transfer;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::exec::{Exec, ExecControl};
+pub use self::exec::{Exec, ExecControl, Relink};
 pub use self::files::Files;
 pub use self::port::PortStream;
 pub use self::stdin::{ExecStdin, Unacknowledged};

@@ -2,24 +2,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-use crate::conn::Stream;
+use super::line::{Line, lock};
+use crate::LinkError;
 use crate::mux::WINDOW;
-use crate::{LinkError, channel};
 
 /// Writes to the input of a command. `shutdown` ends the input, which is not a kill. Writing waits
-/// while the command does not read; after it has ended, writing fails with `BrokenPipe`.
+/// while the command does not read, and while a lost link is [made anew](super::Exec::healed_by);
+/// after the command has ended, writing fails with `BrokenPipe`.
 pub struct ExecStdin {
-    stream: Weak<Stream>,
-    sent: Unacknowledged,
-    ended: bool,
+    line: Arc<Line>,
 }
 
 /// The last input that was sent, which the agent may not have: what to send again after a lost
@@ -32,18 +32,16 @@ pub struct Unacknowledged {
 }
 
 impl ExecStdin {
-    pub(super) fn new(stream: &Arc<Stream>, offset: u64) -> Self {
-        let sent = Unacknowledged { end: offset, ..Unacknowledged::default() };
-        Self { stream: Arc::downgrade(stream), sent, ended: false }
+    pub(super) fn new(line: &Arc<Line>) -> Self {
+        Self { line: Arc::clone(line) }
     }
 
     /// Sends all of `bytes` without copying them.
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), LinkError> {
         while !bytes.is_empty() {
-            let stream = self.stream()?;
-            let room = stream.room().await?;
-            let part = bytes.split_to(room.min(bytes.len()));
-            self.send_now(&stream, part);
+            let put = poll_fn(|cx| self.line.poll_put(cx, bytes.len(), |room| bytes.slice(..room)));
+            let taken = put.await?;
+            bytes.advance(taken);
         }
         Ok(())
     }
@@ -51,54 +49,44 @@ impl ExecStdin {
     /// What to send again after a lost link, see [`Unacknowledged::after`].
     #[must_use]
     pub fn into_unacknowledged(self) -> Unacknowledged {
-        self.sent
-    }
-
-    fn stream(&self) -> Result<Arc<Stream>, LinkError> {
-        self.stream.upgrade().ok_or(LinkError::Closed)
-    }
-
-    fn send_now(&mut self, stream: &Stream, part: Bytes) {
-        self.sent.push(part.clone());
-        stream.send_now(channel::MAIN, part, false);
+        lock(&self.line.state).sent.clone()
     }
 }
 
 impl AsyncWrite for ExecStdin {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.stream()?;
-        let room = ready!(stream.poll_room(cx))?.min(bytes.len());
-        self.send_now(&stream, Bytes::copy_from_slice(&bytes[..room]));
-        Poll::Ready(Ok(room))
+        let copy = |room: usize| Bytes::copy_from_slice(&bytes[..room]);
+        self.line.poll_put(cx, bytes.len(), copy).map_err(io::Error::from)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.ended {
-            self.ended = true;
-            if let Some(stream) = self.stream.upgrade() {
-                stream.finish(channel::MAIN);
-            }
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.line.finish();
         Poll::Ready(Ok(()))
     }
 }
 
 impl fmt::Debug for ExecStdin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExecStdin").field("offset", &self.sent.end).finish_non_exhaustive()
+        let offset = lock(&self.line.state).sent.end;
+        f.debug_struct("ExecStdin").field("offset", &offset).finish_non_exhaustive()
     }
 }
 
 impl Unacknowledged {
-    fn push(&mut self, bytes: Bytes) {
+    /// Nothing yet, where input goes on at `offset`.
+    pub(super) fn at(offset: u64) -> Self {
+        Self { end: offset, ..Self::default() }
+    }
+
+    pub(super) fn push(&mut self, bytes: Bytes) {
         self.end += bytes.len() as u64;
         self.length += bytes.len();
         self.chunks.push_back(bytes);

@@ -86,6 +86,19 @@ impl Stream {
         Poll::Pending
     }
 
+    /// How many bytes may be sent at once, if any may.
+    #[must_use]
+    pub fn room_now(&self) -> Option<usize> {
+        let state = lock(&self.shared.state);
+        state.mux.room(self.id).filter(|room| *room > 0 && state.ended.is_none())
+    }
+
+    /// Whether the link has ended.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        lock(&self.shared.state).ended.is_some()
+    }
+
     /// What may still be sent, in bytes as data frames cost them; 0 when the stream is over.
     #[must_use]
     pub fn credit(&self) -> u32 {
