@@ -8,9 +8,12 @@
 use std::env;
 use std::error::Error;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -28,9 +31,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let agent = fs::read(&built).map_err(|error| format!("{}: {error}", built.display()))?;
     fs::write(&copy, &agent)?;
     let digest: String = Sha256::digest(&agent).iter().map(|byte| format!("{byte:02x}")).collect();
+    let packed = copy.with_extension("gz");
+    fs::write(&packed, pack(&agent)?)?;
     println!("cargo::rustc-env=BOXHERD_AGENT={}", copy.display());
+    println!("cargo::rustc-env=BOXHERD_AGENT_PACKED={}", packed.display());
     println!("cargo::rustc-env=BOXHERD_AGENT_SHA256={digest}");
     Ok(())
+}
+
+/// The content of the last entry of a tar archive and the archive's end, as gzip.
+fn pack(agent: &[u8]) -> std::io::Result<Vec<u8>> {
+    const BLOCK: usize = 512;
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(agent)?;
+    packer.write_all(&vec![0; agent.len().next_multiple_of(BLOCK) - agent.len() + 2 * BLOCK])?;
+    packer.finish()
 }
 
 /// Only what the agent is made of makes it be built again. Seen from this package: a target folder

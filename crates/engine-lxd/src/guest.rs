@@ -10,15 +10,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use boxherd_agent_blob::{AGENT, SHA256};
+use boxherd_agent_blob::SHA256;
 use boxherd_engine::{EngineError, LinkStream, TruthState};
-use boxherd_link::agent_config::{AgentConfig, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY};
-use boxherd_link::proto::Env;
+use boxherd_link::agent_config::{KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY};
 use boxherd_link::{ExecRequest, Link};
-use boxherd_lxd_client::{Duplex, Error, ExecRequest as Program, FileMeta, Instance, NewFile};
-use boxherd_model::{BoxId, BoxSpec, StopReason};
+use boxherd_lxd_client::{Duplex, Error, ExecRequest as Program, Instance};
+use boxherd_model::{BoxId, StopReason};
 use bytes::{Buf as _, Bytes};
-use prost::Message as _;
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf, copy_bidirectional,
 };
@@ -26,7 +24,8 @@ use tokio::task::JoinHandle;
 
 use crate::engine::{content, with_causes};
 use crate::error::failed_of;
-use crate::{marks, native, state};
+use crate::put::{NotPut, put};
+use crate::{native, state};
 
 /// Where the agent may lie, the best first.
 const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var/lib/boxherd"];
@@ -36,8 +35,6 @@ const TTL: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between looks whether an instance has been thawed.
 const LOOK: Duration = Duration::from_millis(100);
-/// What of a spec it has to know, in its folder.
-const CONFIG: &str = "config";
 /// Bytes of an exit code.
 const LONGEST_EXIT: usize = 16;
 /// Of what a program of the box says that failed, in bytes.
@@ -79,7 +76,7 @@ pub(crate) async fn connect(id: BoxId, instance: &Instance) -> Result<Connection
             Reached::There(stream) => return Ok(Connection::Agent(stream)),
             Reached::Not(_) => {}
         }
-        match push(instance, folder).await {
+        match put(instance, folder, &program(folder)).await {
             Ok(()) => {}
             Err(NotPut::Never(why)) => {
                 refusals = vec![why];
@@ -226,66 +223,6 @@ async fn not_run(id: BoxId, instance: &Instance, error: Error) -> EngineError {
         return EngineError::WrongState { op: "connect", found };
     }
     failed_of(id, "run the agent")(error)
-}
-
-/// Why the agent could not be put somewhere.
-enum NotPut {
-    /// It could not be put into that folder.
-    There(Error),
-    /// It runs nowhere in the instance.
-    Never(String),
-    /// The server could not be asked.
-    Failed(Error),
-}
-
-impl From<Error> for NotPut {
-    fn from(error: Error) -> Self {
-        match error {
-            // What it says of a folder that is read-only, full, or not there.
-            Error::BadRequest { .. } | Error::Server { .. } | Error::NotFound { .. } => {
-                Self::There(error)
-            }
-            error => Self::Failed(error),
-        }
-    }
-}
-
-async fn push(instance: &Instance, folder: &str) -> Result<(), NotPut> {
-    let info = instance.get().await.map_err(NotPut::Failed)?;
-    // Where the server says nothing, trying tells.
-    if !info.architecture.is_empty() && info.architecture != std::env::consts::ARCH {
-        let (theirs, ours) = (&info.architecture, std::env::consts::ARCH);
-        return Err(NotPut::Never(format!("it is {theirs}, and the agent is for {ours}")));
-    }
-    let spec = marks::spec(&info).ok_or_else(|| {
-        NotPut::Failed(Error::Invalid {
-            what: format!("`{}` of the instance", marks::SPEC),
-            why: "it is no spec of a box: somebody has changed it".to_owned(),
-        })
-    })?;
-    let only_root = FileMeta { uid: 0, gid: 0, mode: 0o700 };
-    instance.make_directory(folder, only_root).await?;
-    let secret = NewFile::with(FileMeta { mode: 0o600, ..only_root });
-    let content = config(&spec).encode_length_delimited_to_vec();
-    instance.write_file(&format!("{folder}/{CONFIG}"), secret, content).await?;
-    let content = Bytes::from_static(AGENT);
-    Ok(instance.write_file(&program(folder), NewFile::with(only_root), content).await?)
-}
-
-/// What of a spec is for the agent.
-fn config(spec: &BoxSpec) -> AgentConfig {
-    let env = spec.env.iter().map(|(name, value)| Env {
-        name: name.clone().into_bytes(),
-        value: value.clone().into_bytes(),
-    });
-    AgentConfig {
-        cmd: spec.cmd.clone(),
-        env: env.collect(),
-        workdir: spec.workdir.clone(),
-        user: spec.user.clone(),
-        restart: Some(spec.restart.into()),
-        ..AgentConfig::default()
-    }
 }
 
 /// How the program of a stopped box ended, if it ended by itself.

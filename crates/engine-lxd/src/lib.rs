@@ -19,6 +19,7 @@ mod images;
 mod marks;
 mod names;
 mod native;
+mod put;
 mod server;
 mod spec;
 mod state;

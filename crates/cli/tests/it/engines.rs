@@ -8,13 +8,13 @@ use boxherd_testkit::LxdLab;
 use crate::lab::{Lab, Said};
 
 /// A server of the lab's, and a data folder.
-struct Lxd {
-    lab: Lab,
+pub(crate) struct Lxd {
+    pub(crate) lab: Lab,
     server: LxdLab,
 }
 
 impl Lxd {
-    fn open(test: &str) -> Option<Self> {
+    pub(crate) fn open(test: &str) -> Option<Self> {
         let server = boxherd_testkit::lxd_lab_or_skip(test)?;
         Some(Self { lab: Lab::open(test)?, server })
     }
@@ -27,13 +27,13 @@ impl Lxd {
         format!("https://{}", self.server.https[0])
     }
 
-    fn add(&self, name: &str, more: &[&str]) -> Said {
+    pub(crate) fn add(&self, name: &str, more: &[&str]) -> Said {
         let socket = self.socket();
         let ask = ["engine", "add", name, "--lxd", &socket, "--image", "tiny", "--pool", "bt"];
         self.lab.boxherd(&[&ask, more].concat())
     }
 
-    fn lxc(&self, args: &[&str]) -> String {
+    pub(crate) fn lxc(&self, args: &[&str]) -> String {
         let mut lxc = Command::new("lxc");
         lxc.args(args)
             .env("LXD_DIR", self.server.folder.join("d1"))
@@ -43,7 +43,7 @@ impl Lxd {
 }
 
 /// A name that no other test on the same server has.
-fn name(test: &str) -> String {
+pub(crate) fn name(test: &str) -> String {
     format!("{test}-{}", std::process::id())
 }
 
@@ -231,65 +231,4 @@ fn engines_that_make_no_sense_are_refused() {
     }
     assert_eq!(lab.boxherd(&["engine", "ls", "-q"]).ok(), "local\n");
     assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
-}
-
-/// Where no folder lets programs run, as in images that are made for one program.
-#[test]
-fn where_the_agent_does_not_run_the_server_stands_in_for_it() {
-    let test = "where_the_agent_does_not_run_the_server_stands_in_for_it";
-    let Some(lxd) = Lxd::open(test) else { return };
-    lxd.add("lab", &[]).ok();
-    let guest = name("native");
-    lxd.lxc(&["launch", "-q", "deb12", &guest, "-s", "bt"]);
-    let no_programs = "for folder in /run /dev/shm /var/lib/boxherd; do
-            mkdir -p $folder && mount -t tmpfs -o noexec,size=9m none $folder || exit 1
-        done";
-    lxd.lxc(&["exec", &guest, "--", "sh", "-c", no_programs]);
-    let at = format!("lab:{guest}");
-    let of = |args: &[&str]| lxd.lab.boxherd(&[&["exec", &at], args].concat());
-    let said = of(&["--", "sh", "-c", "echo out; echo err >&2; pwd; exit 7"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(7), "out\n/root\n"), "{said:?}");
-    assert_eq!(said.err, "err\n");
-    let said = of(&[
-        "-u",
-        "daemon:games",
-        "-e",
-        "A=b c",
-        "-w",
-        "/tmp",
-        "--",
-        "sh",
-        "-c",
-        "id -u; id -g; echo $A $HOME; pwd",
-    ]);
-    assert_eq!(said.ok(), "1\n60\nb c /usr/sbin\n/tmp\n");
-    let input = vec![0x5a; 3 << 20];
-    let counted = crate::commands::fed(&lxd.lab, &["exec", &at, "--", "wc", "-c"], &input);
-    assert_eq!(counted.ok().trim(), "3145728");
-    for (program, code) in [("no-such-program", 127), ("/etc/passwd", 126)] {
-        let said = of(&["--", program]);
-        assert_eq!(said.code, Some(code), "{said:?}");
-    }
-    assert_eq!(of(&["--", "sh", "-c", "kill -9 $$"]).code, Some(137));
-    let late = of(&["--timeout", "1s", "--", "sleep", "98765"]);
-    assert_eq!(late.code, Some(124), "{late:?}");
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("file");
-    fs::write(&file, &input).expect("a file");
-    let (near, far) = (file.to_str().expect("text"), format!("{at}:/srv/file"));
-    lxd.lab.boxherd(&["cp", near, &far]).ok();
-    let back = folder.path().join("back");
-    lxd.lab.boxherd(&["cp", &far, back.to_str().expect("text")]).ok();
-    assert_eq!(fs::read(&back).expect("a file"), input);
-    assert_eq!(of(&["--", "ls", "/srv"]).ok(), "file\n", "nothing is left beside it");
-    let shown = lxd.lab.boxherd(&["show", &at]).ok();
-    assert!(shown.contains("since no agent runs") && shown.contains("/dev/shm"), "{shown}");
-    // Started anew it has an agent.
-    lxd.lab.boxherd(&["restart", &at]).ok();
-    of(&["--", "true"]).ok();
-    assert!(!lxd.lab.boxherd(&["show", &at]).ok().contains("no agent"));
-    lxd.lab.boxherd(&["rm", "--force", &at]).ok();
-    let logs = lxd.lxc(&["query", &format!("/1.0/instances/{guest}/logs")]);
-    assert!(!logs.contains("exec_"), "{logs}");
-    lxd.lxc(&["delete", "--force", &guest]);
 }

@@ -14,6 +14,7 @@ mod disks;
 mod doctor;
 mod engines;
 mod full_disk;
+mod guests;
 mod gvisor;
 mod host_image;
 mod https;
