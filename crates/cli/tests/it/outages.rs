@@ -1,20 +1,30 @@
 //! Connections to a server that are cut while something runs over them.
 
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use boxherd_testkit::LxdLab;
 
+use crate::commands::fed;
 use crate::lab::{Lab, Said};
 
 /// A way to a server that can be cut.
+#[derive(Clone)]
 struct Wire {
     port: u16,
-    ends: Arc<Mutex<Vec<TcpStream>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    ends: Vec<TcpStream>,
+    /// How many pieces still pass before it is cut.
+    left: Option<usize>,
 }
 
 impl Wire {
@@ -22,44 +32,76 @@ impl Wire {
     fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let ends: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
-        let (kept, server) = (Arc::clone(&ends), server.to_owned());
+        let wire = Self { port, state: Arc::default() };
+        let (accepting, server) = (wire.clone(), server.to_owned());
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let Ok(far) = TcpStream::connect(&server) else { continue };
-                kept.lock().expect("no panics").extend([
-                    near.try_clone().expect("a descriptor"),
-                    far.try_clone().expect("a descriptor"),
-                ]);
-                carry(&near, &far);
-                carry(&far, &near);
+                let ends = [again(&near), again(&far)];
+                accepting.state.lock().expect("no panics").ends.extend(ends);
+                accepting.carry(&near, &far);
+                accepting.carry(&far, &near);
             }
         });
-        Self { port, ends }
+        wire
     }
 
     /// Cuts every connection, as a network does that is gone for a moment. Answers how many.
     fn cut(&self) -> usize {
-        let ends = std::mem::take(&mut *self.ends.lock().expect("no panics"));
+        let ends = std::mem::take(&mut self.state.lock().expect("no panics").ends);
         // One that was closed already is cut.
         ends.iter().for_each(|end| drop(end.shutdown(Shutdown::Both)));
         ends.len() / 2
     }
+
+    fn cut_after(&self, pieces: usize) {
+        self.state.lock().expect("no panics").left = Some(pieces);
+    }
+
+    /// Whether it was not cut since, and will not be.
+    fn held(&self) -> bool {
+        self.state.lock().expect("no panics").left.take().is_some()
+    }
+
+    /// Whether a piece passes.
+    fn passes(&self) -> bool {
+        let mut state = self.state.lock().expect("no panics");
+        match &mut state.left {
+            None => return true,
+            Some(0) => state.left = None,
+            Some(left) => {
+                *left -= 1;
+                return true;
+            }
+        }
+        drop(state);
+        self.cut();
+        false
+    }
+
+    fn carry(&self, from: &TcpStream, to: &TcpStream) {
+        let (mut from, mut to, wire) = (again(from), again(to), self.clone());
+        thread::spawn(move || {
+            let mut piece = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = from.read(&mut piece) {
+                if !wire.passes() || to.write_all(&piece[..count]).is_err() {
+                    return;
+                }
+            }
+            // Cut or closed: either end is the other's.
+            drop(to.shutdown(Shutdown::Write));
+        });
+    }
 }
 
-fn carry(from: &TcpStream, to: &TcpStream) {
-    let (mut from, mut to) =
-        (from.try_clone().expect("a descriptor"), to.try_clone().expect("a descriptor"));
-    thread::spawn(move || {
-        // Cut or closed: either end is the other's.
-        drop(io::copy(&mut from, &mut to));
-        drop(to.shutdown(Shutdown::Write));
-    });
+fn again(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().expect("a descriptor")
 }
 
 /// A box on a server behind a wire.
 struct Far {
     lab: Lab,
+    server: LxdLab,
     wire: Wire,
     at: String,
 }
@@ -72,7 +114,7 @@ impl Far {
         add(&lab, &server, &format!("https://127.0.0.1:{}", wire.port));
         let at = format!("lab:{name}-{}", std::process::id());
         lab.boxherd(&["create", &at]).ok();
-        Some(Self { lab, wire, at })
+        Some(Self { lab, server, wire, at })
     }
 
     fn spawn(&self, script: &str) -> Child {
@@ -138,14 +180,11 @@ fn what_a_command_says_is_whole_however_often_it_is_cut() {
     let mut begun = [0; 6];
     child.stdout.as_mut().expect("a pipe").read_exact(&mut begun).expect("it begins");
     drop(child.stdin.take());
-    let cutting = thread::spawn({
-        let ends = Arc::clone(&far.wire.ends);
-        let wire = Wire { port: 0, ends };
-        move || {
-            for _ in 0..10 {
-                thread::sleep(std::time::Duration::from_millis(150));
-                wire.cut();
-            }
+    let wire = far.wire.clone();
+    let cutting = thread::spawn(move || {
+        for _ in 0..10 {
+            thread::sleep(Duration::from_millis(150));
+            wire.cut();
         }
     });
     let said = Said::from(child.wait_with_output().expect("it ends"));
@@ -153,6 +192,49 @@ fn what_a_command_says_is_whole_however_often_it_is_cut() {
     let expected: String = (0..200_000).map(|number| format!("{number}\n")).collect();
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     assert!(said.out == expected, "{} bytes of {}", said.out.len(), expected.len());
+}
+
+/// Longer than any connection is waited for.
+const LONGEST: Duration = Duration::from_secs(60);
+
+#[test]
+fn wherever_it_is_cut_a_command_and_a_file_are_whole_or_refused() {
+    let test = "wherever_it_is_cut_a_command_and_a_file_are_whole_or_refused";
+    let Some(far) = Far::open(test, "steps") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    let content: String = (0..150_000).map(|number| format!("{number}\n")).collect();
+    fs::write(&file, &content).expect("a file");
+    let input = &content[..100_000];
+    let there = format!("{}:/root/file", far.at);
+    let echo: &[&str] = &["exec", &far.at, "--", "sh", "-c", "cat; echo over"];
+    let put: &[&str] = &["cp", file.to_str().expect("text"), &there];
+    for what in [echo, put] {
+        let mut refused = 0;
+        // Steps of connecting are few and each is tried; those of a transfer are all alike.
+        let longer = std::iter::successors(Some(24), |pieces| Some(pieces * 4 / 3));
+        for pieces in (0..24).chain(longer) {
+            far.wire.cut_after(pieces);
+            let since = Instant::now();
+            let said = fed(&far.lab, what, input.as_bytes());
+            assert!(since.elapsed() < LONGEST, "cut after {pieces}: {said:?}");
+            match said.code {
+                Some(0) if what == echo => assert!(said.out == format!("{input}over\n")),
+                Some(0) => {}
+                Some(125 | 1) if !said.err.is_empty() => refused += 1,
+                _ => panic!("cut after {pieces}: {:?} {}", said.code, said.err),
+            }
+            if far.wire.held() {
+                break;
+            }
+        }
+        assert!(refused > 0, "nothing was cut");
+    }
+    let listed = far.lab.boxherd(&["exec", &far.at, "--", "sh", "-c", "cd /root; ls; wc -c file"]);
+    assert_eq!(listed.ok(), format!("file\n{} file\n", content.len()), "nothing else is left");
+    // What has ended is listed for some seconds more.
+    let server = far.server.run(None, &["operation", "list", "-f", "csv"]);
+    assert!(!server.contains("command,RUNNING"), "{server}");
 }
 
 #[test]
