@@ -11,7 +11,7 @@ TAG: str = host.data.tag
 PARTS = ("api", "web", "worker", "cron")
 
 server.group(name="group", group=f"g{TAG}")
-server.user(name="user", user=f"u{TAG}", group=f"g{TAG}", home=f"{ROOT}/home", shell="/bin/sh")
+server.user(name="user", user=f"u{TAG}", group=f"g{TAG}", home=f"/home/{TAG}", shell="/bin/sh")
 files.directory(name="root", path=ROOT, mode="755")
 files.directory(name="logs", path=f"{ROOT}/log", user=f"u{TAG}", group=f"g{TAG}", mode="750")
 for part in PARTS:
@@ -28,7 +28,7 @@ for part in PARTS:
         dest=f"{ROOT}/{part}/{part}.service",
         part=part,
         root=ROOT,
-        user=f"u{TAG}",
+        runs_as=f"u{TAG}",
     )
     files.line(
         name=f"level of {part}",
