@@ -90,6 +90,43 @@ def test_another_user(host: Host) -> None:
     assert output.stdout_lines == ["nobody", "65534"]
 
 
+def test_another_user_by_doas(local_box: Place, state: Callable[..., State]) -> None:
+    host = state(local_box.host).inventory.get_host(local_box.host)
+    # A box of the image `host` has the programs of this machine.
+    if not host.run_shell_command("command -v doas")[0]:
+        pytest.skip("`doas` is not installed")
+    host.put_file(io.StringIO("permit nopass root as nobody\n"), "/etc/doas.conf")
+    host.run_shell_command("chmod 600 /etc/doas.conf; mkdir -p /etc/pam.d")
+    lines = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session"))
+    host.put_file(io.StringIO(lines), "/etc/pam.d/doas")
+    become = {"_doas": True, "_doas_user": "nobody"}
+    done, output = host.run_shell_command("id -un", **become)
+    assert done and output.stdout_lines == ["nobody"], output.stderr
+    assert not host.run_shell_command("id -un", _doas=True, _doas_user="daemon")[0]
+    host.run_shell_command("rm -rf /srv/doas; mkdir -m 700 /srv/doas; chown nobody /srv/doas")
+    assert host.put_file(io.BytesIO(b"by doas"), "/srv/doas/f", **become)
+    assert host.run_shell_command("stat -c %U /srv/doas/f")[1].stdout == "nobody"
+    assert not host.put_file(io.BytesIO(b"x"), "/root/f", **become)
+
+
+DZDO = """#!/bin/sh
+# Takes what pyinfra gives the real one, which no distribution has.
+test "$1 $2 $3" = "-H -n -u" || exit 9
+user=$4
+shift 4
+exec setpriv --reuid "$user" --regid nogroup --clear-groups "$@"
+"""
+
+
+def test_another_user_by_dzdo(host: Host) -> None:
+    host.run_shell_command(f"mkdir -p {PROGRAMS}")
+    host.put_file(io.StringIO(DZDO), f"{PROGRAMS}/dzdo")
+    host.run_shell_command(f"chmod 755 {PROGRAMS}/dzdo")
+    done, output = host.run_shell_command("id -un", _dzdo=True, _dzdo_user="nobody")
+    assert done and output.stdout_lines == ["nobody"], output.stderr
+    host.run_shell_command(f"rm {PROGRAMS}/dzdo")
+
+
 SUDO = """#!/bin/sh
 # Asks as sudo does; the password is `open`.
 while :; do

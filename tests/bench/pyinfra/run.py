@@ -71,6 +71,7 @@ def measure(
     add_engine(asked.boxherd, data, lab, place)
     # The peer reads what `lxc` does, at its only place.
     shutil.copytree(data / "engines/lab", folder / ".config/lxc")
+    stack.callback(forget, lab, data / "engines/lab/client.crt")
     names = [f"bench-{os.getpid()}-{number}" for number in range(asked.hosts)]
     boxes = [f"lab:{name}" for name in names]
     stack.callback(boxherd, asked.boxherd, data, "rm", "--force", *boxes)
@@ -97,6 +98,13 @@ def add_engine(program: Path, data: Path, lab: dict[str, str], place: str) -> No
         program, data, "engine", "add", "lab", "--lxd", f"https://{place}", "--password-file", "-",
         "--fingerprint", fingerprint, "--image", "deb12", "--pool", "bt", stdin=lab["password"],
     )  # fmt: skip
+
+
+def forget(lab: dict[str, str], certificate: Path) -> None:
+    """Has the server trust us no more."""
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
+    variables = {**os.environ, "LXD_DIR": str(Path(lab["socket"]).parent)}
+    subprocess.run(["lxc", "config", "trust", "remove", fingerprint], env=variables, check=True)
 
 
 def boxherd(program: Path, data: Path, *args: str, stdin: str = "") -> None:

@@ -1,14 +1,12 @@
-//! What is measured on one way.
+//! What is measured on one way, but for files.
 
 use std::cell::RefCell;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use boxherd_link::{ExecRequest, Link, ReadRange, WriteOptions};
-use boxherd_lxd_client::{ExecRequest as Raw, FileMeta, Found, Instance, NewFile};
-use bytes::Bytes;
+use boxherd_link::{ExecRequest, Link};
+use boxherd_lxd_client::ExecRequest as Raw;
 use futures_util::future::try_join_all;
-use futures_util::stream;
 
 use super::Run;
 use super::floor::Echo;
@@ -17,14 +15,10 @@ use super::way::Way;
 use crate::contest::{Contender, millis_since, rounds};
 use crate::context::finish;
 use crate::delay::Traffic;
-use crate::files;
 use crate::machine::load;
 use crate::report::{Contest, Unit};
 use crate::stats::Summary;
 
-/// A small file, of which everybody writes and reads their own.
-const SMALL: usize = 1024;
-const PLACE: &str = "/var/tmp/small";
 /// How many at once run commands, and how many each.
 const TASKS: u32 = 10;
 const EACH: u32 = 10;
@@ -42,26 +36,26 @@ rm -rf /run/boxherd /dev/shm/boxherd /var/lib/boxherd";
 const LONGEST_SAYING: usize = 4096;
 
 /// The goals, in round trips, and in milliseconds where there is no distance.
-struct Goal {
-    trips: f64,
-    near: Option<f64>,
+pub(super) struct Goal {
+    pub(super) trips: f64,
+    pub(super) near: Option<f64>,
 }
 
 /// A contest with what it is called on that way.
-struct Named<'run> {
+pub(super) struct Named<'run> {
     way: &'run Way,
     name: String,
     what: String,
 }
 
 impl<'run> Named<'run> {
-    fn new(way: &'run Way, name: &str, what: &str) -> Self {
+    pub(super) fn new(way: &'run Way, name: &str, what: &str) -> Self {
         let (name, what) = (format!("{name}-{}", way.label()), format!("{what}; {}", way.words()));
         Self { way, name, what }
     }
 
     /// Lets the contenders take turns, and says how many round trips ours are.
-    async fn hold(
+    pub(super) async fn hold(
         &self,
         run: &mut Run,
         unit: Unit,
@@ -83,7 +77,7 @@ impl<'run> Named<'run> {
         contest
     }
 
-    fn goal(&self, contest: Contest, goal: &Goal) -> Contest {
+    pub(super) fn goal(&self, contest: Contest, goal: &Goal) -> Contest {
         let far = self.way.round_trip().map(|trip| goal.trips * trip);
         match far.or(goal.near.filter(|_| self.way.distance.is_some())) {
             Some(p50) => contest.target((p50 * 100.0).round() / 100.0),
@@ -128,91 +122,6 @@ pub(super) async fn exec(run: &mut Run, way: &Way, peers: &Peers) -> anyhow::Res
     Ok(named.goal(contest, &Goal { trips: 1.2, near: Some(1.5) }))
 }
 
-/// A small file there, and back.
-pub(super) async fn small(run: &mut Run, way: &Way, peers: &Peers) -> anyhow::Result<[Contest; 2]> {
-    let (link, api) = (&way.link().await?, &way.instance()?);
-    let connector = |question: &'static str| {
-        let peer = peers.connector.as_ref()?;
-        Some(Contender::new("pyinfra connector", move || peer.ask(question)))
-    };
-    let content = &Bytes::from(vec![b'x'; SMALL]);
-    let puts: Vec<_> = [
-        Contender::new("boxherd", move || put(link, content)),
-        Contender::new("files API", move || api_put(api, content)),
-    ]
-    .into_iter()
-    .chain(connector("put"))
-    .collect();
-    let gets: Vec<_> = [
-        Contender::new("boxherd", move || get(link, content)),
-        Contender::new("files API", move || api_get(api, content)),
-    ]
-    .into_iter()
-    .chain(connector("get"))
-    .collect();
-    let goal = Goal { trips: 1.25, near: None };
-    let mut held = Vec::new();
-    for (name, what, contenders) in
-        [("put-1k", "1 KiB into the box", puts), ("get-1k", "1 KiB out of the box", gets)]
-    {
-        let named = Named::new(way, name, what);
-        let count = run.options.rounds;
-        let contest = named.hold(run, Unit::Millis, contenders, count).await?;
-        held.push(named.goal(contest, &goal));
-    }
-    link.close().await;
-    let [put, get] = <[Contest; 2]>::try_from(held).expect("two were held");
-    Ok([put, get])
-}
-
-async fn put(link: &Link, content: &Bytes) -> anyhow::Result<f64> {
-    let start = Instant::now();
-    let mut writer = link.files().write(PLACE, WriteOptions::default())?;
-    writer.send(content.clone()).await?;
-    writer.finish().await?;
-    Ok(millis_since(start))
-}
-
-async fn get(link: &Link, content: &Bytes) -> anyhow::Result<f64> {
-    let start = Instant::now();
-    let mut reader = link.files().read(PLACE, ReadRange::default())?;
-    let mut found = Vec::new();
-    while let Some(piece) = reader.next().await? {
-        found.extend_from_slice(&piece);
-    }
-    anyhow::ensure!(found == *content, "another file came back");
-    Ok(millis_since(start))
-}
-
-/// As the connector writes files, so that both do the same.
-const OWNED: NewFile =
-    NewFile { meta: Some(FileMeta { uid: 0, gid: 0, mode: 0o644 }), append: false };
-
-async fn api_put(api: &Instance, content: &Bytes) -> anyhow::Result<f64> {
-    let start = Instant::now();
-    api.write_file(PLACE, OWNED, content.clone()).await?;
-    Ok(millis_since(start))
-}
-
-async fn api_get(api: &Instance, content: &Bytes) -> anyhow::Result<f64> {
-    let start = Instant::now();
-    let found = api_read(api, PLACE).await?;
-    anyhow::ensure!(found == content.len() as u64, "another file came back");
-    Ok(millis_since(start))
-}
-
-/// Reads a file to its end; returns how long it is.
-async fn api_read(api: &Instance, place: &str) -> anyhow::Result<u64> {
-    let Found::File(_, mut body) = api.read_file(place).await? else {
-        anyhow::bail!("`{place}` is no file")
-    };
-    let mut count = 0;
-    while let Some(piece) = body.chunk().await? {
-        count += piece.len() as u64;
-    }
-    Ok(count)
-}
-
 /// Commands from several at once over one link.
 pub(super) async fn rate(run: &mut Run, way: &Way, peers: &Peers) -> anyhow::Result<Contest> {
     let question = format!("rate {TASKS} {EACH}");
@@ -237,54 +146,6 @@ pub(super) async fn rate(run: &mut Run, way: &Way, peers: &Peers) -> anyhow::Res
     let contest = named.hold(run, Unit::PerSecond, contenders, count).await?;
     link.close().await;
     Ok(contest.target_ratio(5.0))
-}
-
-/// A large file there, and back, by the link and by the API.
-pub(super) async fn large(run: &mut Run, way: &Way) -> anyhow::Result<[Contest; 2]> {
-    let (link, api, size) = (&way.link().await?, &way.instance()?, run.options.file_size);
-    let puts = vec![
-        Contender::new("boxherd", move || async move {
-            files::settle();
-            let start = Instant::now();
-            files::put(link, size).await?;
-            Ok(files::speed(size, start))
-        }),
-        Contender::new("files API", move || async move {
-            files::settle();
-            let start = Instant::now();
-            let pieces = stream::iter(pieces(size).map(Ok));
-            api.stream_file(files::PLACE, OWNED, Some(size), pieces).await?;
-            Ok(files::speed(size, start))
-        }),
-    ];
-    let gets = vec![
-        Contender::new("boxherd", move || async move {
-            let start = Instant::now();
-            files::get(link, size).await?;
-            Ok(files::speed(size, start))
-        }),
-        Contender::new("files API", move || async move {
-            let start = Instant::now();
-            let count = api_read(api, files::PLACE).await?;
-            anyhow::ensure!(count == size, "{count} of {size} bytes came back");
-            Ok(files::speed(size, start))
-        }),
-    ];
-    let (unit, count) = (Unit::MegabytesPerSecond, run.options.few().min(5));
-    let what = |way| format!("{:.0} MB {way} the box", size as f64 / files::MEGA);
-    let put = Named::new(way, "put", &what("into")).hold(run, unit, puts, count).await?;
-    let get = Named::new(way, "get", &what("out of")).hold(run, unit, gets, count).await?;
-    link.close().await;
-    Ok([put.target_ratio(2.0), get.target_ratio(2.0)])
-}
-
-/// So many bytes.
-fn pieces(size: u64) -> impl Iterator<Item = Bytes> {
-    let piece = Bytes::from(vec![0x5a; files::PIECE]);
-    let full = size / files::PIECE as u64;
-    let rest = usize::try_from(size % files::PIECE as u64).expect("it is less than a piece");
-    let last = piece.slice(..rest);
-    (0..full).map(move |_| piece.clone()).chain((rest > 0).then_some(last))
 }
 
 /// A program that has just begun connects, and runs `true`.

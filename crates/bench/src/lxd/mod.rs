@@ -2,12 +2,14 @@
 //!
 //! A server is a [`Server`]: one box is made on it, and reached as its engine is (a unix socket, or TLS)
 //! and, over TLS, by a proxy that makes the way longer (`delay.rs`). All contenders of one way take turns.
-//! Start reading here, then `way.rs`, then `contests.rs`.
+//! Start reading here, then `way.rs`, then `contests.rs` and
+//! `transfers.rs`.
 
 mod contests;
 mod floor;
 mod peers;
 mod server;
+mod transfers;
 mod way;
 
 use std::path::PathBuf;
@@ -140,9 +142,9 @@ impl Run {
             false => Peers { client: None, connector: None },
         };
         let mut found = vec![contests::exec(self, way, &peers).await?];
-        found.extend(contests::small(self, way, &peers).await?);
+        found.extend(transfers::small(self, way, &peers).await?);
         found.push(contests::rate(self, way, &peers).await?);
-        found.extend(contests::large(self, way).await?);
+        found.extend(transfers::large(self, way).await?);
         found.push(contests::connect(self, way, &peers).await?);
         found.push(contests::first(self, way).await?);
         Ok(found)
