@@ -1,6 +1,7 @@
 //! Chores of this repository: `cargo xtask test` runs every test, and installs what they need.
 
 mod backports;
+mod bench;
 mod lab;
 mod packages;
 mod test;
@@ -17,7 +18,9 @@ usage: cargo xtask <task>
   packages                 install what the tests need, or say what is missing
   lab lxd up|down|status   a real LXD server for tests ([--folder DIR] [--port PORT])
   lab lxd cluster up|down  three of them as a cluster ([--folder DIR])
-  lab incus up|down|status a real Incus server for tests ([--folder DIR] [--port PORT])";
+  lab incus up|down|status a real Incus server for tests ([--folder DIR] [--port PORT])
+  bench python             a Python with a peer, for `boxherd bench lxd --python`
+  bench pyinfra            a deploy by our connector and by another's";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut args = std::env::args().skip(1);
@@ -29,6 +32,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some("lab") => {
             lab::run(args)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("bench") => {
+            bench::run(args)?;
             Ok(ExitCode::SUCCESS)
         }
         _ => {

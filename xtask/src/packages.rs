@@ -44,6 +44,7 @@ const NEEDED: &[Needed] = &[
     Needed { program: "setfacl", package: "acl", tests: "LXD" },
     Needed { program: "rsync", package: "rsync", tests: "LXD" },
     Needed { program: "xz", package: "xz-utils", tests: "LXD" },
+    Needed { program: "doas", package: "doas", tests: "connectors for pyinfra" },
     Needed { program: "pg_ctlcluster", package: "postgresql", tests: "the store on Postgres" },
 ];
 

@@ -27,7 +27,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gateway-grpc", &["boxd-api", "engine", "herd", "link", "model"]),
     ("gateway-http", &["herd", "model"]),
     ("gateway-proxy", &["herd", "link", "model"]),
-    ("bench", &["client", "engine", "herd", "link", "model", "sys"]),
+    ("bench", &["client", "engine", "herd", "link", "lxd-client", "model", "sys"]),
     (
         "cli",
         &[

@@ -14,10 +14,10 @@ use crate::programs::Program;
 use crate::report::{Contest, Unit};
 
 /// Where the file is in the box.
-const PLACE: &str = "/var/tmp/large";
+pub(super) const PLACE: &str = "/var/tmp/large";
 /// What is handed to the link at once, in bytes.
-const PIECE: usize = 1 << 20;
-const MEGA: f64 = 1e6;
+pub(super) const PIECE: usize = 1 << 20;
+pub(super) const MEGA: f64 = 1e6;
 const MIB: f64 = (1 << 20) as f64;
 
 /// In, out, and how much memory this process took meanwhile.
@@ -59,11 +59,11 @@ pub(crate) async fn files(bench: &mut Bench) -> anyhow::Result<[Contest; 3]> {
 
 /// Has the disk take what was written before. Else it is written while the next is measured, and
 /// whoever writes is slowed down to the speed of the disk.
-fn settle() {
+pub(super) fn settle() {
     rustix::fs::sync();
 }
 
-async fn put(link: &Link, size: u64) -> anyhow::Result<()> {
+pub(super) async fn put(link: &Link, size: u64) -> anyhow::Result<()> {
     let piece = Bytes::from(vec![0x5a; PIECE]);
     let mut writer = link.files().write(PLACE, WriteOptions::default())?;
     let mut left = size;
@@ -75,7 +75,7 @@ async fn put(link: &Link, size: u64) -> anyhow::Result<()> {
     Ok(writer.finish().await?)
 }
 
-async fn get(link: &Link, size: u64) -> anyhow::Result<()> {
+pub(super) async fn get(link: &Link, size: u64) -> anyhow::Result<()> {
     let mut reader = link.files().read(PLACE, ReadRange::default())?;
     let mut count = 0;
     while let Some(piece) = reader.next().await? {
@@ -96,7 +96,7 @@ fn write_on_the_host(scratch: &Path, size: u64) -> anyhow::Result<f64> {
     Ok(size as f64 / MEGA / took)
 }
 
-fn speed(size: u64, start: Instant) -> f64 {
+pub(super) fn speed(size: u64, start: Instant) -> f64 {
     size as f64 / MEGA / start.elapsed().as_secs_f64()
 }
 

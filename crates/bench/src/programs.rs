@@ -27,8 +27,14 @@ impl Program {
 
     /// Runs it to its end, which must be a good one; returns how long that took, in milliseconds.
     pub(crate) fn time(&self) -> anyhow::Result<f64> {
+        self.time_with(&[])
+    }
+
+    /// The same with further variables in its environment.
+    pub(crate) fn time_with(&self, variables: &[(&str, OsString)]) -> anyhow::Result<f64> {
         let [program, arguments @ ..] = &self.0[..] else { bail!("no program was given") };
         let mut command = Command::new(program);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let start = Instant::now();
         let mut child = command.spawn().with_context(|| format!("cannot start {program:?}"))?;

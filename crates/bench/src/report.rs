@@ -34,6 +34,9 @@ pub struct Contest {
     pub figures: Vec<Figure>,
     /// Where our time went: medians, in the order the phases happened.
     pub phases: Vec<PhaseFigure>,
+    /// What else is to be said of it: one line each.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Load average over a minute when it began.
     pub load: f64,
 }
@@ -116,6 +119,7 @@ impl Contest {
             target_ratio: None,
             figures,
             phases: Vec::new(),
+            notes: Vec::new(),
             load: 0.0,
         }
     }

@@ -13,6 +13,9 @@ use crate::{boxes, files, forks, memory, proxy, server};
 #[error("broken off")]
 pub struct BrokenOff;
 
+/// What a run comes to: what was found, or why nothing was.
+pub type Result = anyhow::Result<Report>;
+
 /// The names that `only` takes; contests that are measured together share one.
 pub const NAMES: [&str; 12] = [
     "create",
@@ -41,7 +44,7 @@ pub async fn run(
     options: Options,
     context: Context,
     broken_off: impl Future<Output = ()>,
-) -> anyhow::Result<Report> {
+) -> Result {
     if let Some(unknown) = options.only.iter().find(|name| !NAMES.contains(&name.as_str())) {
         anyhow::bail!("`{unknown}` is not measured, use one of {}", NAMES.join(", "));
     }

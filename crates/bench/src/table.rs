@@ -39,6 +39,9 @@ fn write_contest(text: &mut String, contest: &Contest) -> std::fmt::Result {
             contest.phases.iter().map(|phase| format!("{} {:.2}", phase.name, phase.p50)).collect();
         writeln!(text, "  phases, p50 in ms: {}", phases.join(", "))?;
     }
+    for note in &contest.notes {
+        writeln!(text, "  {note}")?;
+    }
     match (contest.target, contest.target_p99) {
         (None, None) => {}
         (Some(p50), None) => writeln!(text, "  target: p50 {p50} {unit}")?,

@@ -79,20 +79,34 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// The engine itself; nothing is asked of it yet.
-    pub(crate) fn open(&self, installation: &str) -> Result<LxdEngine, Failure> {
+    /// Where `lxc` would find who we are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// How it is reached.
+    pub(crate) fn remote(&self) -> Result<Remote, Failure> {
         let mut remote = config(&self.folder, self.known.kind)?.remote(SERVER).map_err(failure)?;
         let endpoints = self.known.endpoints.iter().map(|text| Endpoint::parse(text));
         remote.endpoints = endpoints.collect::<Result<_, _>>().map_err(failure)?;
         remote.project.clone_from(&self.known.project);
-        let settings = Settings {
+        Ok(remote)
+    }
+
+    /// What it is, on this installation.
+    pub(crate) fn settings(&self, installation: &str) -> Settings {
+        Settings {
             name: self.name.clone(),
             installation: installation.to_owned(),
             image: self.known.image.clone(),
             pool: self.known.pool.clone(),
             pool_driver: self.known.pool_driver.clone(),
-        };
-        Ok(LxdEngine::new(settings, &remote)?)
+        }
+    }
+
+    /// The engine itself; nothing is asked of it yet.
+    pub(crate) fn open(&self, installation: &str) -> Result<LxdEngine, Failure> {
+        Ok(LxdEngine::new(self.settings(installation), &self.remote()?)?)
     }
 }
 

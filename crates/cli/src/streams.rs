@@ -16,6 +16,13 @@ const READ: usize = 128 * 1024;
 /// A pipe that has room has room for this much; `PIPE_BUF` of pipe(7).
 const SURE: usize = 4096;
 
+/// Waits for the end of standard input; one that cannot be read has ended too.
+pub(crate) async fn input_ended() {
+    if let Ok(mut pieces) = input() {
+        while let Some(Ok(_)) = pieces.recv().await {}
+    }
+}
+
 /// Reads standard input from now on, on a thread of its own: it may be a file, a pipe or a terminal,
 /// and its flags are shared with whoever started us, so it stays blocking. The end is the end of
 /// the channel. The thread may be blocked for ever when the program ends.

@@ -89,13 +89,34 @@ def boxes(engines: list[str]) -> Iterator[Callable[[str], str]]:
 
 
 @pytest.fixture(scope="session")
-def lab(engines: list[str]) -> str:
-    """The engine of a real LXD server."""
+def socket() -> str:
+    """The socket of a real LXD server."""
     folder = os.environ.get("BOXHERD_LAB_LXD")
     if folder is None:
         pytest.skip("`BOXHERD_LAB_LXD` is not set (see `cargo xtask lab`)")
     lines = (Path(folder) / "lab.env").read_text().splitlines()
-    socket = dict(line.split("=", 1) for line in lines if "=" in line)["socket"]
+    return dict(line.split("=", 1) for line in lines if "=" in line)["socket"]
+
+
+@pytest.fixture(scope="session")
+def lxc(socket: str) -> Callable[..., str]:
+    """The client of that server, as others use it; returns what it says."""
+    home = Path(socket).parent
+    variables = {**os.environ, "LXD_DIR": str(home), "LXD_CONF": str(home.with_name("conf"))}
+
+    def run(*args: str) -> str:
+        done = subprocess.run(
+            ["lxc", *args], env=variables, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == 0, (args, done.stderr)
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lab(engines: list[str], socket: str) -> str:
+    """The engine of that server."""
     boxherd("engine", "add", "pylab", "--lxd", f"unix:{socket}", "--image", "deb12", "--pool", "bt")
     engines.append("pylab")
     # The next one knows the engine.

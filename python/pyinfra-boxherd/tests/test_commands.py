@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
 from collections.abc import Callable
 
@@ -88,6 +89,47 @@ def test_environment_folder_and_shell(host: Host) -> None:
 def test_another_user(host: Host) -> None:
     _, output = host.run_shell_command("id -un; id -u", _su_user="nobody", _su_shell="sh")
     assert output.stdout_lines == ["nobody", "65534"]
+
+
+def test_another_user_by_doas(lab_box: Place, state: Callable[..., State]) -> None:
+    program = shutil.which("doas")
+    if program is None:
+        pytest.skip("`doas` is not installed")
+    # Not of this machine's files: PAM wants to tell the audit system of the kernel.
+    host = state(lab_box.host).inventory.get_host(lab_box.host)
+    host.run_shell_command(f"mkdir -p {PROGRAMS}")
+    host.put_file(program, f"{PROGRAMS}/doas")
+    host.run_shell_command(f"chmod 4755 {PROGRAMS}/doas")
+    host.put_file(io.StringIO("permit nopass root as nobody\n"), "/etc/doas.conf")
+    host.run_shell_command("chmod 600 /etc/doas.conf")
+    lines = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session"))
+    host.put_file(io.StringIO(lines), "/etc/pam.d/doas")
+    become = {"_doas": True, "_doas_user": "nobody"}
+    done, output = host.run_shell_command("id -un", **become)
+    assert done and output.stdout_lines == ["nobody"], output.stderr
+    assert not host.run_shell_command("id -un", _doas=True, _doas_user="daemon")[0]
+    host.run_shell_command("rm -rf /srv/doas; mkdir -m 700 /srv/doas; chown nobody /srv/doas")
+    assert host.put_file(io.BytesIO(b"by doas"), "/srv/doas/f", **become)
+    assert host.run_shell_command("stat -c %U /srv/doas/f")[1].stdout == "nobody"
+    assert not host.put_file(io.BytesIO(b"x"), "/root/f", **become)
+
+
+DZDO = """#!/bin/sh
+# Takes what pyinfra gives the real one, which no distribution has.
+test "$1 $2 $3" = "-H -n -u" || exit 9
+user=$4
+shift 4
+exec setpriv --reuid "$user" --regid nogroup --clear-groups "$@"
+"""
+
+
+def test_another_user_by_dzdo(host: Host) -> None:
+    host.run_shell_command(f"mkdir -p {PROGRAMS}")
+    host.put_file(io.StringIO(DZDO), f"{PROGRAMS}/dzdo")
+    host.run_shell_command(f"chmod 755 {PROGRAMS}/dzdo")
+    done, output = host.run_shell_command("id -un", _dzdo=True, _dzdo_user="nobody")
+    assert done and output.stdout_lines == ["nobody"], output.stderr
+    host.run_shell_command(f"rm {PROGRAMS}/dzdo")
 
 
 SUDO = """#!/bin/sh

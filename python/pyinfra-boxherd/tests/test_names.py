@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +122,24 @@ def test_an_instance_of_lxd(lab_box: Place, state: Callable[..., State]) -> None
     assert host.run_shell_command("hostname")[1].stdout == lab_box.name
     with pytest.raises(PyinfraError):
         state(f"@lxd_api/{lab_box.engine}:no-such-box")
+
+
+def test_an_instance_that_somebody_else_made(
+    lab: str, lxc: Callable[..., str], state: Callable[..., State]
+) -> None:
+    instance = f"pyinfra-{uuid.uuid4().hex[:8]}"
+    lxc("launch", "deb12", instance, "--storage", "bt")
+    try:
+        name = f"@lxd_api/{lab}:{instance}"
+        host = state(name).inventory.get_host(name)
+        assert host.run_shell_command("hostname")[1].stdout == instance
+        assert host.put_file(io.BytesIO(b"theirs"), "/root/file")
+        boxherd("rm", "--force", f"{lab}:{instance}")
+        # It is given back as it is, and was never ours to delete.
+        assert lxc("exec", instance, "--", "cat", "/root/file") == "theirs"
+        assert "user.boxherd" not in lxc("config", "show", instance)
+    finally:
+        lxc("delete", "--force", instance)
 
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -63,6 +63,11 @@ Examples:
   boxherd engine check lab
   boxherd create lab:web && boxherd exec lab:web -- hostname";
 
+pub(super) const BENCH: &str = "\
+Examples:
+  boxherd bench create exec --rounds 500
+  boxherd bench lxd --engine lab --round-trip 27ms";
+
 pub(super) const USER: &str = "\
 Examples:
   boxherd user create alice --boxes 20 --memory 16GiB

@@ -23,6 +23,7 @@ pub(crate) use values::{CopyEnd, EnvVar, Forward, LabelChange, NewName};
 
 use std::path::PathBuf;
 
+use boxherd_model::EngineName;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Isolated Linux machines for agents, jobs, previews and people.
@@ -172,7 +173,10 @@ pub(crate) struct DoctorArgs {
 /// Makes boxes called `bench-…` in the data folder and deletes them. Everything is measured in turns,
 /// so that the ratios hold on a busy machine. Disks are limited where this machine can.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = examples::BENCH)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
     /// Only these; every one when not given
     #[arg(value_name = "CONTEST", value_parser = clap::builder::PossibleValuesParser::new(boxherd_bench::NAMES))]
     pub(crate) only: Vec<String>,
@@ -190,6 +194,54 @@ pub(crate) struct BenchArgs {
     pub(crate) file_size: boxherd_model::ByteSize,
     /// Measure no peers
     #[arg(long)]
+    pub(crate) no_peers: bool,
+}
+
+/// What is measured that is not this machine.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    Lxd(BenchLxdArgs),
+    Delay(BenchDelayArgs),
+}
+
+/// Make a server far away: a port of this machine that leads to it, and delays what passes
+///
+/// Prints the port, and ends when standard input does.
+#[derive(Debug, Args)]
+pub(crate) struct BenchDelayArgs {
+    /// The server, such as `lab.example:8443`
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) target: String,
+    /// How far away
+    #[arg(long, value_name = "TIME", default_value = "27ms", value_parser = values::duration)]
+    pub(crate) round_trip: std::time::Duration,
+}
+
+/// Measure boxes on servers of LXD and Incus, beside the files API, `lxc exec` and pyinfra's connector
+///
+/// Makes a box called `bench-…` on each engine and deletes it. It is reached as the engine is (by a unix
+/// socket, or by TLS) and, by TLS, from so far away as `--round-trip` says: through a proxy in this
+/// process that delays what passes.
+#[derive(Debug, Args)]
+pub(crate) struct BenchLxdArgs {
+    /// Only this engine; may be repeated. Every one of LXD and Incus when not given
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Vec<EngineName>,
+    /// How far away
+    #[arg(long, value_name = "TIME", default_value = "27ms", value_parser = values::duration)]
+    pub(crate) round_trip: std::time::Duration,
+    /// Rounds of small files; commands have twice as many, what is slow a tenth, at least 3
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rounds: u32,
+    /// How large the file is that goes in and out
+    #[arg(long, value_name = "SIZE", default_value = "100MB")]
+    pub(crate) file_size: boxherd_model::ByteSize,
+    /// A Python with `pyinfra-lxd-api-connector`, which then takes part; `cargo xtask bench python` makes
+    /// one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) python: Option<PathBuf>,
+    /// Measure no peers
+    #[arg(long, conflicts_with = "python")]
     pub(crate) no_peers: bool,
 }
 

@@ -61,6 +61,8 @@ const COMMANDS: &[&str] = &[
     "user ls",
     "user set",
     "bench",
+    "bench lxd",
+    "bench delay",
     "completion",
 ];
 

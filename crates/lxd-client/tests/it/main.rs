@@ -1,5 +1,6 @@
 //! Tests against a real LXD (`cargo xtask lab lxd up`) and against scripted servers.
 
+#[path = "../../../bench/src/delay.rs"]
 mod delay;
 mod guest;
 mod real_cluster;

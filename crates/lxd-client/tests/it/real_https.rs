@@ -9,7 +9,7 @@ use boxherd_lxd_client::{
 use boxherd_testkit::LxdLab;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::delay::proxy;
+use crate::delay::Proxy;
 use crate::guest::{remove, tiny, unique, with_lab};
 use crate::real_trust::credential;
 
@@ -79,7 +79,7 @@ fn round_trips_are_few() {
         const RTT: Duration = Duration::from_millis(200);
         let remote = trusted(&lab).await;
         let guest = running(&local).await;
-        let proxy = proxy(lab.https[0].clone(), RTT).await;
+        let proxy = Proxy::start(lab.https[0].clone(), RTT).await.unwrap();
         let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port: proxy.port };
         let far = Remote { endpoints: vec![endpoint], ..remote.clone() };
         let trips = |since: Instant| since.elapsed().as_secs_f64() / RTT.as_secs_f64();
@@ -115,7 +115,7 @@ fn a_connection_that_is_cut_ends_streams_with_an_error_and_the_command() {
     with_lab(name, async |local, lab| {
         let remote = trusted(&lab).await;
         let guest = running(&local).await;
-        let proxy = proxy(lab.https[0].clone(), Duration::from_millis(2)).await;
+        let proxy = Proxy::start(lab.https[0].clone(), Duration::from_millis(2)).await.unwrap();
         let endpoint = Endpoint::Https { host: "127.0.0.1".into(), port: proxy.port };
         let settings = Settings { retries: 0, ..Settings::default() };
         let far = Remote { endpoints: vec![endpoint], ..remote.clone() };
