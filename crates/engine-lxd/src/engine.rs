@@ -20,9 +20,6 @@ use crate::guest::Connection;
 use crate::server::{Known, Settings, addresses, when_idle};
 use crate::{guest, marks, spec, state};
 
-/// Connections that an exec takes: both of its outputs, its input and its control. All are opened at
-/// once, and the request itself goes over one of them.
-const WEBSOCKETS: usize = 4;
 /// What is read of a console at once, in bytes.
 const CONSOLE_PIECE: usize = 256 * 1024;
 /// The largest console that is fetched, in bytes.
@@ -232,7 +229,7 @@ impl Engine for LxdEngine {
                 instance
             }
         };
-        match self.known.connect(id, &instance).await {
+        match self.known.connect(id).await {
             Ok(Connection::Native(native)) if marks::has_cmd(&info) => {
                 let step = "start the box's program, which is the agent's to do";
                 return Err(EngineError::refused(step, native.why));
@@ -377,22 +374,17 @@ impl Engine for LxdEngine {
     }
 
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
-        // While it is found which one it is.
-        let (warm, instance) =
-            tokio::join!(self.known.client.warm(WEBSOCKETS), self.known.instance(id));
-        let instance = instance?;
-        warm.map_err(failed("connect to the server"))?;
-        match self.known.connect(id, &instance).await {
+        match self.known.connect(id).await {
             Err(EngineError::WrongState { found: "suspended", .. }) => {
+                let instance = self.known.instance(id).await?;
                 Ok(Box::new(guest::connect_later(id, instance)))
-            }
-            // It may be called otherwise by now.
-            Err(EngineError::NoSuchBox(_)) => {
-                let instance = self.known.there(id).await?.0;
-                Ok(self.known.connect(id, &instance).await?.into_stream())
             }
             connected => Ok(connected?.into_stream()),
         }
+    }
+
+    fn called(&self, id: BoxId, name: &BoxName) {
+        self.known.may_be_called(id, name.as_str());
     }
 
     async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {

@@ -14,7 +14,7 @@ use boxherd_agent_blob::SHA256;
 use boxherd_engine::{EngineError, LinkStream, TruthState};
 use boxherd_link::agent_config::{KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY};
 use boxherd_link::{ExecRequest, Link};
-use boxherd_lxd_client::{Duplex, Error, ExecRequest as Program, Instance};
+use boxherd_lxd_client::{Duplex, Error, ExecRequest as Program, Instance, InstanceInfo};
 use boxherd_model::{BoxId, StopReason};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{
@@ -28,7 +28,7 @@ use crate::put::{NotPut, put};
 use crate::{native, state};
 
 /// Where the agent may lie, the best first.
-const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var/lib/boxherd"];
+pub(crate) const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var/lib/boxherd"];
 /// How long an agent stays that nobody needs.
 const TTL: Duration = Duration::from_secs(600);
 /// How long it may take until it has said its first word.
@@ -67,16 +67,36 @@ impl Connection {
     }
 }
 
-/// Connects to the agent of a running instance, and puts it there when it is not. Where that cannot be,
-/// the server stands in for it.
-pub(crate) async fn connect(id: BoxId, instance: &Instance) -> Result<Connection, EngineError> {
+/// Connects to the agent of a running instance, wherever it is, and puts it there when it is nowhere.
+/// Where that cannot be, the server stands in for it. Answers where it is, too.
+pub(crate) async fn connect(
+    id: BoxId,
+    instance: &Instance,
+) -> Result<(Connection, &'static str), EngineError> {
+    let info = instance.get().await.map_err(failed_of(id, "look at the instance"))?;
+    for folder in FOLDERS {
+        if let Reached::There(stream) = reach(id, instance, folder).await? {
+            return Ok((Connection::Agent(stream), folder));
+        }
+    }
+    settle(id, instance, &info, FOLDERS[0]).await
+}
+
+/// The same when it is not in `tried`.
+pub(crate) async fn settle(
+    id: BoxId,
+    instance: &Instance,
+    info: &InstanceInfo,
+    tried: &str,
+) -> Result<(Connection, &'static str), EngineError> {
     let (mut refusals, mut for_good) = (Vec::new(), true);
     for folder in FOLDERS {
-        match reach(id, instance, folder).await? {
-            Reached::There(stream) => return Ok(Connection::Agent(stream)),
-            Reached::Not(_) => {}
+        if folder != tried
+            && let Reached::There(stream) = reach(id, instance, folder).await?
+        {
+            return Ok((Connection::Agent(stream), folder));
         }
-        match put(instance, folder, &program(folder)).await {
+        match put(instance, info, folder, &program(folder)).await {
             Ok(()) => {}
             Err(NotPut::Never(why)) => {
                 refusals = vec![why];
@@ -93,18 +113,18 @@ pub(crate) async fn connect(id: BoxId, instance: &Instance) -> Result<Connection
             }
         }
         match reach(id, instance, folder).await? {
-            Reached::There(stream) => return Ok(Connection::Agent(stream)),
+            Reached::There(stream) => return Ok((Connection::Agent(stream), folder)),
             Reached::Not(why) => refusals.push(format!("{folder}: {why}")),
         }
     }
     let why = refusals.join("; ");
     tracing::info!(%id, %why, "no agent: the server runs its commands itself");
-    let info = instance.get().await.map_err(failed_of(id, "look at the instance"))?;
-    if !matches!(state::state(&info), TruthState::Running) {
+    let now = instance.get().await.map_err(failed_of(id, "look at the instance"))?;
+    if !matches!(state::state(&now), TruthState::Running) {
         // It was stopped meanwhile, which says nothing of the agent.
         return Err(EngineError::WrongState { op: "connect", found: "stopped" });
     }
-    Ok(native(instance, why, for_good))
+    Ok((native(instance, why, for_good), FOLDERS[0]))
 }
 
 /// A connection to an instance whose agent does not run.
@@ -128,7 +148,7 @@ pub(crate) fn connect_later(id: BoxId, instance: Instance) -> Later {
         }
         match connect(id, &instance).await {
             // Either end closes the other.
-            Ok(there) => drop(copy_bidirectional(&mut far, &mut there.into_stream()).await),
+            Ok((there, _)) => drop(copy_bidirectional(&mut far, &mut there.into_stream()).await),
             Err(error) => tracing::debug!(%id, %error, "no agent after the thaw"),
         }
     });
@@ -176,13 +196,19 @@ impl AsyncWrite for Later {
     }
 }
 
-enum Reached {
+/// What came of looking for an agent.
+pub(crate) enum Reached {
     There(Box<GuestStream>),
     /// It cannot be run there, for that reason.
     Not(String),
 }
 
-async fn reach(id: BoxId, instance: &Instance, folder: &str) -> Result<Reached, EngineError> {
+/// Looks for the agent in a folder, and starts it when it is there.
+pub(crate) async fn reach(
+    id: BoxId,
+    instance: &Instance,
+    folder: &str,
+) -> Result<Reached, EngineError> {
     let ttl = TTL.as_secs().to_string();
     let command = [program(folder).as_str(), RELAY, folder, &ttl].map(str::to_owned);
     let request = Program { cwd: "/".to_owned(), ..Program::new(command) };
@@ -247,7 +273,7 @@ pub(crate) async fn set_hostname(
     name: &str,
 ) -> Result<(), EngineError> {
     let step = "set the host name";
-    let link = Link::open(connect(id, instance).await?.into_stream()).await;
+    let link = Link::open(connect(id, instance).await?.0.into_stream()).await;
     let link = link.map_err(|error| EngineError::refused(step, error))?;
     let mut set = ExecRequest::argv(["hostname", name]);
     set.user = Some("root".to_owned());

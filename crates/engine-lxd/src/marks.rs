@@ -23,8 +23,11 @@ pub(crate) const ADOPTED: &str = "user.boxherd.adopted";
 /// Which agent does not run in it, since it was started last, and why.
 pub(crate) const NATIVE: &str = "user.boxherd.native";
 
+/// Where the agent is, when it is not where it is looked for first.
+pub(crate) const FOLDER: &str = "user.boxherd.folder";
+
 /// Every one that a box's instance can have.
-pub(crate) const ALL: [&str; 7] = [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPTED, NATIVE];
+pub(crate) const ALL: [&str; 8] = [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPTED, NATIVE, FOLDER];
 
 /// All of them, for a box that is made.
 pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<String, String> {
@@ -80,15 +83,14 @@ pub(crate) fn native(info: &InstanceInfo) -> Option<String> {
     (agent == SHA256).then(|| why.to_owned())
 }
 
-/// Writes down that this agent does not run in it.
-pub(crate) async fn set_native(instance: &Instance, why: &str) -> Result<(), Error> {
-    let config = serde_json::json!({ (NATIVE): format!("{SHA256} {why}") });
-    instance.patch(&serde_json::json!({ "config": config })).await
+/// What [`NATIVE`] is of an instance in which this agent does not run.
+pub(crate) fn native_for(why: &str) -> String {
+    format!("{SHA256} {why}")
 }
 
-/// Has the agent tried again.
-pub(crate) async fn unset_native(instance: &Instance) -> Result<(), Error> {
-    instance.patch(&serde_json::json!({ "config": { (NATIVE): "" } })).await
+/// Writes one of them down, or takes it away when it is empty.
+pub(crate) async fn set(instance: &Instance, mark: &str, text: &str) -> Result<(), Error> {
+    instance.patch(&serde_json::json!({ "config": { (mark): text } })).await
 }
 
 #[cfg(test)]

@@ -13,39 +13,48 @@ use crate::marks;
 
 /// Instances, by box. What is in it was so once.
 #[derive(Debug, Default)]
-pub(crate) struct Names(Mutex<HashMap<BoxId, Seen>>);
+pub(crate) struct Names {
+    seen: Mutex<HashMap<BoxId, Seen>>,
+    /// What boxes may be called that were not seen yet.
+    told: Mutex<HashMap<BoxId, String>>,
+}
 
 /// What was seen of an instance.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) name: String,
-    /// Why its agent does not run, where that is written down.
-    pub(crate) native: Option<String>,
+    /// Where its agent is, when it was found.
+    pub(crate) folder: Option<String>,
 }
 
 impl Names {
     pub(crate) fn get(&self, id: BoxId) -> Option<Seen> {
-        self.0.lock().get(&id).cloned()
+        self.seen.lock().get(&id).cloned()
     }
 
-    /// One that is new, or was started anew: nothing is known of its agent.
+    /// Where to begin with a box: what was seen of it, or else is said of it.
+    pub(crate) fn guess(&self, id: BoxId) -> Option<Seen> {
+        let told = || Some(Seen { name: self.told.lock().get(&id)?.clone(), folder: None });
+        self.get(id).or_else(told)
+    }
+
+    pub(crate) fn tell(&self, id: BoxId, name: &str) {
+        self.told.lock().insert(id, name.to_owned());
+    }
+
+    /// One that is new.
     pub(crate) fn put(&self, id: BoxId, name: &str) {
-        self.0.lock().insert(id, Seen { name: name.to_owned(), native: None });
+        self.seen.lock().insert(id, Seen { name: name.to_owned(), folder: None });
     }
 
     /// What the server says of one.
     pub(crate) fn see(&self, id: BoxId, info: &InstanceInfo) {
-        let seen = Seen { name: info.name.clone(), native: marks::native(info) };
-        self.0.lock().insert(id, seen);
-    }
-
-    pub(crate) fn has_no_agent(&self, id: BoxId, why: &str) {
-        if let Some(seen) = self.0.lock().get_mut(&id) {
-            seen.native = Some(why.to_owned());
-        }
+        let folder = info.config.get(marks::FOLDER).cloned();
+        self.seen.lock().insert(id, Seen { name: info.name.clone(), folder });
     }
 
     pub(crate) fn forget(&self, id: BoxId) {
-        self.0.lock().remove(&id);
+        self.seen.lock().remove(&id);
+        self.told.lock().remove(&id);
     }
 }

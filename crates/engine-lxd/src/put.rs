@@ -5,7 +5,7 @@ use std::io::Write as _;
 use boxherd_agent_blob::{AGENT, PACKED};
 use boxherd_link::agent_config::AgentConfig;
 use boxherd_link::proto::Env;
-use boxherd_lxd_client::{Error, ExecRequest, FileMeta, Instance, NewFile};
+use boxherd_lxd_client::{Error, ExecRequest, FileMeta, Instance, InstanceInfo, NewFile};
 use boxherd_model::BoxSpec;
 use bytes::Bytes;
 use flate2::Compression;
@@ -42,14 +42,18 @@ impl From<Error> for NotPut {
 }
 
 /// Puts the agent into `folder` as `program`, and what it has to know beside it.
-pub(crate) async fn put(instance: &Instance, folder: &str, program: &str) -> Result<(), NotPut> {
-    let info = instance.get().await.map_err(NotPut::Failed)?;
+pub(crate) async fn put(
+    instance: &Instance,
+    info: &InstanceInfo,
+    folder: &str,
+    program: &str,
+) -> Result<(), NotPut> {
     // Where the server says nothing, trying tells.
     if !info.architecture.is_empty() && info.architecture != std::env::consts::ARCH {
         let (theirs, ours) = (&info.architecture, std::env::consts::ARCH);
         return Err(NotPut::Never(format!("it is {theirs}, and the agent is for {ours}")));
     }
-    let spec = marks::spec(&info).ok_or_else(|| {
+    let spec = marks::spec(info).ok_or_else(|| {
         NotPut::Failed(Error::Invalid {
             what: format!("`{}` of the instance", marks::SPEC),
             why: "it is no spec of a box: somebody has changed it".to_owned(),

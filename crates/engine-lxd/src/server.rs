@@ -12,11 +12,14 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::error::{failed, failed_of};
-use crate::guest::{self, Connection};
+use crate::guest::{self, Connection, FOLDERS, Reached};
 use crate::marks::{self, box_of};
-use crate::names::Names;
+use crate::names::{Names, Seen};
 use crate::spec::Ground;
 
+/// Connections that connecting to an agent takes: both outputs of an exec, its input and its control, and
+/// one to look at the instance. All are opened at once.
+const CONNECTIONS: usize = 5;
 /// How long the server may be busy with an instance that it is to do something else with.
 const LONGEST_BUSY: Duration = Duration::from_secs(60);
 /// How long an instance may take to freeze.
@@ -139,26 +142,62 @@ impl Known {
         self.info(id).await?.ok_or(EngineError::NoSuchBox(id))
     }
 
-    /// Connects to the agent of a box, or to what stands in for it. Which of them is remembered.
-    pub(crate) async fn connect(
-        &self,
-        id: BoxId,
-        instance: &Instance,
-    ) -> Result<Connection, EngineError> {
-        if let Some(why) = self.names.get(id).and_then(|seen| seen.native) {
-            return Ok(guest::native(instance, why, true));
-        }
-        let there = guest::connect(id, instance).await?;
-        if let Connection::Native(native) = &there
-            && native.for_good
+    /// Connects to the agent of a box that runs, or to what stands in for it.
+    pub(crate) async fn connect(&self, id: BoxId) -> Result<Connection, EngineError> {
+        self.client.warm(CONNECTIONS).await.map_err(failed("connect to the server"))?;
+        if let Some(seen) = self.names.guess(id)
+            && let Some(there) = self.connect_to(id, seen).await?
         {
-            self.names.has_no_agent(id, &native.why);
-            if let Err(error) = marks::set_native(instance, &native.why).await {
-                // Others only find it out again.
-                tracing::debug!(%id, %error, "that an agent does not run is not written down");
-            }
+            return Ok(there);
         }
-        Ok(there)
+        // It is called otherwise by now, or gone.
+        let name = self.there(id).await?.1.name;
+        let folder = self.names.get(id).and_then(|seen| seen.folder);
+        let there = self.connect_to(id, Seen { name, folder }).await?;
+        there.ok_or(EngineError::NoSuchBox(id))
+    }
+
+    /// The same for an instance that may be the box; `None` when it is not. To look what it is costs no
+    /// time, since its agent is looked for meanwhile, to whom nothing is said before.
+    async fn connect_to(&self, id: BoxId, seen: Seen) -> Result<Option<Connection>, EngineError> {
+        let instance = self.client.instance(&seen.name);
+        let folder = seen.folder.as_deref().unwrap_or(FOLDERS[0]);
+        let (info, reached) = tokio::join!(instance.get(), guest::reach(id, &instance, folder));
+        let info = match info {
+            Ok(info) if self.ours(&info) == Some(id) => info,
+            Ok(_) | Err(Error::NotFound { .. }) => {
+                self.names.forget(id);
+                return Ok(None);
+            }
+            Err(error) => return Err(failed("look at the instance")(error)),
+        };
+        self.names.see(id, &info);
+        if let Reached::There(stream) = reached? {
+            return Ok(Some(Connection::Agent(stream)));
+        }
+        if let Some(why) = marks::native(&info) {
+            return Ok(Some(guest::native(&instance, why, true)));
+        }
+        let (there, mark) = match guest::settle(id, &instance, &info, folder).await? {
+            (there, found) if Some(found) == seen.folder.as_deref().or(Some(FOLDERS[0])) => {
+                (there, None)
+            }
+            (there, found) => (there, Some((marks::FOLDER, found.to_owned()))),
+        };
+        let mark = match &there {
+            Connection::Native(native) if native.for_good => {
+                Some((marks::NATIVE, marks::native_for(&native.why)))
+            }
+            Connection::Native(_) => None,
+            Connection::Agent(_) => mark,
+        };
+        if let Some((mark, text)) = mark
+            && let Err(error) = marks::set(&instance, mark, &text).await
+        {
+            // It is found out again the next time.
+            tracing::debug!(%id, %error, mark, "not written down");
+        }
+        Ok(Some(there))
     }
 
     /// Has the agent of a box that is about to be started tried again.
@@ -168,13 +207,15 @@ impl Known {
         instance: &Instance,
         info: &InstanceInfo,
     ) -> Result<(), EngineError> {
-        if marks::native(info).is_none() {
+        if !info.config.contains_key(marks::NATIVE) {
             return Ok(());
         }
-        let unset = marks::unset_native(instance).await;
-        unset.map_err(failed_of(id, "have the agent tried again"))?;
-        self.names.put(id, &info.name);
-        Ok(())
+        let unset = marks::set(instance, marks::NATIVE, "").await;
+        unset.map_err(failed_of(id, "have the agent tried again"))
+    }
+
+    pub(crate) fn may_be_called(&self, id: BoxId, name: &str) {
+        self.names.tell(id, name);
     }
 
     pub(crate) fn is_called(&self, id: BoxId, name: &str) {

@@ -157,6 +157,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// What is true of every box that this installation made here. One call, not one per box.
     async fn list(&self) -> Result<Vec<Truth>, EngineError>;
 
+    /// What `id` is called as far as the herd knows, which is told before it is connected to: an engine
+    /// that has not seen the box yet may begin there, and must not believe it.
+    fn called(&self, id: BoxId, name: &BoxName) {
+        let _ = (id, name);
+    }
+
     /// A new byte stream to the agent. Any number may be open at once. Fails at once when the box
     /// does not run; on a suspended box the stream opens and stays silent.
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError>;

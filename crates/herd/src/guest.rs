@@ -139,6 +139,7 @@ impl Herd {
             return Ok((record, link));
         }
         let engine = Arc::clone(self.engine_of(&record)?);
+        engine.called(record.id, &record.spec.name);
         let stream = match engine.connect(record.id).await {
             Ok(stream) => stream,
             Err(error) => return Err(self.why_no_link(&engine, record, error).await),

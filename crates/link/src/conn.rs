@@ -12,6 +12,7 @@ mod stream;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -23,9 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::stream::Stream;
 pub use crate::mux::{Inbound, Role};
 
-use crate::LinkError;
 use crate::mux::{self, Mux};
-use crate::proto;
+use crate::{LinkError, proto, window};
 
 /// Writers wait while this much is still to be sent, in bytes, so that many streams do not add up
 /// to many windows of memory.
@@ -42,6 +42,9 @@ pub struct Conn {
 
 /// What clones and streams share; the driver does not, so that it notices when they are gone.
 struct Handle(Arc<Shared>);
+
+/// No time has been measured yet.
+const UNKNOWN: u64 = u64::MAX;
 
 impl std::ops::Deref for Handle {
     type Target = Shared;
@@ -65,6 +68,8 @@ impl Drop for Handle {
 struct Shared {
     io: Mutex<Pipe>,
     state: Mutex<State>,
+    /// The shortest time that an answer took, in microseconds.
+    round_trip: AtomicU64,
 }
 
 /// The byte stream and what is on its way through it.
@@ -198,6 +203,19 @@ impl Conn {
             Poll::Pending
         });
         Ok(next.await?.map(|(id, open)| (Stream::new(&self.shared, id), open)))
+    }
+
+    /// An answer took that long, which no round trip is longer than.
+    pub fn took(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(UNKNOWN);
+        self.shared.round_trip.fetch_min(micros, Ordering::Relaxed);
+    }
+
+    /// What of a bulk transfer should be under way beyond a new stream's window, in bytes.
+    #[must_use]
+    pub fn bulk_window(&self) -> u32 {
+        let micros = self.shared.round_trip.load(Ordering::Relaxed);
+        window::of_round_trip((micros != UNKNOWN).then(|| Duration::from_micros(micros)))
     }
 
     /// Waits until the link has ended and says why.

@@ -20,6 +20,7 @@ pub mod mux;
 pub mod proto;
 mod types;
 pub mod users;
+pub mod window;
 
 pub use client::{
     Exec, ExecControl, ExecStdin, FileReader, FileWriter, Files, Link, PortStream, Relink,

@@ -135,6 +135,9 @@ pub struct Write {
     pub truncate: bool,
     #[prost(bool, tag = "7")]
     pub sync: bool,
+    /// Bytes that should be under way beyond a new stream's window; 0 leaves it to the agent.
+    #[prost(uint32, tag = "8")]
+    pub window: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -163,6 +166,9 @@ pub struct TarIn {
     pub parents: bool,
     #[prost(message, optional, tag = "3")]
     pub owner: Option<Owner>,
+    /// As of [`Write`].
+    #[prost(uint32, tag = "4")]
+    pub window: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]

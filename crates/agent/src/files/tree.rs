@@ -10,16 +10,15 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use boxherd_link::channel;
 use boxherd_link::conn::Stream;
-use boxherd_link::proto;
+use boxherd_link::{channel, proto, window};
 use bytes::{Bytes, BytesMut};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tar::{Archive, Builder, EntryType, Header, HeaderMode};
 use tokio::sync::mpsc;
 
 use super::ops::make_parents;
-use super::write::{BULK_WINDOW, Chunk, on_thread};
+use super::write::{Chunk, on_thread};
 use crate::{Inner, done};
 
 /// How much of an archive is handed over at once, in bytes.
@@ -42,7 +41,7 @@ pub(crate) async fn tar_out(inner: Arc<Inner>, stream: Stream, request: proto::T
 /// Unpacks what comes as data, then says how it went.
 pub(crate) async fn tar_in(inner: Arc<Inner>, stream: Stream, request: proto::TarIn) {
     let path = inner.place(&request.path);
-    stream.grant(BULK_WINDOW);
+    stream.grant(window::granted(request.window));
     let (sender, pieces) = mpsc::channel(2);
     let unpacked = tokio::spawn(on_thread(move || unpack(&path, Inlet::new(pieces), &request)));
     let fed = feed(&stream, sender);

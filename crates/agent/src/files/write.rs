@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boxherd_link::conn::{Inbound, Stream};
-use boxherd_link::proto;
+use boxherd_link::{proto, window};
 use bytes::Bytes;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -22,14 +22,11 @@ use tokio::sync::mpsc;
 use super::ops::make_parents;
 use crate::{Inner, done, io_failure};
 
-/// Beyond a new stream's window: few, large frames make a bulk transfer fast. In bytes.
-pub(super) const BULK_WINDOW: u32 = 768 * 1024;
-
 /// Takes the content of a file as data, then says how it went. A stream that ends before its
 /// content leaves what was there before.
 pub(crate) async fn write(inner: Arc<Inner>, stream: Stream, request: proto::Write) {
     let path = inner.place(&request.path);
-    stream.grant(BULK_WINDOW);
+    stream.grant(window::granted(request.window));
     let opened = on_thread(move || Target::open(path, &request)).await;
     let target = match opened {
         Ok(target) => target,

@@ -8,7 +8,7 @@ mod stdin;
 mod transfer;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
@@ -88,7 +88,11 @@ impl Link {
     /// user, no such directory); a program that is missing or not executable is an exit with 127
     /// or 126 and a message on its error output, as in a shell.
     pub async fn exec(&self, request: ExecRequest) -> Result<Exec, LinkError> {
-        within(ANSWER_TIMEOUT, Exec::start(self.conn.request(Request::Exec(request.into()))?)).await
+        let asked = Instant::now();
+        let started = Exec::start(self.conn.request(Request::Exec(request.into()))?);
+        let started = within(ANSWER_TIMEOUT, started).await;
+        self.conn.took(asked.elapsed());
+        started
     }
 
     /// Takes a running command over from a lost link, or from another client. Output goes on after
@@ -191,8 +195,11 @@ async fn ask(conn: &Conn, ask: Ask) -> Result<Answer, LinkError> {
 
 /// Asks one question whose answer may be long in coming.
 async fn ask_at_leisure(conn: &Conn, ask: Ask) -> Result<Answer, LinkError> {
+    let asked = Instant::now();
     let stream = conn.request(Request::Call(proto::Call { ask: Some(ask) }))?;
-    answer(&stream).await
+    let answer = answer(&stream).await;
+    conn.took(asked.elapsed());
+    answer
 }
 
 /// What comes of `answered`, unless the agent is silent for too long.

@@ -14,9 +14,6 @@ use crate::conn::{Inbound, Stream};
 use crate::proto::Answer;
 use crate::{LinkError, channel};
 
-/// Beyond a new stream's window: few, large frames make a bulk transfer fast. In bytes.
-const BULK_WINDOW: u32 = 768 * 1024;
-
 /// What a failure is about.
 #[derive(Debug, Clone)]
 pub(super) struct About {
@@ -50,8 +47,9 @@ pub struct FileReader {
 }
 
 impl FileReader {
-    pub(super) fn new(stream: Stream, about: About) -> Self {
-        stream.grant(BULK_WINDOW);
+    /// With `window` bytes under way beyond a new stream's.
+    pub(super) fn new(stream: Stream, window: u32, about: About) -> Self {
+        stream.grant(window);
         Self { stream, about, owed: 0, rest: Bytes::new(), ended: false }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::task::{Context, Poll, ready};
 
@@ -11,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::{HIGH_WATER, Io, Pipe, Role, Shared, State, lock, wake, wake_all};
+use super::{HIGH_WATER, Io, Pipe, Role, Shared, State, UNKNOWN, lock, wake, wake_all};
 use crate::mux::{self, Event, Mux};
 use crate::{LinkError, proto};
 
@@ -44,7 +45,8 @@ impl Shared {
             driver: None,
             watchers: Vec::new(),
         };
-        Self { io: Mutex::new(pipe), state: Mutex::new(state) }
+        let round_trip = AtomicU64::new(UNKNOWN);
+        Self { io: Mutex::new(pipe), state: Mutex::new(state), round_trip }
     }
 
     /// Sends what waits, as far as the byte stream takes it now; the driver does the rest.

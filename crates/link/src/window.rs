@@ -1,0 +1,42 @@
+//! How much of a bulk transfer is under way at once, beyond a new stream's window. Pure.
+//!
+//! A sender waits for credit once a window is under way, so that no transfer is faster than a window per
+//! round trip. Near, a small one is fastest (what is under way stays in the processor's caches);
+//! far, it has to hold what the network takes in a round trip.
+
+use std::time::Duration;
+
+/// What is enough on one machine, in bytes: few, large frames make a bulk transfer fast.
+pub const NEAR: u32 = 768 * 1024;
+/// The most that either side has under way for one transfer, in bytes: it waits in its memory.
+pub const FAR: u32 = 8 * 1024 * 1024;
+/// What a transfer over a distance is to reach at least, in bytes per second.
+const RATE: u64 = 500_000_000;
+
+/// The window for a round trip of that time; of one that is not known yet, the small one.
+#[must_use]
+pub fn of_round_trip(time: Option<Duration>) -> u32 {
+    let Some(time) = time else { return NEAR };
+    let bytes = u128::from(RATE) * time.as_micros() / 1_000_000;
+    u32::try_from(bytes).unwrap_or(FAR).clamp(NEAR, FAR)
+}
+
+/// What is granted to a host that asks for `wanted`.
+#[must_use]
+pub fn granted(wanted: u32) -> u32 {
+    wanted.clamp(NEAR, FAR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_grows_with_the_distance_and_has_an_end() {
+        let of = |millis| of_round_trip(Some(Duration::from_millis(millis)));
+        assert_eq!((of_round_trip(None), of(0), of(1)), (NEAR, NEAR, NEAR));
+        assert_eq!((of(5), of(10), of(27)), (2_500_000, 5_000_000, FAR));
+        assert_eq!((of(1000), of(u64::MAX)), (FAR, FAR));
+        assert_eq!((granted(0), granted(u32::MAX)), (NEAR, FAR));
+    }
+}
