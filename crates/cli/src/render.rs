@@ -1,6 +1,6 @@
 //! Boxes as text.
 
-use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Isolation, NetworkSpec, StopReason};
+use boxherd_model::{BoxSpec, BoxStatus, ByteSize, CloudInit, Isolation, NetworkSpec, StopReason};
 
 use crate::clock;
 use crate::columns::{pairs, table};
@@ -108,6 +108,13 @@ fn asked_for(spec: &BoxSpec) -> Vec<(&'static str, String)> {
     if spec.nesting {
         lines.push(("nesting", "allowed".to_owned()));
     }
+    if spec.vm {
+        lines.push(("kind", "virtual machine".to_owned()));
+    }
+    lines.extend(spec.profiles.iter().map(|profile| ("profile", profile.to_string())));
+    lines.extend(spec.target.iter().map(|member| ("target", member.to_string())));
+    let first = |data: &CloudInit| data.as_str().lines().next().unwrap_or_default().to_owned();
+    lines.extend(spec.cloud_init.iter().map(|data| ("cloud-init", first(data))));
     if !spec.cmd.is_empty() {
         lines.push(("command", spec.cmd.join(" ")));
     }

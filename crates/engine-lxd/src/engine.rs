@@ -16,7 +16,7 @@ use boxherd_model::{
 };
 
 use crate::error::{failed, failed_of};
-use crate::server::{Known, Settings, addresses, when_idle};
+use crate::server::{Facts, Known, Settings, addresses, when_idle};
 use crate::{guest, marks, spec, state};
 
 /// What is read of a console at once, in bytes.
@@ -32,9 +32,11 @@ pub struct LxdEngine {
 }
 
 /// What every server can do.
-const CAPABILITIES: [Capability; 11] = [
+const CAPABILITIES: [Capability; 13] = [
     Capability::Images,
     Capability::Adopt,
+    Capability::Profiles,
+    Capability::CloudInit,
     Capability::Suspend,
     Capability::Fork,
     Capability::Snapshot,
@@ -56,10 +58,15 @@ impl LxdEngine {
     ///
     /// When `remote` cannot be one.
     pub fn new(settings: Settings, remote: &Remote) -> Result<Self, EngineError> {
-        let driver = settings.pool_driver.as_deref();
+        let facts = &settings.facts;
+        let driver = facts.pool_driver.as_deref();
         let limits_disks = driver.is_some_and(|driver| WITH_QUOTAS.contains(&driver));
-        let disk = limits_disks.then_some(Capability::DiskLimit);
-        let capabilities = CAPABILITIES.into_iter().chain(disk).collect();
+        let some = [
+            limits_disks.then_some(Capability::DiskLimit),
+            facts.clustered.then_some(Capability::Placement),
+            facts.virtual_machines.then_some(Capability::VirtualMachines),
+        ];
+        let capabilities = CAPABILITIES.into_iter().chain(some.into_iter().flatten()).collect();
         Ok(Self { known: Known::new(settings, remote)?, capabilities })
     }
 
@@ -72,13 +79,23 @@ impl LxdEngine {
         self.known.server().await
     }
 
-    /// What the pool is driven by that disks of boxes are in; `None` where the profile has no root
-    /// disk.
+    /// What of the server an engine has to know before it asks.
     ///
     /// # Errors
     ///
     /// When the server cannot be asked, or has no such pool.
-    pub async fn pool_driver(&self) -> Result<Option<String>, EngineError> {
+    pub async fn facts(&self) -> Result<Facts, EngineError> {
+        let environment = &self.server().await?.environment;
+        Ok(Facts {
+            clustered: environment.server_clustered,
+            virtual_machines: environment.driver.split('|').any(|driver| driver.trim() == "qemu"),
+            pool_driver: self.pool_driver().await?,
+        })
+    }
+
+    /// What the pool is driven by that disks of boxes are in; `None` where the profile has no root
+    /// disk.
+    async fn pool_driver(&self) -> Result<Option<String>, EngineError> {
         let Some(name) = self.known.pool().await? else { return Ok(None) };
         let pools = self.known.client.storage_pools().await;
         let pools = pools.map_err(failed("look at the storage pools"))?;
@@ -165,7 +182,7 @@ impl Engine for LxdEngine {
 
     fn why_not(&self, capability: Capability) -> String {
         match capability {
-            Capability::DiskLimit => match &self.known.settings.pool_driver {
+            Capability::DiskLimit => match &self.known.settings.facts.pool_driver {
                 Some(driver) => format!("pools of the kind `{driver}` do not limit disks"),
                 None => "it is not known whether the server's pool limits disks".to_owned(),
             },
@@ -173,6 +190,14 @@ impl Engine for LxdEngine {
                 "an ACL on the server's network says what it may reach".to_owned()
             }
             Capability::Gvisor => "instances have the kernel of their server".to_owned(),
+            Capability::Placement => {
+                "it is not known to be a cluster; `boxherd engine check` looks again".to_owned()
+            }
+            Capability::VirtualMachines => {
+                "its server did not have `qemu` when it was looked at; `boxherd engine check` looks \
+                 again"
+                    .to_owned()
+            }
             Capability::Disks => "volumes of the server's pools are not offered yet".to_owned(),
             _ => "memory of instances is not saved yet".to_owned(),
         }
@@ -199,8 +224,8 @@ impl Engine for LxdEngine {
     }
 
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
-        let ground = self.known.ground().await?;
-        let new = spec::instance(id, spec, ground)?;
+        let ground = self.known.ground(&spec::profiles(spec)).await?;
+        let new = spec::instance(id, spec, &ground)?;
         let made = async {
             let operation = self.known.client.create_instance(&new).await?;
             operation.wait().await
@@ -400,11 +425,11 @@ impl Engine for LxdEngine {
     }
 
     async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
-        let ground = self.known.ground().await?;
-        let devices = spec::devices(spec, ground)?;
-        let config = spec::reshaped(spec);
+        let (instance, info) = self.known.there(id).await?;
+        let ground = self.known.ground(&info.profiles).await?;
+        let devices = spec::devices(spec, &ground)?;
+        let config = spec::reshaped(spec)?;
         let change = serde_json::json!({ "config": config, "devices": devices });
-        let instance = self.known.there(id).await?.0;
         instance.patch(&change).await.map_err(failed_of(id, "change the instance"))
     }
 

@@ -22,4 +22,4 @@ mod spec;
 mod state;
 
 pub use engine::LxdEngine;
-pub use server::Settings;
+pub use server::{Facts, Settings};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use boxherd_engine::EngineError;
 use boxherd_lxd_client::{
-    Client, Error, FullInstance, Instance, InstanceInfo, InstanceState, Remote, Server, StateChange,
+    Client, Devices, Error, FullInstance, Instance, InstanceInfo, InstanceState, Remote, Server,
+    StateChange,
 };
 use boxherd_model::{BoxId, EngineName, ImageRef};
 use tokio::sync::OnceCell;
@@ -14,12 +15,15 @@ use tokio::time::Instant;
 use crate::error::{failed, failed_of};
 use crate::marks::box_of;
 use crate::names::Names;
-use crate::spec::Ground;
+use crate::spec::{self, Ground};
 
 /// How long the server may be busy with an instance that it is to do something else with.
 const LONGEST_BUSY: Duration = Duration::from_secs(60);
 /// How long an instance may take to freeze.
 const LONGEST_FREEZE: Duration = Duration::from_secs(30);
+/// The option of user data, and the one that servers without the extension `cloud_init` have.
+const USER_DATA: &str = "cloud-init.user-data";
+const OLD_USER_DATA: &str = "user.user-data";
 /// Between looks whether it still is.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -34,8 +38,20 @@ pub struct Settings {
     pub image: Option<ImageRef>,
     /// The storage pool for the disks of boxes; the one of the profile `default` when none is named.
     pub pool: Option<String>,
+    /// What is known of the server without asking it.
+    pub facts: Facts,
+}
+
+/// What a server can do, as it was when it was looked at last: engines say what they can do before they
+/// ask anybody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
     /// What the pool is driven by, such as `btrfs`, where it is known: not all limit disks.
     pub pool_driver: Option<String>,
+    /// Whether it is a cluster, of which one member can be meant.
+    pub clustered: bool,
+    /// Whether it runs virtual machines.
+    pub virtual_machines: bool,
 }
 
 /// A server, and what was seen on it.
@@ -62,19 +78,33 @@ impl Known {
         asked.await.map_err(failed(format!("use the server of `{}`", self.settings.name)))
     }
 
-    pub(crate) async fn ground(&self) -> Result<&Ground, EngineError> {
-        let look = async || {
-            let profile = self.client.profile("default").await;
-            let profile = profile.map_err(failed("look at the profile `default`"))?;
-            let Settings { installation, image, pool, .. } = self.settings.clone();
-            Ok::<_, EngineError>(Ground { installation, image, pool, devices: profile.devices })
-        };
-        self.ground.get_or_try_init(look).await
+    /// What the translation of a spec with these profiles depends on. The usual profile is looked at
+    /// once, others whenever they are named.
+    pub(crate) async fn ground(&self, profiles: &[String]) -> Result<Ground, EngineError> {
+        let usual = [spec::DEFAULT_PROFILE.to_owned()];
+        if profiles != usual {
+            return self.look_at(profiles).await;
+        }
+        self.ground.get_or_try_init(|| self.look_at(&usual)).await.cloned()
+    }
+
+    async fn look_at(&self, profiles: &[String]) -> Result<Ground, EngineError> {
+        let server = self.server().await?;
+        let user_data = if server.has("cloud_init") { USER_DATA } else { OLD_USER_DATA };
+        let mut devices = Devices::new();
+        // A device of a later one takes the place of one of that name.
+        for name in profiles {
+            let profile = self.client.profile(name).await;
+            devices.extend(profile.map_err(no_profile(name))?.devices);
+        }
+        let Settings { installation, image, pool, .. } = self.settings.clone();
+        Ok(Ground { installation, image, pool, user_data, profiles: profiles.to_vec(), devices })
     }
 
     /// The pool that disks of boxes are in.
     pub(crate) async fn pool(&self) -> Result<Option<String>, EngineError> {
-        Ok(self.ground().await?.pool().map(str::to_owned))
+        let ground = self.ground(&[spec::DEFAULT_PROFILE.to_owned()]).await?;
+        Ok(ground.pool().map(str::to_owned))
     }
 
     /// Every instance of ours with its state, and from now on their names are known. The server looks
@@ -194,6 +224,18 @@ fn is_busy(error: &Error) -> bool {
         return false;
     };
     message.contains("busy running a")
+}
+
+fn no_profile(name: &str) -> impl FnOnce(Error) -> EngineError {
+    let step = format!("look at the profile `{name}`");
+    move |error| match error {
+        Error::NotFound { .. } => EngineError::Refused {
+            step,
+            source: "the server has none of that name".into(),
+            hint: Some("`lxc profile list` says which there are".to_owned()),
+        },
+        error => failed(step)(error),
+    }
 }
 
 /// Addresses that others can reach the instance at.

@@ -104,13 +104,18 @@ impl Herd {
     /// Refuses users what takes more of the host than a quota counts.
     pub(crate) async fn check_trust(&self, spec: &BoxSpec) -> Result<(), HerdError> {
         let pids = spec.limits.pids.unwrap_or(DEFAULT_PIDS);
-        if !spec.nesting && pids <= DEFAULT_PIDS {
+        let why = if spec.nesting || pids > DEFAULT_PIDS {
+            "`nesting`, and more than 4096 `pids`, are for administrators"
+        } else if !spec.profiles.is_empty() {
+            // They may have any option and device: privileged machines, folders of the server.
+            "`profiles` are for administrators: they may give a box whatever the server has"
+        } else if spec.target.is_some() {
+            "`target` is for administrators: the cluster chooses"
+        } else {
             return Ok(());
-        }
+        };
         self.is_admin().await.map_err(|error| match error {
-            HerdError::Denied(_) => {
-                HerdError::Denied("`nesting`, and more than 4096 `pids`, are for administrators")
-            }
+            HerdError::Denied(_) => HerdError::Denied(why),
             error => error,
         })
     }

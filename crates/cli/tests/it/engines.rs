@@ -8,13 +8,13 @@ use boxherd_testkit::LxdLab;
 use crate::lab::{Lab, Said};
 
 /// A server of the lab's, and a data folder.
-struct Lxd {
-    lab: Lab,
-    server: LxdLab,
+pub(crate) struct Lxd {
+    pub(crate) lab: Lab,
+    pub(crate) server: LxdLab,
 }
 
 impl Lxd {
-    fn open(test: &str) -> Option<Self> {
+    pub(crate) fn open(test: &str) -> Option<Self> {
         let server = boxherd_testkit::lxd_lab_or_skip(test)?;
         Some(Self { lab: Lab::open(test)?, server })
     }
@@ -27,13 +27,13 @@ impl Lxd {
         format!("https://{}", self.server.https[0])
     }
 
-    fn add(&self, name: &str, more: &[&str]) -> Said {
+    pub(crate) fn add(&self, name: &str, more: &[&str]) -> Said {
         let socket = self.socket();
         let ask = ["engine", "add", name, "--lxd", &socket, "--image", "tiny", "--pool", "bt"];
         self.lab.boxherd(&[&ask, more].concat())
     }
 
-    fn lxc(&self, args: &[&str]) -> String {
+    pub(crate) fn lxc(&self, args: &[&str]) -> String {
         let mut lxc = Command::new("lxc");
         lxc.args(args)
             .env("LXD_DIR", self.server.folder.join("d1"))
@@ -43,7 +43,7 @@ impl Lxd {
 }
 
 /// A name that no other test on the same server has.
-fn name(test: &str) -> String {
+pub(crate) fn name(test: &str) -> String {
     format!("{test}-{}", std::process::id())
 }
 

@@ -21,6 +21,7 @@ mod images;
 mod kills;
 #[path = "../common/lab.rs"]
 mod lab;
+mod machines;
 mod nesting;
 mod networks;
 mod pools;

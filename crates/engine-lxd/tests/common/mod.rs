@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use boxherd_engine::conformance::{Need, Subject};
 use boxherd_engine::{Engine, EngineError};
-use boxherd_engine_lxd::{LxdEngine, Settings};
+use boxherd_engine_lxd::{Facts, LxdEngine, Settings};
 use boxherd_lxd_client::Remote;
 
 /// An engine on the server behind a socket.
@@ -25,7 +25,7 @@ impl Subject for Server {
             pool: Some("bt".to_owned()),
             // A limit there is one of the image and what is written together, and the image is
             // larger than the limits of the cases.
-            pool_driver: None,
+            facts: Facts::default(),
         };
         Ok(Arc::new(LxdEngine::new(settings, &Remote::unix(&self.socket))?))
     }

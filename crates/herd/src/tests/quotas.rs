@@ -52,10 +52,19 @@ async fn what_no_quota_counts_is_for_administrators() {
     let nested = BoxSpec { nesting: true, ..spec("nested") };
     let mut many = spec("many");
     many.limits.pids = Some(boxherd_model::DEFAULT_PIDS + 1);
-    for spec in [nested, many] {
+    let profiled = BoxSpec { profiles: vec!["default".parse().unwrap()], ..spec("profiled") };
+    let placed = BoxSpec { target: Some("n1".parse().unwrap()), ..spec("placed") };
+    for spec in [nested, many, profiled, placed] {
         assert_eq!(alice.create(spec.clone().into()).await.unwrap_err().code(), "denied");
         let host = herd.create(spec.into()).await.err();
         assert!(host.is_none_or(|error| error.code() == "unsupported"));
+    }
+    // What cloud-init does, root of the box may do anyway; a virtual machine is held apart even more.
+    for allowed in [
+        BoxSpec { cloud_init: Some("#!/bin/sh\n".parse().unwrap()), ..spec("told") },
+        BoxSpec { vm: true, ..spec("machine") },
+    ] {
+        assert_eq!(alice.create(allowed.into()).await.unwrap_err().code(), "unsupported");
     }
     let mut few = spec("few");
     few.limits.pids = Some(boxherd_model::DEFAULT_PIDS);
