@@ -109,6 +109,7 @@ impl Engine {
             installation: installation.to_owned(),
             image: self.known.image.clone(),
             pool: self.known.pool.clone(),
+            remotes: Some(Locations::of(self.known.kind.flavour(), |name| std::env::var_os(name))),
             facts: self.known.facts(),
         };
         Ok(LxdEngine::new(settings, &remote)?)

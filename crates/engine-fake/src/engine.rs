@@ -12,8 +12,8 @@ use boxherd_engine::{
     Truth, TruthState, Usage, Verdict,
 };
 use boxherd_model::{
-    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, NetworkSpec, StopReason,
-    Timings,
+    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, NetworkSpec,
+    StopReason, Timings,
 };
 use parking_lot::Mutex;
 
@@ -190,6 +190,11 @@ impl Engine for FakeEngine {
 
     fn why_not(&self, capability: Capability) -> String {
         format!("the fake engine runs boxes as ordinary processes and has no `{capability}`")
+    }
+
+    /// Whatever names a remote, `REMOTE:ALIAS`.
+    async fn fetches(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        Ok(image.as_str().contains(':'))
     }
 
     async fn checks(&self) -> Vec<Check> {

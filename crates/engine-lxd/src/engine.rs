@@ -17,7 +17,7 @@ use boxherd_model::{
 
 use crate::error::{failed, failed_of};
 use crate::server::{Facts, Known, Settings, addresses, when_idle};
-use crate::{guest, marks, spec, state};
+use crate::{guest, marks, origin, spec, state};
 
 /// What is read of a console at once, in bytes.
 const CONSOLE_PIECE: usize = 256 * 1024;
@@ -225,7 +225,9 @@ impl Engine for LxdEngine {
 
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
         let ground = self.known.ground(&spec::profiles(spec)).await?;
-        let new = spec::instance(id, spec, &ground)?;
+        let image = spec::image(&spec.image, self.known.settings.image.as_ref())?;
+        let source = self.known.origin(image).await?.into_source();
+        let new = spec::instance(id, spec, source, &ground)?;
         let made = async {
             let operation = self.known.client.create_instance(&new).await?;
             operation.wait().await
@@ -323,6 +325,10 @@ impl Engine for LxdEngine {
 
     fn default_image(&self) -> Option<&ImageRef> {
         self.known.settings.image.as_ref()
+    }
+
+    async fn fetches(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        Ok(origin::split(image).is_some() && !self.known.has_alias(image).await?)
     }
 
     async fn adopt(&self, id: BoxId, name: &BoxName) -> Result<Option<BoxSpec>, EngineError> {

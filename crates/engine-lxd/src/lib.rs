@@ -10,6 +10,7 @@
 //! It must not know the herd or the command line. Start reading in `engine.rs`; `spec.rs` and
 //! `state.rs` translate and are pure.
 
+mod archive;
 mod copies;
 mod engine;
 mod error;
@@ -17,9 +18,11 @@ mod guest;
 mod images;
 mod marks;
 mod names;
+mod origin;
 mod server;
 mod spec;
 mod state;
+mod upload;
 
 pub use engine::LxdEngine;
 pub use server::{Facts, Settings};

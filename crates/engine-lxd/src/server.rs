@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use boxherd_engine::EngineError;
 use boxherd_lxd_client::{
-    Client, Devices, Error, FullInstance, Instance, InstanceInfo, InstanceState, Remote, Server,
-    StateChange,
+    Client, Devices, Error, FullInstance, Instance, InstanceInfo, InstanceState, Locations, Remote,
+    Server, StateChange,
 };
 use boxherd_model::{BoxId, EngineName, ImageRef};
 use tokio::sync::OnceCell;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub image: Option<ImageRef>,
     /// The storage pool for the disks of boxes; the one of the profile `default` when none is named.
     pub pool: Option<String>,
+    /// Where `lxc` or `incus` of whoever asks says which remotes there are, for images of theirs.
+    pub remotes: Option<Locations>,
     /// What is known of the server without asking it.
     pub facts: Facts,
 }
@@ -97,8 +99,8 @@ impl Known {
             let profile = self.client.profile(name).await;
             devices.extend(profile.map_err(no_profile(name))?.devices);
         }
-        let Settings { installation, image, pool, .. } = self.settings.clone();
-        Ok(Ground { installation, image, pool, user_data, profiles: profiles.to_vec(), devices })
+        let Settings { installation, pool, .. } = self.settings.clone();
+        Ok(Ground { installation, pool, user_data, profiles: profiles.to_vec(), devices })
     }
 
     /// The pool that disks of boxes are in.

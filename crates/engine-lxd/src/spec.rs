@@ -15,8 +15,6 @@ use crate::marks;
 pub(crate) struct Ground {
     /// Which installation asks.
     pub(crate) installation: String,
-    /// What boxes are made of whose spec says `host`, which only the embedded engine has.
-    pub(crate) image: Option<ImageRef>,
     /// The pool for disks of boxes; the profile's own when there is none.
     pub(crate) pool: Option<String>,
     /// The option that user data are.
@@ -50,6 +48,7 @@ impl Ground {
 pub(crate) fn instance(
     id: BoxId,
     spec: &BoxSpec,
+    source: Source,
     ground: &Ground,
 ) -> Result<NewInstance, EngineError> {
     if spec.vm {
@@ -58,7 +57,7 @@ pub(crate) fn instance(
     Ok(NewInstance {
         name: name(&spec.name)?.to_owned(),
         kind: kind_of(spec),
-        source: source(&spec.image, ground)?,
+        source,
         config: config(id, spec, ground),
         devices: devices(spec, ground)?,
         profiles: Some(ground.profiles.clone()),
@@ -119,26 +118,25 @@ pub(crate) fn name(name: &BoxName) -> Result<&str, EngineError> {
     Ok(name)
 }
 
-fn source(image: &ImageRef, ground: &Ground) -> Result<Source, EngineError> {
-    let image = match (&ground.image, image.source()) {
-        (Some(default), ImageSource::Host) => default,
-        (None, ImageSource::Host) => {
-            return Err(EngineError::Image {
-                image: image.to_string(),
-                reason: "these are the files of this machine, and the instance is on another"
-                    .to_owned(),
-                hint: Some(
-                    "name one of the server's with `--image`; `boxherd engine add --image` says \
+/// The image that a spec means.
+pub(crate) fn image<'a>(
+    image: &'a ImageRef,
+    default: Option<&'a ImageRef>,
+) -> Result<&'a ImageRef, EngineError> {
+    match (default, image.source()) {
+        (Some(default), ImageSource::Host) => Ok(default),
+        (None, ImageSource::Host) => Err(EngineError::Image {
+            image: image.to_string(),
+            reason: "these are the files of this machine, and the instance is on another"
+                .to_owned(),
+            hint: Some(
+                "name one of the server's with `--image`; `boxherd engine add --image` says \
                      which to use when none is named"
-                        .to_owned(),
-                ),
-            });
-        }
-        _ => image,
-    };
-    let text = image.as_str();
-    let is_fingerprint = text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Ok(if is_fingerprint { Source::fingerprint(text) } else { Source::alias(text) })
+                    .to_owned(),
+            ),
+        }),
+        _ => Ok(image),
+    }
 }
 
 /// The options of a box that is made.
@@ -258,7 +256,6 @@ mod tests {
         let root = [("type", "disk"), ("path", "/"), ("pool", "default")].map(owned).into();
         Ground {
             installation: "here".to_owned(),
-            image: None,
             pool: None,
             user_data: "cloud-init.user-data",
             profiles: vec!["default".to_owned()],
@@ -279,7 +276,7 @@ mod tests {
         spec.limits.disk = Some(ByteSize::from_mib(100));
         spec.nesting = true;
         let id = BoxId::new();
-        let made = instance(id, &spec, &ground()).unwrap();
+        let made = instance(id, &spec, Source::alias("deb12"), &ground()).unwrap();
         assert_eq!((made.name.as_str(), made.source.alias.as_deref()), ("web", Some("deb12")));
         let of = |key: &str| made.config[key].as_str();
         assert_eq!((of(marks::INSTALLATION), of(marks::ID)), ("here", id.to_string().as_str()));
@@ -295,7 +292,7 @@ mod tests {
 
     #[test]
     fn profiles_user_data_and_a_member_are_the_servers_own() {
-        let plain = instance(BoxId::new(), &spec(), &ground()).unwrap();
+        let plain = instance(BoxId::new(), &spec(), Source::none(), &ground()).unwrap();
         assert_eq!((plain.profiles, plain.target), (Some(vec!["default".to_owned()]), None));
         let spec = BoxSpec {
             profiles: vec!["default".parse().unwrap(), "web".parse().unwrap()],
@@ -304,7 +301,7 @@ mod tests {
             ..spec()
         };
         let ground = Ground { profiles: profiles(&spec), user_data: "user.user-data", ..ground() };
-        let made = instance(BoxId::new(), &spec, &ground).unwrap();
+        let made = instance(BoxId::new(), &spec, Source::none(), &ground).unwrap();
         assert_eq!(made.profiles.unwrap(), ["default", "web"]);
         assert_eq!(made.target.as_deref(), Some("n2"));
         assert_eq!(made.config["user.user-data"], "#!/bin/sh\n");
@@ -315,11 +312,12 @@ mod tests {
     fn a_virtual_machine_has_whole_processors_and_counts_its_own_processes() {
         let mut spec = BoxSpec { vm: true, ..spec() };
         spec.limits.cpus = Some("2".parse().unwrap());
-        let made = instance(BoxId::new(), &spec, &ground()).unwrap();
+        let made = instance(BoxId::new(), &spec, Source::none(), &ground()).unwrap();
         assert_eq!(made.kind, InstanceKind::VirtualMachine);
         assert_eq!(made.config["limits.cpu"], "2");
         assert_eq!(reshaped(&spec).unwrap()["limits.memory"], "");
-        let refusal = |spec: &BoxSpec| match instance(BoxId::new(), spec, &ground()) {
+        let refusal = |spec: &BoxSpec| match instance(BoxId::new(), spec, Source::none(), &ground())
+        {
             Err(EngineError::Unsupported(Unsupported { op, .. })) => op,
             other => panic!("{other:?}"),
         };
@@ -355,14 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn images_are_aliases_fingerprints_or_the_default() {
-        let of = |text: &str, ground: &Ground| source(&text.parse().unwrap(), ground);
-        assert_eq!(of("deb12", &ground()).unwrap().alias.as_deref(), Some("deb12"));
-        let print = "0123456789abcdef";
-        assert_eq!(of(print, &ground()).unwrap().fingerprint.as_deref(), Some(print));
-        assert!(of("host", &ground()).unwrap_err().hint().unwrap().contains("--image"));
-        let with = Ground { image: Some("deb12".parse().unwrap()), ..ground() };
-        assert_eq!(of("host", &with).unwrap().alias.as_deref(), Some("deb12"));
+    fn who_names_no_image_gets_the_default_or_is_told_to_name_one() {
+        let (host, named): (ImageRef, ImageRef) = (ImageRef::host(), "tiny".parse().unwrap());
+        let default: ImageRef = "deb12".parse().unwrap();
+        assert_eq!(image(&host, Some(&default)).unwrap(), &default);
+        assert_eq!(image(&named, Some(&default)).unwrap(), &named);
+        assert!(image(&host, None).unwrap_err().hint().unwrap().contains("--image"));
     }
 
     #[test]

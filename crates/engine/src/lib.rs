@@ -143,6 +143,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether a box of that image would have something fetched from elsewhere, by what this engine is
+    /// allowed there and its callers may not be.
+    async fn fetches(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        let _ = image;
+        Ok(false)
+    }
+
     /// Takes a machine of that name for the box `id` which is there already and is nobody's box, and
     /// answers what it is like; `None` when there is none. [`delete`](Self::delete) of such a box only
     /// forgets it again. Needs [`Capability::Adopt`].

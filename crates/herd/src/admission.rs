@@ -120,6 +120,30 @@ impl Herd {
         })
     }
 
+    /// Refuses users images that are not there yet: what is fetched takes room from everybody, and is
+    /// let in by what the host is allowed elsewhere.
+    pub(crate) async fn check_image(
+        &self,
+        engine: &Arc<dyn Engine>,
+        spec: &BoxSpec,
+    ) -> Result<(), HerdError> {
+        // What boxes are made of when nobody says, the host has said.
+        if self.caller == Caller::Host || engine.default_image() == Some(&spec.image) {
+            return Ok(());
+        }
+        let fetches = engine.fetches(&spec.image).await;
+        let failed = |source| HerdError::Create { name: spec.name.to_string(), source };
+        if !fetches.map_err(failed)? {
+            return Ok(());
+        }
+        self.is_admin().await.map_err(|error| match error {
+            HerdError::Denied(_) => HerdError::Denied(
+                "to have images fetched is for administrators; one that was pulled is for all",
+            ),
+            error => error,
+        })
+    }
+
     /// Room for one more command of the caller, for as long as the slot is kept.
     pub async fn exec_slot(&self) -> Result<ExecSlot, HerdError> {
         let Caller::User(user) = self.caller else { return Ok(ExecSlot { of: None }) };

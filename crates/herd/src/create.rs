@@ -61,6 +61,7 @@ impl Herd {
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
         self.check_trust(&create.spec).await?;
         check_needs(engine, &create.spec)?;
+        self.check_image(engine, &create.spec).await?;
         if let Some(machine) = &create.machine {
             self.check_secrets(machine).await?;
         }

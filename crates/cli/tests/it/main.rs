@@ -32,6 +32,7 @@ mod records;
 #[path = "../common/rootfs.rs"]
 mod rootfs;
 mod rootless;
+mod server_images;
 mod terminal;
 mod usage;
 mod wait;

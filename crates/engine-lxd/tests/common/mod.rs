@@ -25,6 +25,7 @@ impl Subject for Server {
             pool: Some("bt".to_owned()),
             // A limit there is one of the image and what is written together, and the image is
             // larger than the limits of the cases.
+            remotes: None,
             facts: Facts::default(),
         };
         Ok(Arc::new(LxdEngine::new(settings, &Remote::unix(&self.socket))?))

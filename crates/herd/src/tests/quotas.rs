@@ -73,6 +73,21 @@ async fn what_no_quota_counts_is_for_administrators() {
 }
 
 #[tokio::test]
+async fn images_that_would_be_fetched_are_for_administrators() {
+    let engine = FakeEngine::new(EngineName::local()).unwrap();
+    let engine = Arc::new(engine.pretending(boxherd_model::Capability::Images));
+    let lab = Lab { engine, ..Lab::new() };
+    let herd = lab.herd().await;
+    let alice = user_with(&herd, "alice", Quota::default()).await;
+    let of = |image: &str| BoxSpec { image: image.parse().unwrap(), ..spec("web") };
+    let refused = alice.create(of("images:debian/12").into()).await.unwrap_err();
+    assert!(refused.code() == "denied" && refused.to_string().contains("pulled"), "{refused}");
+    assert!(alice.list().await.unwrap().boxes.is_empty());
+    alice.create(of("debian-12").into()).await.unwrap();
+    herd.create(of("images:debian/12").into()).await.unwrap();
+}
+
+#[tokio::test]
 async fn text_with_a_nul_is_refused_by_its_field() {
     let lab = Lab::new();
     let herd = lab.herd().await;
