@@ -190,7 +190,7 @@ impl Entry {
             },
             (_, state) => state,
         };
-        Truth { id, name: self.spec.name.clone(), state, addresses: Vec::new() }
+        Truth { id, name: self.spec.name.clone(), state, addresses: Vec::new(), location: None }
     }
 }
 

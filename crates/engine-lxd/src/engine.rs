@@ -5,17 +5,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use boxherd_engine::{
     Check, Child, ConsoleChunk, Engine, EngineError, Images, LinkStream, Made, Running, Snapshots,
-    Truth, TruthState, Usage, Verdict,
+    Survey, Truth, TruthState, Usage, Verdict,
 };
 use boxherd_link::console_ring;
 use boxherd_lxd_client::{
-    Error, Found, Instance, InstanceInfo, InstancePut, Remote, Server, StateChange,
+    Error, Found, Instance, InstanceInfo, InstancePut, NewInstance, Remote, Server, StateChange,
 };
 use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, StopReason,
 };
 
-use crate::error::{failed, failed_of};
+use crate::error::{failed, failed_of, is_lost};
 use crate::server::{Facts, Known, Settings, addresses, when_idle};
 use crate::{guest, marks, origin, spec, state};
 
@@ -115,6 +115,28 @@ impl LxdEngine {
             self.known.change(id, StateChange::UNFREEZE).await?;
         }
         Ok((instance, state))
+    }
+
+    /// Makes an instance. A cluster takes a while to see that a member is gone, and chooses it until then:
+    /// the others are named one after the other.
+    async fn make(&self, mut new: NewInstance) -> Result<(), Error> {
+        let client = &self.known.client;
+        let make =
+            async |new: &NewInstance| client.create_instance(new).await?.wait().await.map(drop);
+        let mut made = make(&new).await;
+        if new.target.is_some() || !matches!(&made, Err(error) if no_member(error)) {
+            return made;
+        }
+        for member in client.cluster_members().await? {
+            if member.is_online() {
+                new.target = Some(member.server_name);
+                made = make(&new).await;
+                if !matches!(&made, Err(error) if no_member(error)) {
+                    break;
+                }
+            }
+        }
+        made
     }
 
     /// Gives an instance the name that its box got while it ran.
@@ -228,16 +250,12 @@ impl Engine for LxdEngine {
         let image = spec::image(&spec.image, self.known.settings.image.as_ref())?;
         let source = self.known.origin(image).await?.into_source();
         let new = spec::instance(id, spec, source, &ground)?;
-        let made = async {
-            let operation = self.known.client.create_instance(&new).await?;
-            operation.wait().await
-        };
-        made.await.map_err(|error| not_made(&new.name, &spec.image, error))?;
+        self.make(new.clone()).await.map_err(|error| not_made(&new, &spec.image, error))?;
         self.known.is_called(id, &new.name);
         let info = self.known.client.instance(&new.name).get().await;
         let info = info.map_err(failed_of(id, "look at the instance"))?;
         let image_digest = info.config.get("volatile.base_image").cloned();
-        Ok(Made { image_digest, ..Made::default() })
+        Ok(Made { image_digest, location: state::location(&info), ..Made::default() })
     }
 
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
@@ -382,8 +400,13 @@ impl Engine for LxdEngine {
     }
 
     async fn list(&self) -> Result<Vec<Truth>, EngineError> {
+        Ok(self.survey().await?.truths)
+    }
+
+    async fn survey(&self) -> Result<Survey, EngineError> {
         let mut truths = Vec::new();
-        for (id, full) in self.known.list().await? {
+        let (ours, lost) = self.known.list().await?;
+        for (id, full) in ours {
             let mut truth = state::truth(id, &full.info);
             truth.addresses = addresses(full.state.as_ref());
             if matches!(truth.state, TruthState::Stopped(_)) && marks::has_cmd(&full.info) {
@@ -392,7 +415,7 @@ impl Engine for LxdEngine {
             }
             truths.push(truth);
         }
-        Ok(truths)
+        Ok(Survey { truths, lost })
     }
 
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
@@ -495,7 +518,32 @@ fn piece_of_ring(ring: &[u8], from: u64) -> ConsoleChunk {
     ConsoleChunk { start: chunk.start, data: chunk.data, end: chunk.end }
 }
 
-fn not_made(name: &str, image: &ImageRef, error: Error) -> EngineError {
+/// Whether a member of a cluster could not be asked.
+fn no_member(error: &Error) -> bool {
+    let (Error::Server { message, .. } | Error::OperationFailed { message, .. }) = error else {
+        return false;
+    };
+    is_lost(message)
+}
+
+fn not_made(new: &NewInstance, image: &ImageRef, error: Error) -> EngineError {
+    let name = &new.name;
+    if let Some(target) = &new.target {
+        let refused = |reason: &str| EngineError::Refused {
+            step: format!("make the instance `{name}` on the member `{target}`"),
+            source: reason.into(),
+            hint: Some(
+                "`lxc cluster list` says which members there are, and how they are".to_owned(),
+            ),
+        };
+        match &error {
+            Error::NotFound { message } if message.contains("luster member") => {
+                return refused("the cluster has no member of that name");
+            }
+            error if no_member(error) => return refused("the member does not answer"),
+            _ => {}
+        }
+    }
     let no_image = |message: &str| EngineError::Image {
         image: image.to_string(),
         reason: message.to_owned(),

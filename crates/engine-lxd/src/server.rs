@@ -111,21 +111,36 @@ impl Known {
 
     /// Every instance of ours with its state, and from now on their names are known. The server looks
     /// into each for it.
-    pub(crate) async fn list(&self) -> Result<Vec<(BoxId, FullInstance)>, EngineError> {
+    pub(crate) async fn list(
+        &self,
+    ) -> Result<(Vec<(BoxId, FullInstance)>, Vec<String>), EngineError> {
         let all = self.client.full_instances().await.map_err(failed("list the instances"))?;
+        let lost = lost(all.iter().map(|full| &full.info));
         let ours = all.into_iter().filter_map(|full| Some((self.ours(&full.info)?, full)));
         let ours: Vec<_> = ours.collect();
         ours.iter().for_each(|(id, full)| self.names.put(*id, &full.info.name));
-        Ok(ours)
+        Ok((ours, lost))
     }
 
-    /// The same without their states.
-    async fn look(&self) -> Result<Vec<(BoxId, InstanceInfo)>, EngineError> {
+    /// The instance of a box among all of ours. From now on the names of all are known.
+    async fn look(&self, id: BoxId) -> Result<Option<InstanceInfo>, EngineError> {
         let all = self.client.instances().await.map_err(failed("list the instances"))?;
+        let lost = lost(all.iter());
         let ours = all.into_iter().filter_map(|info| Some((self.ours(&info)?, info)));
         let ours: Vec<_> = ours.collect();
         ours.iter().for_each(|(id, info)| self.names.put(*id, &info.name));
-        Ok(ours)
+        match ours.into_iter().find(|(found, _)| *found == id) {
+            Some((_, info)) => Ok(Some(info)),
+            None if lost.is_empty() => Ok(None),
+            // It may be one of those of which nothing but the name is known.
+            None => Err(EngineError::Unreachable {
+                source: format!(
+                    "members of the cluster do not answer, and what they have is not known: {}",
+                    lost.join(", ")
+                )
+                .into(),
+            }),
+        }
     }
 
     fn ours(&self, info: &InstanceInfo) -> Option<BoxId> {
@@ -135,7 +150,7 @@ impl Known {
     /// The instance of a box, by the name that it had when it was seen last.
     async fn find(&self, id: BoxId) -> Result<Option<Instance>, EngineError> {
         if self.names.get(id).is_none() {
-            self.look().await?;
+            self.look(id).await?;
         }
         Ok(self.names.get(id).map(|name| self.client.instance(&name)))
     }
@@ -160,8 +175,8 @@ impl Known {
         }
         // It has another name by now, or is gone.
         self.names.forget(id);
-        let found = self.look().await?.into_iter().find(|(found, _)| *found == id);
-        Ok(found.map(|(_, info)| (self.client.instance(&info.name), info)))
+        let found = self.look(id).await?;
+        Ok(found.map(|info| (self.client.instance(&info.name), info)))
     }
 
     /// The same where it must be there.
@@ -226,6 +241,11 @@ fn is_busy(error: &Error) -> bool {
         return false;
     };
     message.contains("busy running a")
+}
+
+/// What members of a cluster have that do not answer.
+fn lost<'i>(all: impl Iterator<Item = &'i InstanceInfo>) -> Vec<String> {
+    all.filter(|info| info.is_lost()).map(|info| info.name.clone()).collect()
 }
 
 fn no_profile(name: &str) -> impl FnOnce(Error) -> EngineError {

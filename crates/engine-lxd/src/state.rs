@@ -33,7 +33,13 @@ pub(crate) fn truth(id: BoxId, info: &InstanceInfo) -> Truth {
     let named = marks::name(info).and_then(|name| name.parse().ok());
     let name = named.or_else(|| info.name.parse().ok());
     let name = name.unwrap_or_else(|| fallback(id));
-    Truth { id, name, state: state(info), addresses: Vec::new() }
+    Truth { id, name, state: state(info), addresses: Vec::new(), location: location(info) }
+}
+
+/// Which member of a cluster has it.
+pub(crate) fn location(info: &InstanceInfo) -> Option<String> {
+    let nowhere = ["", "none"].contains(&info.location.as_str());
+    (!nowhere).then(|| info.location.clone())
 }
 
 fn fallback(id: BoxId) -> BoxName {

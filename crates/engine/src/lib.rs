@@ -23,7 +23,7 @@ pub use disks::{DiskTruth, Disks};
 pub use error::{DISK_SPACE, EngineError, Unsupported};
 pub use images::Images;
 pub use snapshots::Snapshots;
-pub use truth::{ConsoleChunk, Made, Running, Truth, TruthState, Usage};
+pub use truth::{ConsoleChunk, Made, Running, Survey, Truth, TruthState, Usage};
 pub use undo::Undo;
 
 use std::fmt;
@@ -163,6 +163,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// What is true of every box that this installation made here. One call, not one per box.
     async fn list(&self) -> Result<Vec<Truth>, EngineError>;
+
+    /// The same, with what could not be looked at. A box that is lost so is [`EngineError::Unreachable`]
+    /// to every call that names it, also to [`delete`](Self::delete).
+    async fn survey(&self) -> Result<Survey, EngineError> {
+        Ok(Survey { truths: self.list().await?, lost: Vec::new() })
+    }
 
     /// A new byte stream to the agent. Any number may be open at once. Fails at once when the box
     /// does not run; on a suspended box the stream opens and stays silent.

@@ -153,6 +153,7 @@ impl Herd {
             }
         };
         record.details.image_digest = made.image_digest;
+        record.details.location = made.location;
         record.details.notes = made.notes;
         record.details.timings.0.extend(made.timings.0);
         started(record, running);

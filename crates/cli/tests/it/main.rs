@@ -6,6 +6,7 @@
 mod bench;
 mod boxes;
 mod cgroup_v1;
+mod cluster;
 mod commands;
 mod connect;
 mod console;
