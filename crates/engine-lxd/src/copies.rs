@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use boxherd_engine::{Child, Engine as _, EngineError, Made, Snapshots, TruthState};
 use boxherd_lxd_client::{
-    Error, FileMeta, Instance, InstanceInfo, NewFile, NewInstance, NewSnapshot, Source,
+    Error, FileMeta, Instance, InstanceInfo, InstanceKind, NewFile, NewInstance, NewSnapshot,
+    Source,
 };
 use boxherd_model::{BoxId, SnapshotId};
 use uuid::Uuid;
@@ -61,7 +62,9 @@ impl LxdEngine {
                 source: Source::copy(from),
                 kind: source.kind,
                 profiles: Some(source.profiles.clone()),
-                target: child.spec.target.as_ref().map(ToString::to_string),
+                architecture: source.architecture.clone(),
+                // Where its blocks are.
+                target: state::location(source),
                 config: spec::config(child.id, &child.spec, &ground),
                 devices: spec::devices(&child.spec, &ground)?,
                 ..NewInstance::default()
@@ -71,10 +74,21 @@ impl LxdEngine {
                 let operation = self.known.client.create_instance(&new).await?;
                 operation.wait().await?;
                 self.known.is_called(child.id, name);
-                be_another(&self.known.client.instance(name), child.id).await
+                match source.kind {
+                    InstanceKind::Container => {
+                        be_another(&self.known.client.instance(name), child.id).await
+                    }
+                    // The files of a machine that does not run are out of reach.
+                    InstanceKind::VirtualMachine => Ok(()),
+                }
             };
             copied.await.map_err(failed(step))?;
-            made.push(Made::default());
+            let note = "a copy of a virtual machine has the machine id of its source";
+            let notes = match source.kind {
+                InstanceKind::Container => Vec::new(),
+                InstanceKind::VirtualMachine => vec![note.to_owned()],
+            };
+            made.push(Made { notes, ..Made::default() });
         }
         Ok(made)
     }

@@ -17,7 +17,7 @@ use boxherd_model::{
 
 use crate::error::{failed, failed_of, is_lost};
 use crate::server::{Facts, Known, Settings, addresses, when_idle};
-use crate::{guest, marks, origin, spec, state};
+use crate::{guest, machine, marks, origin, spec, state};
 
 /// What is read of a console at once, in bytes.
 const CONSOLE_PIECE: usize = 256 * 1024;
@@ -272,7 +272,7 @@ impl Engine for LxdEngine {
                 instance
             }
         };
-        if let Err(error) = guest::connect(id, &instance).await {
+        if let Err(error) = machine::boot(id, &instance, &info).await {
             // A program that ends at once takes the machine with it.
             let ended = self.inspect(id).await?.is_some_and(|truth| {
                 matches!(truth.state, TruthState::Stopped(StopReason::Exited { .. }))
@@ -420,14 +420,14 @@ impl Engine for LxdEngine {
 
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
         let instance = self.known.instance(id).await?;
-        match guest::connect(id, &instance).await {
+        match machine::connect(id, &instance).await {
             Err(EngineError::WrongState { found: "suspended", .. }) => {
                 Ok(Box::new(guest::connect_later(id, instance)))
             }
             // It may be called otherwise by now.
             Err(EngineError::NoSuchBox(_)) => {
                 let instance = self.known.there(id).await?.0;
-                Ok(guest::connect(id, &instance).await?)
+                Ok(machine::connect(id, &instance).await?)
             }
             connected => Ok(connected?),
         }

@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod guest;
 mod images;
+mod machine;
 mod marks;
 mod names;
 mod origin;
