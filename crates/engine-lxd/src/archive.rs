@@ -56,7 +56,7 @@ pub(crate) fn look(file: &Path) -> io::Result<Archive> {
         _ => Box::new(stream),
     };
     let mut archive = tar::Archive::new(archive);
-    let tops = archive.entries()?.map(|entry| Ok(top(&*entry?.path()?)));
+    let tops = archive.entries()?.map(|entry| Ok(top(&entry?.path()?)));
     kind(tops)
 }
 

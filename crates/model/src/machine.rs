@@ -117,7 +117,7 @@ impl FromStr for CloudInit {
             _ if text.trim().is_empty() => Err(CloudInitError::Empty),
             _ if text.len() > MAX_USER_DATA => Err(CloudInitError::TooLong(text.len())),
             _ if text.contains('\0') => Err(CloudInitError::Nul),
-            _ if !BEGINNINGS.iter().any(|beginning| head(&beginning)) => {
+            _ if !BEGINNINGS.iter().any(head) => {
                 Err(CloudInitError::UnknownFormat)
             }
             _ => Ok(Self(text.to_owned())),
