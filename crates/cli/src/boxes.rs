@@ -49,8 +49,8 @@ impl Boxes<'_> {
             Self::There(remote) => return remote.shown(address).await,
         };
         let status = herd.show(address).await?;
-        let usage =
-            if status.state.is_measured() { Some(herd.usage(address).await?) } else { None };
+        let is_measured = status.state.is_measured() && !status.unreachable;
+        let usage = if is_measured { Some(herd.usage(address).await?) } else { None };
         Ok(Shown { status, usage })
     }
 

@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use boxherd_engine_lxd::{LxdEngine, Settings};
+use boxherd_engine_lxd::{Facts, LxdEngine, Settings};
 use boxherd_lxd_client::{Config, Endpoint, Flavour, Locations, Remote};
 use boxherd_model::{EngineName, ImageRef};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,25 @@ pub(crate) struct Known {
     /// What drives that pool, when it was looked at last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pool_driver: Option<String>,
+    /// Whether it was a cluster then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) clustered: bool,
+    /// Whether it ran virtual machines then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) virtual_machines: bool,
+}
+
+impl Known {
+    fn facts(&self) -> Facts {
+        let Self { pool_driver, clustered, virtual_machines, .. } = self.clone();
+        Facts { pool_driver, clustered, virtual_machines }
+    }
+
+    /// The same with what the server says now.
+    pub(crate) fn with(self, facts: Facts) -> Self {
+        let Facts { pool_driver, clustered, virtual_machines } = facts;
+        Self { pool_driver, clustered, virtual_machines, ..self }
+    }
 }
 
 /// What an engine is.
@@ -100,13 +119,26 @@ impl Engine {
             installation: installation.to_owned(),
             image: self.known.image.clone(),
             pool: self.known.pool.clone(),
-            pool_driver: self.known.pool_driver.clone(),
+            remotes: Some(Locations::of(self.known.kind.flavour(), |name| std::env::var_os(name))),
+            facts: self.known.facts(),
         }
     }
 
     /// The engine itself; nothing is asked of it yet.
     pub(crate) fn open(&self, installation: &str) -> Result<LxdEngine, Failure> {
         Ok(LxdEngine::new(self.settings(installation), &self.remote()?)?)
+    }
+
+    /// Writes down what the server says now.
+    pub(crate) fn learn(&self, facts: Facts) -> Result<(), Failure> {
+        let known = self.known.clone().with(facts);
+        if known == self.known {
+            return Ok(());
+        }
+        let failed = |error| Failure::io(format!("`{}`", self.folder.display()), &error);
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(failed)?;
+        write(file.as_file_mut(), &known).map_err(failed)?;
+        file.persist(self.folder.join(FILE)).map_err(|error| failed(error.error)).map(drop)
     }
 }
 
@@ -157,6 +189,12 @@ fn read(folder: &Path) -> Result<Known, Failure> {
     })
 }
 
+fn write(file: &mut fs::File, known: &Known) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *file, known)?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
 /// A folder that becomes an engine's when it is kept, and is gone otherwise.
 #[derive(Debug)]
 pub(crate) struct New {
@@ -196,10 +234,7 @@ impl New {
             _ => Failure::io(format!("`{}`", self.place.display()), &error),
         };
         let mut file = fs::File::create_new(self.half.path().join(FILE)).map_err(failed)?;
-        serde_json::to_writer_pretty(&mut file, known)
-            .map_err(io::Error::from)
-            .and_then(|()| file.write_all(b"\n"))
-            .and_then(|()| file.sync_all())
+        write(&mut file, known)
             .and_then(|()| fs::rename(self.half.path(), &self.place))
             .map_err(failed)?;
         // Its folder is another's now.

@@ -1,6 +1,6 @@
 //! Boxes as text.
 
-use boxherd_model::{BoxSpec, BoxStatus, ByteSize, Isolation, NetworkSpec, StopReason};
+use boxherd_model::{BoxSpec, BoxStatus, ByteSize, CloudInit, Isolation, NetworkSpec, StopReason};
 
 use crate::clock;
 use crate::columns::{pairs, table};
@@ -39,8 +39,11 @@ pub(crate) fn list(printer: &Printer, boxes: &[BoxStatus]) -> Result<(), Failure
     printer.names_only(true).result(&boxes, |boxes| table(head, &rows(boxes)), |boxes| names(boxes))
 }
 
-/// With why, unless it is as somebody wanted it.
+/// With why, unless it is as somebody wanted it; what was seen last where nobody can look.
 fn state(status: &BoxStatus) -> String {
+    if status.unreachable {
+        return format!("unreachable ({})", status.state);
+    }
     match status.reason {
         None | Some(StopReason::Requested) => status.state.to_string(),
         Some(reason) => format!("{} ({reason})", status.state),
@@ -63,8 +66,15 @@ fn sheet(shown: &Shown) -> String {
         ("name", spec.name.to_string()),
         ("id", status.id.to_string()),
         ("engine", status.engine.to_string()),
-        ("state", status.state.to_string()),
+        (
+            "state",
+            match status.unreachable {
+                false => status.state.to_string(),
+                true => format!("unreachable, and {} when it was seen last", status.state),
+            },
+        ),
     ];
+    lines.extend(status.location.clone().map(|member| ("location", member)));
     lines.extend(status.reason.map(|reason| ("reason", reason.to_string())));
     lines.extend(status.failure.clone().map(|failure| ("failure", failure)));
     lines.push(("image", spec.image.to_string()));
@@ -108,6 +118,13 @@ fn asked_for(spec: &BoxSpec) -> Vec<(&'static str, String)> {
     if spec.nesting {
         lines.push(("nesting", "allowed".to_owned()));
     }
+    if spec.vm {
+        lines.push(("kind", "virtual machine".to_owned()));
+    }
+    lines.extend(spec.profiles.iter().map(|profile| ("profile", profile.to_string())));
+    lines.extend(spec.target.iter().map(|member| ("target", member.to_string())));
+    let first = |data: &CloudInit| data.as_str().lines().next().unwrap_or_default().to_owned();
+    lines.extend(spec.cloud_init.iter().map(|data| ("cloud-init", first(data))));
     if !spec.cmd.is_empty() {
         lines.push(("command", spec.cmd.join(" ")));
     }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use boxherd_engine::{
     Check, Child, ConsoleChunk, Disks, Engine, EngineError, LinkStream, Made, Running, Snapshots,
-    Truth, TruthState, Usage, Verdict,
+    Survey, Truth, TruthState, Usage, Verdict,
 };
 use boxherd_model::{
-    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, NetworkSpec, StopReason,
-    Timings,
+    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, NetworkSpec,
+    StopReason, Timings,
 };
 use parking_lot::Mutex;
 
@@ -144,7 +144,8 @@ impl FakeEngine {
         timings.push("rootfs", since.elapsed());
         let wished = entry.spec.network != NetworkSpec::None;
         let notes = wished.then(|| format!("no network: {}", self.why_not(Capability::Network)));
-        Ok(Made { image_digest: None, notes: notes.into_iter().collect(), timings })
+        let notes = notes.into_iter().collect();
+        Ok(Made { notes, timings, ..Made::default() })
     }
 
     async fn copy_to(&self, source: BoxId, child: &Child) -> Result<Made, EngineError> {
@@ -190,6 +191,11 @@ impl Engine for FakeEngine {
 
     fn why_not(&self, capability: Capability) -> String {
         format!("the fake engine runs boxes as ordinary processes and has no `{capability}`")
+    }
+
+    /// Whatever names a remote, `REMOTE:ALIAS`.
+    async fn fetches(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        Ok(image.as_str().contains(':'))
     }
 
     async fn checks(&self) -> Vec<Check> {
@@ -311,6 +317,7 @@ impl Engine for FakeEngine {
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
         self.faults.reach("delete").await?;
+        self.faults.see(id)?;
         self.pass(id)?;
         if let Ok(mut entry) = self.world.entry(id) {
             entry.state = TruthState::Partial;
@@ -333,16 +340,24 @@ impl Engine for FakeEngine {
 
     async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {
         self.faults.reach("inspect").await?;
+        self.faults.see(id)?;
         Ok(self.world.truth(id))
     }
 
     async fn list(&self) -> Result<Vec<Truth>, EngineError> {
+        Ok(self.survey().await?.truths)
+    }
+
+    async fn survey(&self) -> Result<Survey, EngineError> {
         self.faults.reach("list").await?;
-        Ok(self.world.truths())
+        let is_seen = |truth: &Truth| self.faults.see(truth.id).is_ok();
+        let (truths, lost): (Vec<_>, Vec<_>) = self.world.truths().into_iter().partition(is_seen);
+        Ok(Survey { truths, lost: lost.into_iter().map(|truth| truth.name.to_string()).collect() })
     }
 
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
         self.faults.reach("connect").await?;
+        self.faults.see(id)?;
         let entry = self.world.entry(id)?;
         match &entry.guest {
             Some(guest) => guest.connect(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boxherd_engine::EngineError;
+use boxherd_model::BoxId;
 use parking_lot::Mutex;
 
 /// Every step at which something can go wrong, in the order of a box's life. The step named after
@@ -86,6 +87,7 @@ pub struct FaultPlan {
 struct Inner {
     troubles: BTreeMap<&'static str, Vec<(When, Trouble)>>,
     unreachable: bool,
+    lost: Vec<BoxId>,
     log: Vec<&'static str>,
 }
 
@@ -114,6 +116,20 @@ impl FaultPlan {
     /// [`EngineError::Unreachable`]; boxes go on as they are.
     pub fn unreachable(&self, unreachable: bool) {
         self.inner.lock().unreachable = unreachable;
+    }
+
+    /// Which boxes are where nobody can look, as on a member of a cluster that is offline. They go on as
+    /// they are.
+    pub fn lose(&self, boxes: &[BoxId]) {
+        self.inner.lock().lost = boxes.to_vec();
+    }
+
+    /// Whether a box can be looked at.
+    pub(crate) fn see(&self, id: BoxId) -> Result<(), EngineError> {
+        match self.inner.lock().lost.contains(&id) {
+            false => Ok(()),
+            true => Err(EngineError::Unreachable { source: "its member is offline".into() }),
+        }
     }
 
     /// Forgets every fault and the log.

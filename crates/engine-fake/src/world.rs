@@ -190,7 +190,8 @@ impl Entry {
             },
             (_, state) => state,
         };
-        Truth { id, name: self.spec.name.clone(), state, addresses: Vec::new(), notes: Vec::new() }
+        let (addresses, notes) = (Vec::new(), Vec::new());
+        Truth { id, name: self.spec.name.clone(), state, addresses, notes, location: None }
     }
 }
 

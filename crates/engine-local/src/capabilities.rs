@@ -30,6 +30,10 @@ pub(crate) fn look(core: &Core, capability: Capability) -> Result<(), String> {
         Capability::Gvisor => gvisor(core),
         // Of boxes with gVisor. CRIU, of which `doctor` tells, is not driven.
         Capability::LiveFork | Capability::Hibernate => gvisor(core),
+        Capability::Profiles => Err("profiles are a server's, of LXD or Incus".to_owned()),
+        Capability::CloudInit => Err("boxes of this machine run no cloud-init".to_owned()),
+        Capability::Placement => Err("there is only this machine, and no cluster".to_owned()),
+        Capability::VirtualMachines => Err("boxes of this machine have its kernel".to_owned()),
         _ => Err("this engine does not know it".to_owned()),
     }
 }

@@ -26,7 +26,8 @@ impl Core {
         let folder = self.folder(id);
         let lease = self.networks.find(id).map_err(network)?;
         let addresses = lease.as_ref().map(Lease::addresses).unwrap_or_default();
-        Ok(Some(Truth { id, name: name(id, &folder), state, addresses, notes: Vec::new() }))
+        let (name, notes) = (name(id, &folder), Vec::new());
+        Ok(Some(Truth { id, name, state, addresses, notes, location: None }))
     }
 
     pub(crate) fn list(&self) -> Result<Vec<Truth>, EngineError> {

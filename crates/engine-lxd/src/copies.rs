@@ -2,7 +2,10 @@
 
 use async_trait::async_trait;
 use boxherd_engine::{Child, Engine as _, EngineError, Made, Snapshots, TruthState};
-use boxherd_lxd_client::{Error, FileMeta, Instance, NewFile, NewInstance, NewSnapshot, Source};
+use boxherd_lxd_client::{
+    Error, FileMeta, Instance, InstanceInfo, InstanceKind, NewFile, NewInstance, NewSnapshot,
+    Source,
+};
 use boxherd_model::{BoxId, SnapshotId};
 use uuid::Uuid;
 
@@ -23,11 +26,11 @@ impl LxdEngine {
         source: BoxId,
         children: &[Child],
     ) -> Result<Vec<Made>, EngineError> {
-        let (instance, _) = self.known.there(source).await?;
+        let (instance, info) = self.known.there(source).await?;
         let snapshot = format!("boxherd-fork-{}", Uuid::now_v7().simple());
         take(&instance, &snapshot).await.map_err(failed_of(source, "take a snapshot to copy"))?;
         let from = format!("{}/{snapshot}", instance.name());
-        let copied = self.copy_all(&from, children).await;
+        let copied = self.copy_all(&from, &info, children).await;
         // A copy of a disk needs what it was made from no more, on every pool of the server's.
         let removed = match instance.delete_snapshot(&snapshot).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
@@ -44,16 +47,26 @@ impl LxdEngine {
         done
     }
 
-    async fn copy_all(&self, from: &str, children: &[Child]) -> Result<Vec<Made>, EngineError> {
-        let ground = self.known.ground().await?;
+    async fn copy_all(
+        &self,
+        from: &str,
+        source: &InstanceInfo,
+        children: &[Child],
+    ) -> Result<Vec<Made>, EngineError> {
+        let ground = self.known.ground(&source.profiles).await?;
         let mut made = Vec::with_capacity(children.len());
         for child in children {
             let name = spec::name(&child.spec.name)?;
             let new = NewInstance {
                 name: name.to_owned(),
                 source: Source::copy(from),
-                config: spec::config(child.id, &child.spec, ground),
-                devices: spec::devices(&child.spec, ground)?,
+                kind: source.kind,
+                profiles: Some(source.profiles.clone()),
+                architecture: source.architecture.clone(),
+                // Where its blocks are.
+                target: state::location(source),
+                config: spec::config(child.id, &child.spec, &ground),
+                devices: spec::devices(&child.spec, &ground)?,
                 ..NewInstance::default()
             };
             let step = format!("copy it to `{name}`");
@@ -61,10 +74,21 @@ impl LxdEngine {
                 let operation = self.known.client.create_instance(&new).await?;
                 operation.wait().await?;
                 self.known.is_called(child.id, name);
-                be_another(&self.known.client.instance(name), child.id).await
+                match source.kind {
+                    InstanceKind::Container => {
+                        be_another(&self.known.client.instance(name), child.id).await
+                    }
+                    // The files of a machine that does not run are out of reach.
+                    InstanceKind::VirtualMachine => Ok(()),
+                }
             };
             copied.await.map_err(failed(step))?;
-            made.push(Made::default());
+            let note = "a copy of a virtual machine has the machine id of its source";
+            let notes = match source.kind {
+                InstanceKind::Container => Vec::new(),
+                InstanceKind::VirtualMachine => vec![note.to_owned()],
+            };
+            made.push(Made { notes, ..Made::default() });
         }
         Ok(made)
     }

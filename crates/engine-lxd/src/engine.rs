@@ -5,20 +5,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use boxherd_engine::{
     Check, Child, ConsoleChunk, Engine, EngineError, Images, LinkStream, Made, Running, Snapshots,
-    Truth, TruthState, Usage, Verdict,
+    Survey, Truth, TruthState, Usage, Verdict,
 };
 use boxherd_link::console_ring;
 use boxherd_lxd_client::{
-    Error, Found, Instance, InstanceInfo, InstancePut, Remote, Server, StateChange,
+    Error, Found, Instance, InstanceInfo, InstancePut, NewInstance, Remote, Server, StateChange,
 };
 use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, StopReason,
 };
 
-use crate::error::{failed, failed_of};
+use crate::error::{failed, failed_of, is_lost};
 use crate::guest::Connection;
-use crate::server::{Known, Settings, addresses, when_idle};
-use crate::{guest, marks, spec, state};
+use crate::server::{Facts, Known, Settings, addresses, when_idle};
+use crate::{guest, machine, marks, origin, spec, state};
 
 /// What is read of a console at once, in bytes.
 const CONSOLE_PIECE: usize = 256 * 1024;
@@ -33,9 +33,11 @@ pub struct LxdEngine {
 }
 
 /// What every server can do.
-const CAPABILITIES: [Capability; 11] = [
+const CAPABILITIES: [Capability; 13] = [
     Capability::Images,
     Capability::Adopt,
+    Capability::Profiles,
+    Capability::CloudInit,
     Capability::Suspend,
     Capability::Fork,
     Capability::Snapshot,
@@ -57,10 +59,15 @@ impl LxdEngine {
     ///
     /// When `remote` cannot be one.
     pub fn new(settings: Settings, remote: &Remote) -> Result<Self, EngineError> {
-        let driver = settings.pool_driver.as_deref();
+        let facts = &settings.facts;
+        let driver = facts.pool_driver.as_deref();
         let limits_disks = driver.is_some_and(|driver| WITH_QUOTAS.contains(&driver));
-        let disk = limits_disks.then_some(Capability::DiskLimit);
-        let capabilities = CAPABILITIES.into_iter().chain(disk).collect();
+        let some = [
+            limits_disks.then_some(Capability::DiskLimit),
+            facts.clustered.then_some(Capability::Placement),
+            facts.virtual_machines.then_some(Capability::VirtualMachines),
+        ];
+        let capabilities = CAPABILITIES.into_iter().chain(some.into_iter().flatten()).collect();
         Ok(Self { known: Known::new(settings, remote)?, capabilities })
     }
 
@@ -73,13 +80,23 @@ impl LxdEngine {
         self.known.server().await
     }
 
-    /// What the pool is driven by that disks of boxes are in; `None` where the profile has no root
-    /// disk.
+    /// What of the server an engine has to know before it asks.
     ///
     /// # Errors
     ///
     /// When the server cannot be asked, or has no such pool.
-    pub async fn pool_driver(&self) -> Result<Option<String>, EngineError> {
+    pub async fn facts(&self) -> Result<Facts, EngineError> {
+        let environment = &self.server().await?.environment;
+        Ok(Facts {
+            clustered: environment.server_clustered,
+            virtual_machines: environment.driver.split('|').any(|driver| driver.trim() == "qemu"),
+            pool_driver: self.pool_driver().await?,
+        })
+    }
+
+    /// What the pool is driven by that disks of boxes are in; `None` where the profile has no root
+    /// disk.
+    async fn pool_driver(&self) -> Result<Option<String>, EngineError> {
         let Some(name) = self.known.pool().await? else { return Ok(None) };
         let pools = self.known.client.storage_pools().await;
         let pools = pools.map_err(failed("look at the storage pools"))?;
@@ -99,6 +116,28 @@ impl LxdEngine {
             self.known.change(id, StateChange::UNFREEZE).await?;
         }
         Ok((instance, state))
+    }
+
+    /// Makes an instance. A cluster takes a while to see that a member is gone, and chooses it until then:
+    /// the others are named one after the other.
+    async fn make(&self, mut new: NewInstance) -> Result<(), Error> {
+        let client = &self.known.client;
+        let make =
+            async |new: &NewInstance| client.create_instance(new).await?.wait().await.map(drop);
+        let mut made = make(&new).await;
+        if new.target.is_some() || !matches!(&made, Err(error) if no_member(error)) {
+            return made;
+        }
+        for member in client.cluster_members().await? {
+            if member.is_online() {
+                new.target = Some(member.server_name);
+                made = make(&new).await;
+                if !matches!(&made, Err(error) if no_member(error)) {
+                    break;
+                }
+            }
+        }
+        made
     }
 
     /// Gives an instance the name that its box got while it ran.
@@ -166,7 +205,7 @@ impl Engine for LxdEngine {
 
     fn why_not(&self, capability: Capability) -> String {
         match capability {
-            Capability::DiskLimit => match &self.known.settings.pool_driver {
+            Capability::DiskLimit => match &self.known.settings.facts.pool_driver {
                 Some(driver) => format!("pools of the kind `{driver}` do not limit disks"),
                 None => "it is not known whether the server's pool limits disks".to_owned(),
             },
@@ -174,6 +213,14 @@ impl Engine for LxdEngine {
                 "an ACL on the server's network says what it may reach".to_owned()
             }
             Capability::Gvisor => "instances have the kernel of their server".to_owned(),
+            Capability::Placement => {
+                "it is not known to be a cluster; `boxherd engine check` looks again".to_owned()
+            }
+            Capability::VirtualMachines => {
+                "its server did not have `qemu` when it was looked at; `boxherd engine check` looks \
+                 again"
+                    .to_owned()
+            }
             Capability::Disks => "volumes of the server's pools are not offered yet".to_owned(),
             _ => "memory of instances is not saved yet".to_owned(),
         }
@@ -200,18 +247,16 @@ impl Engine for LxdEngine {
     }
 
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
-        let ground = self.known.ground().await?;
-        let new = spec::instance(id, spec, ground)?;
-        let made = async {
-            let operation = self.known.client.create_instance(&new).await?;
-            operation.wait().await
-        };
-        made.await.map_err(|error| not_made(&new.name, &spec.image, error))?;
+        let ground = self.known.ground(&spec::profiles(spec)).await?;
+        let image = spec::image(&spec.image, self.known.settings.image.as_ref())?;
+        let source = self.known.origin(image).await?.into_source();
+        let new = spec::instance(id, spec, source, &ground)?;
+        self.make(new.clone()).await.map_err(|error| not_made(&new, &spec.image, error))?;
         self.known.is_called(id, &new.name);
         let info = self.known.client.instance(&new.name).get().await;
         let info = info.map_err(failed_of(id, "look at the instance"))?;
         let image_digest = info.config.get("volatile.base_image").cloned();
-        Ok(Made { image_digest, ..Made::default() })
+        Ok(Made { image_digest, location: state::location(&info), ..Made::default() })
     }
 
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
@@ -229,7 +274,7 @@ impl Engine for LxdEngine {
                 instance
             }
         };
-        match self.known.connect(id).await {
+        match self.known.connect(id, machine::LONGEST_BOOT).await {
             Ok(Connection::Native(native)) if marks::has_cmd(&info) => {
                 let step = "start the box's program, which is the agent's to do";
                 return Err(EngineError::refused(step, native.why));
@@ -309,6 +354,10 @@ impl Engine for LxdEngine {
         self.known.settings.image.as_ref()
     }
 
+    async fn fetches(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        Ok(origin::split(image).is_some() && !self.known.has_alias(image).await?)
+    }
+
     async fn adopt(&self, id: BoxId, name: &BoxName) -> Result<Option<BoxSpec>, EngineError> {
         let instance = self.known.client.instance(name.as_str());
         let (info, tag) = match instance.get_tagged().await {
@@ -360,8 +409,13 @@ impl Engine for LxdEngine {
     }
 
     async fn list(&self) -> Result<Vec<Truth>, EngineError> {
+        Ok(self.survey().await?.truths)
+    }
+
+    async fn survey(&self) -> Result<Survey, EngineError> {
         let mut truths = Vec::new();
-        for (id, full) in self.known.list().await? {
+        let (ours, lost) = self.known.list().await?;
+        for (id, full) in ours {
             let mut truth = state::truth(id, &full.info);
             truth.addresses = addresses(full.state.as_ref());
             if matches!(truth.state, TruthState::Stopped(_)) && marks::has_cmd(&full.info) {
@@ -370,11 +424,11 @@ impl Engine for LxdEngine {
             }
             truths.push(truth);
         }
-        Ok(truths)
+        Ok(Survey { truths, lost })
     }
 
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
-        match self.known.connect(id).await {
+        match self.known.connect(id, machine::LONGEST_SILENCE).await {
             Err(EngineError::WrongState { found: "suspended", .. }) => {
                 let instance = self.known.instance(id).await?;
                 Ok(Box::new(guest::connect_later(id, instance)))
@@ -408,11 +462,11 @@ impl Engine for LxdEngine {
     }
 
     async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
-        let ground = self.known.ground().await?;
-        let devices = spec::devices(spec, ground)?;
-        let config = spec::reshaped(spec);
+        let (instance, info) = self.known.there(id).await?;
+        let ground = self.known.ground(&info.profiles).await?;
+        let devices = spec::devices(spec, &ground)?;
+        let config = spec::reshaped(spec)?;
         let change = serde_json::json!({ "config": config, "devices": devices });
-        let instance = self.known.there(id).await?.0;
         instance.patch(&change).await.map_err(failed_of(id, "change the instance"))
     }
 
@@ -472,7 +526,32 @@ fn piece_of_ring(ring: &[u8], from: u64) -> ConsoleChunk {
     ConsoleChunk { start: chunk.start, data: chunk.data, end: chunk.end }
 }
 
-fn not_made(name: &str, image: &ImageRef, error: Error) -> EngineError {
+/// Whether a member of a cluster could not be asked.
+fn no_member(error: &Error) -> bool {
+    let (Error::Server { message, .. } | Error::OperationFailed { message, .. }) = error else {
+        return false;
+    };
+    is_lost(message)
+}
+
+fn not_made(new: &NewInstance, image: &ImageRef, error: Error) -> EngineError {
+    let name = &new.name;
+    if let Some(target) = &new.target {
+        let refused = |reason: &str| EngineError::Refused {
+            step: format!("make the instance `{name}` on the member `{target}`"),
+            source: reason.into(),
+            hint: Some(
+                "`lxc cluster list` says which members there are, and how they are".to_owned(),
+            ),
+        };
+        match &error {
+            Error::NotFound { message } if message.contains("luster member") => {
+                return refused("the cluster has no member of that name");
+            }
+            error if no_member(error) => return refused("the member does not answer"),
+            _ => {}
+        }
+    }
     let no_image = |message: &str| EngineError::Image {
         image: image.to_string(),
         reason: message.to_owned(),

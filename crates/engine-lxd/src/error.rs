@@ -13,6 +13,10 @@ pub(crate) fn failed(step: impl Into<String>) -> impl FnOnce(Error) -> EngineErr
         | Error::Broken { .. }
         | Error::Unavailable { .. }
         | Error::Timeout { .. }) => EngineError::Unreachable { source: error.into() },
+        // The server answers, and the member that it asks does not.
+        Error::Server { message, .. } if is_lost(&message) => EngineError::Unreachable {
+            source: format!("a member of the cluster does not answer: {message}").into(),
+        },
         error @ (Error::Untrusted { .. } | Error::Pin { .. }) => EngineError::Refused {
             step,
             source: error.into(),
@@ -20,6 +24,13 @@ pub(crate) fn failed(step: impl Into<String>) -> impl FnOnce(Error) -> EngineErr
         },
         error => EngineError::refused(step, error),
     }
+}
+
+/// Whether the server could not ask the member that has something, which LXD 5.0 says in these words only.
+pub(crate) fn is_lost(message: &str) -> bool {
+    const WORDS: [&str; 3] =
+        ["Missing event connection with target", "Unable to connect to: ", "member is offline"];
+    WORDS.iter().any(|words| message.contains(words))
 }
 
 /// The same where the server not knowing the instance means that there is no such box.

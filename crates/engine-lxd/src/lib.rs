@@ -11,18 +11,22 @@
 //! It must not know the herd or the command line. Start reading in `engine.rs`; `spec.rs` and
 //! `state.rs` translate and are pure.
 
+mod archive;
 mod copies;
 mod engine;
 mod error;
 mod guest;
 mod images;
+mod machine;
 mod marks;
 mod names;
 mod native;
+mod origin;
 mod put;
 mod server;
 mod spec;
 mod state;
+mod upload;
 
 pub use engine::LxdEngine;
-pub use server::Settings;
+pub use server::{Facts, Settings};

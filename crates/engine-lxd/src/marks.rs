@@ -31,7 +31,9 @@ pub(crate) const ALL: [&str; 8] = [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPT
 
 /// All of them, for a box that is made.
 pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<String, String> {
-    let text = serde_json::to_string(spec).expect("a spec is JSON");
+    // User data are an option of their own, and may be large.
+    let kept = BoxSpec { cloud_init: None, ..spec.clone() };
+    let text = serde_json::to_string(&kept).expect("a spec is JSON");
     [
         (INSTALLATION, installation.to_owned()),
         (ID, id.to_string()),

@@ -14,7 +14,7 @@ use prost::Message as _;
 use tar::{EntryType, Header};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::marks;
+use crate::{machine, marks};
 
 /// What of a spec it has to know, in its folder.
 const CONFIG: &str = "config";
@@ -48,10 +48,8 @@ pub(crate) async fn put(
     folder: &str,
     program: &str,
 ) -> Result<(), NotPut> {
-    // Where the server says nothing, trying tells.
-    if !info.architecture.is_empty() && info.architecture != std::env::consts::ARCH {
-        let (theirs, ours) = (&info.architecture, std::env::consts::ARCH);
-        return Err(NotPut::Never(format!("it is {theirs}, and the agent is for {ours}")));
+    if let Some(why) = machine::cannot_run(info) {
+        return Err(NotPut::Never(why));
     }
     let spec = marks::spec(info).ok_or_else(|| {
         NotPut::Failed(Error::Invalid {

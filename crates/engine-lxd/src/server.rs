@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use boxherd_engine::EngineError;
 use boxherd_lxd_client::{
-    Client, Error, FullInstance, Instance, InstanceInfo, InstanceState, Remote, Server, StateChange,
+    Client, Devices, Error, FullInstance, Instance, InstanceInfo, InstanceState, Locations, Remote,
+    Server, StateChange,
 };
 use boxherd_model::{BoxId, EngineName, ImageRef};
 use tokio::sync::OnceCell;
@@ -13,9 +14,10 @@ use tokio::time::Instant;
 
 use crate::error::{failed, failed_of};
 use crate::guest::{self, Connection, FOLDERS, Reached};
+use crate::machine;
 use crate::marks::{self, box_of};
 use crate::names::{Names, Seen};
-use crate::spec::Ground;
+use crate::spec::{self, Ground};
 
 /// Connections that connecting to an agent takes: both outputs of an exec, its input and its control, and
 /// one to look at the instance. All are opened at once.
@@ -24,6 +26,9 @@ const CONNECTIONS: usize = 5;
 const LONGEST_BUSY: Duration = Duration::from_secs(60);
 /// How long an instance may take to freeze.
 const LONGEST_FREEZE: Duration = Duration::from_secs(30);
+/// The option of user data, and the one that servers without the extension `cloud_init` have.
+const USER_DATA: &str = "cloud-init.user-data";
+const OLD_USER_DATA: &str = "user.user-data";
 /// Between looks whether it still is.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -38,8 +43,22 @@ pub struct Settings {
     pub image: Option<ImageRef>,
     /// The storage pool for the disks of boxes; the one of the profile `default` when none is named.
     pub pool: Option<String>,
+    /// Where `lxc` or `incus` of whoever asks says which remotes there are, for images of theirs.
+    pub remotes: Option<Locations>,
+    /// What is known of the server without asking it.
+    pub facts: Facts,
+}
+
+/// What a server can do, as it was when it was looked at last: engines say what they can do before they
+/// ask anybody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
     /// What the pool is driven by, such as `btrfs`, where it is known: not all limit disks.
     pub pool_driver: Option<String>,
+    /// Whether it is a cluster, of which one member can be meant.
+    pub clustered: bool,
+    /// Whether it runs virtual machines.
+    pub virtual_machines: bool,
 }
 
 /// A server, and what was seen on it.
@@ -66,38 +85,67 @@ impl Known {
         asked.await.map_err(failed(format!("use the server of `{}`", self.settings.name)))
     }
 
-    pub(crate) async fn ground(&self) -> Result<&Ground, EngineError> {
-        let look = async || {
-            let profile = self.client.profile("default").await;
-            let profile = profile.map_err(failed("look at the profile `default`"))?;
-            let Settings { installation, image, pool, .. } = self.settings.clone();
-            Ok::<_, EngineError>(Ground { installation, image, pool, devices: profile.devices })
-        };
-        self.ground.get_or_try_init(look).await
+    /// What the translation of a spec with these profiles depends on. The usual profile is looked at
+    /// once, others whenever they are named.
+    pub(crate) async fn ground(&self, profiles: &[String]) -> Result<Ground, EngineError> {
+        let usual = [spec::DEFAULT_PROFILE.to_owned()];
+        if profiles != usual {
+            return self.look_at(profiles).await;
+        }
+        self.ground.get_or_try_init(|| self.look_at(&usual)).await.cloned()
+    }
+
+    async fn look_at(&self, profiles: &[String]) -> Result<Ground, EngineError> {
+        let server = self.server().await?;
+        let user_data = if server.has("cloud_init") { USER_DATA } else { OLD_USER_DATA };
+        let mut devices = Devices::new();
+        // A device of a later one takes the place of one of that name.
+        for name in profiles {
+            let profile = self.client.profile(name).await;
+            devices.extend(profile.map_err(no_profile(name))?.devices);
+        }
+        let Settings { installation, pool, .. } = self.settings.clone();
+        Ok(Ground { installation, pool, user_data, profiles: profiles.to_vec(), devices })
     }
 
     /// The pool that disks of boxes are in.
     pub(crate) async fn pool(&self) -> Result<Option<String>, EngineError> {
-        Ok(self.ground().await?.pool().map(str::to_owned))
+        let ground = self.ground(&[spec::DEFAULT_PROFILE.to_owned()]).await?;
+        Ok(ground.pool().map(str::to_owned))
     }
 
     /// Every instance of ours with its state, and from now on their names are known. The server looks
     /// into each for it.
-    pub(crate) async fn list(&self) -> Result<Vec<(BoxId, FullInstance)>, EngineError> {
+    pub(crate) async fn list(
+        &self,
+    ) -> Result<(Vec<(BoxId, FullInstance)>, Vec<String>), EngineError> {
         let all = self.client.full_instances().await.map_err(failed("list the instances"))?;
+        let lost = lost(all.iter().map(|full| &full.info));
         let ours = all.into_iter().filter_map(|full| Some((self.ours(&full.info)?, full)));
         let ours: Vec<_> = ours.collect();
         ours.iter().for_each(|(id, full)| self.names.see(*id, &full.info));
-        Ok(ours)
+        Ok((ours, lost))
     }
 
-    /// The same without their states.
-    async fn look(&self) -> Result<Vec<(BoxId, InstanceInfo)>, EngineError> {
+    /// The instance of a box among all of ours. From now on the names of all are known.
+    async fn look(&self, id: BoxId) -> Result<Option<InstanceInfo>, EngineError> {
         let all = self.client.instances().await.map_err(failed("list the instances"))?;
+        let lost = lost(all.iter());
         let ours = all.into_iter().filter_map(|info| Some((self.ours(&info)?, info)));
         let ours: Vec<_> = ours.collect();
         ours.iter().for_each(|(id, info)| self.names.see(*id, info));
-        Ok(ours)
+        match ours.into_iter().find(|(found, _)| *found == id) {
+            Some((_, info)) => Ok(Some(info)),
+            None if lost.is_empty() => Ok(None),
+            // It may be one of those of which nothing but the name is known.
+            None => Err(EngineError::Unreachable {
+                source: format!(
+                    "members of the cluster do not answer, and what they have is not known: {}",
+                    lost.join(", ")
+                )
+                .into(),
+            }),
+        }
     }
 
     fn ours(&self, info: &InstanceInfo) -> Option<BoxId> {
@@ -107,7 +155,7 @@ impl Known {
     /// The instance of a box, by the name that it had when it was seen last.
     async fn find(&self, id: BoxId) -> Result<Option<Instance>, EngineError> {
         if self.names.get(id).is_none() {
-            self.look().await?;
+            self.look(id).await?;
         }
         Ok(self.names.get(id).map(|seen| self.client.instance(&seen.name)))
     }
@@ -133,8 +181,8 @@ impl Known {
         }
         // It has another name by now, or is gone.
         self.names.forget(id);
-        let found = self.look().await?.into_iter().find(|(found, _)| *found == id);
-        Ok(found.map(|(_, info)| (self.client.instance(&info.name), info)))
+        let found = self.look(id).await?;
+        Ok(found.map(|info| (self.client.instance(&info.name), info)))
     }
 
     /// The same where it must be there.
@@ -142,24 +190,34 @@ impl Known {
         self.info(id).await?.ok_or(EngineError::NoSuchBox(id))
     }
 
-    /// Connects to the agent of a box that runs, or to what stands in for it.
-    pub(crate) async fn connect(&self, id: BoxId) -> Result<Connection, EngineError> {
+    /// Connects to the agent of a box that runs, or to what stands in for it. A virtual machine may take
+    /// as long as `patience` until it has booted.
+    pub(crate) async fn connect(
+        &self,
+        id: BoxId,
+        patience: Duration,
+    ) -> Result<Connection, EngineError> {
         self.client.warm(CONNECTIONS).await.map_err(failed("connect to the server"))?;
         if let Some(seen) = self.names.guess(id)
-            && let Some(there) = self.connect_to(id, seen).await?
+            && let Some(there) = self.connect_to(id, seen, patience).await?
         {
             return Ok(there);
         }
         // It is called otherwise by now, or gone.
         let name = self.there(id).await?.1.name;
         let folder = self.names.get(id).and_then(|seen| seen.folder);
-        let there = self.connect_to(id, Seen { name, folder }).await?;
+        let there = self.connect_to(id, Seen { name, folder }, patience).await?;
         there.ok_or(EngineError::NoSuchBox(id))
     }
 
     /// The same for an instance that may be the box; `None` when it is not. To look what it is costs no
     /// time, since its agent is looked for meanwhile, to whom nothing is said before.
-    async fn connect_to(&self, id: BoxId, seen: Seen) -> Result<Option<Connection>, EngineError> {
+    async fn connect_to(
+        &self,
+        id: BoxId,
+        seen: Seen,
+        patience: Duration,
+    ) -> Result<Option<Connection>, EngineError> {
         let instance = self.client.instance(&seen.name);
         let folder = seen.folder.as_deref().unwrap_or(FOLDERS[0]);
         let (info, reached) = tokio::join!(instance.get(), guest::reach(id, &instance, folder));
@@ -172,6 +230,13 @@ impl Known {
             Err(error) => return Err(failed("look at the instance")(error)),
         };
         self.names.see(id, &info);
+        let reached = match reached {
+            Err(EngineError::Refused { .. }) if machine::is_machine(&info) => {
+                machine::until_it_answers(id, &instance, patience).await?;
+                guest::reach(id, &instance, folder).await
+            }
+            reached => reached,
+        };
         if let Reached::There(stream) = reached? {
             return Ok(Some(Connection::Agent(stream)));
         }
@@ -275,6 +340,23 @@ fn is_busy(error: &Error) -> bool {
         return false;
     };
     message.contains("busy running a")
+}
+
+/// What members of a cluster have that do not answer.
+fn lost<'i>(all: impl Iterator<Item = &'i InstanceInfo>) -> Vec<String> {
+    all.filter(|info| info.is_lost()).map(|info| info.name.clone()).collect()
+}
+
+fn no_profile(name: &str) -> impl FnOnce(Error) -> EngineError {
+    let step = format!("look at the profile `{name}`");
+    move |error| match error {
+        Error::NotFound { .. } => EngineError::Refused {
+            step,
+            source: "the server has none of that name".into(),
+            hint: Some("`lxc profile list` says which there are".to_owned()),
+        },
+        error => failed(step)(error),
+    }
 }
 
 /// Addresses that others can reach the instance at.

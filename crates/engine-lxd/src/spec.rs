@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use boxherd_engine::EngineError;
+use boxherd_engine::{EngineError, Unsupported};
 use boxherd_lxd_client::{Devices, InstanceInfo, InstanceKind, NewInstance, Source};
 use boxherd_model::{
-    BoxId, BoxName, BoxSpec, CpuLimit, ImageRef, ImageSource, Limits, NetworkName, NetworkSpec,
+    BoxId, BoxName, BoxSpec, Capability, CpuLimit, ImageRef, ImageSource, NetworkName, NetworkSpec,
 };
 
 use crate::marks;
@@ -15,12 +15,25 @@ use crate::marks;
 pub(crate) struct Ground {
     /// Which installation asks.
     pub(crate) installation: String,
-    /// What boxes are made of whose spec says `host`, which only the embedded engine has.
-    pub(crate) image: Option<ImageRef>,
     /// The pool for disks of boxes; the profile's own when there is none.
     pub(crate) pool: Option<String>,
-    /// Devices that the profiles give every instance.
+    /// The option that user data are.
+    pub(crate) user_data: &'static str,
+    /// The profiles of the instance.
+    pub(crate) profiles: Vec<String>,
+    /// Devices that the profiles give it.
     pub(crate) devices: Devices,
+}
+
+/// The profile of instances of which none is said.
+pub(crate) const DEFAULT_PROFILE: &str = "default";
+
+/// The profiles of the instance that a spec is.
+pub(crate) fn profiles(spec: &BoxSpec) -> Vec<String> {
+    match spec.profiles.is_empty() {
+        true => vec![DEFAULT_PROFILE.to_owned()],
+        false => spec.profiles.iter().map(ToString::to_string).collect(),
+    }
 }
 
 impl Ground {
@@ -35,23 +48,64 @@ impl Ground {
 pub(crate) fn instance(
     id: BoxId,
     spec: &BoxSpec,
+    source: Source,
     ground: &Ground,
 ) -> Result<NewInstance, EngineError> {
+    if spec.vm {
+        check_machine(spec)?;
+    }
     Ok(NewInstance {
         name: name(&spec.name)?.to_owned(),
-        kind: InstanceKind::Container,
-        source: source(&spec.image, ground)?,
+        kind: kind_of(spec),
+        source,
         config: config(id, spec, ground),
         devices: devices(spec, ground)?,
+        profiles: Some(ground.profiles.clone()),
+        target: spec.target.as_ref().map(ToString::to_string),
         ..NewInstance::default()
     })
+}
+
+pub(crate) fn kind_of(spec: &BoxSpec) -> InstanceKind {
+    if spec.vm { InstanceKind::VirtualMachine } else { InstanceKind::Container }
+}
+
+/// Refuses what only containers have.
+fn check_machine(spec: &BoxSpec) -> Result<(), EngineError> {
+    let whole = spec.limits.cpus.is_none_or(|cpus| cpus.millis() % 1000 == 0);
+    let refused = [
+        (!whole, "cpus", Capability::CpuLimit, "virtual machines have whole processors"),
+        (
+            spec.limits.pids.is_some(),
+            "pids",
+            Capability::PidsLimit,
+            "the kernel of a virtual machine counts its processes itself",
+        ),
+        (
+            spec.nesting,
+            "nesting",
+            Capability::Nesting,
+            "virtual machines make namespaces and mounts as they like: leave it out",
+        ),
+    ];
+    match refused.into_iter().find(|(asked, ..)| *asked) {
+        Some((_, op, capability, reason)) => {
+            Err(Unsupported { op, capability, reason: reason.to_owned() }.into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// What is known of an instance that somebody else made. Its limits and its network are the server's.
 pub(crate) fn of(info: &InstanceInfo, name: &BoxName) -> BoxSpec {
     let image = info.config.get("image.description").map(|text| text.replace(' ', "-"));
     let image = image.and_then(|text| text.parse().ok()).unwrap_or_else(ImageRef::host);
-    BoxSpec { image, ..BoxSpec::new(name.clone()) }
+    let profiles = match &info.profiles[..] {
+        [only] if only == DEFAULT_PROFILE => Vec::new(),
+        all => all.iter().filter_map(|profile| profile.parse().ok()).collect(),
+    };
+    let vm = info.kind == InstanceKind::VirtualMachine;
+    BoxSpec { image, profiles, vm, ..BoxSpec::new(name.clone()) }
 }
 
 /// The server takes names that a box can have, but for those that begin with a digit.
@@ -64,46 +118,55 @@ pub(crate) fn name(name: &BoxName) -> Result<&str, EngineError> {
     Ok(name)
 }
 
-fn source(image: &ImageRef, ground: &Ground) -> Result<Source, EngineError> {
-    let image = match (&ground.image, image.source()) {
-        (Some(default), ImageSource::Host) => default,
-        (None, ImageSource::Host) => {
-            return Err(EngineError::Image {
-                image: image.to_string(),
-                reason: "these are the files of this machine, and the instance is on another"
-                    .to_owned(),
-                hint: Some(
-                    "name one of the server's with `--image`; `boxherd engine add --image` says \
+/// The image that a spec means.
+pub(crate) fn image<'a>(
+    image: &'a ImageRef,
+    default: Option<&'a ImageRef>,
+) -> Result<&'a ImageRef, EngineError> {
+    match (default, image.source()) {
+        (Some(default), ImageSource::Host) => Ok(default),
+        (None, ImageSource::Host) => Err(EngineError::Image {
+            image: image.to_string(),
+            reason: "these are the files of this machine, and the instance is on another"
+                .to_owned(),
+            hint: Some(
+                "name one of the server's with `--image`; `boxherd engine add --image` says \
                      which to use when none is named"
-                        .to_owned(),
-                ),
-            });
-        }
-        _ => image,
-    };
-    let text = image.as_str();
-    let is_fingerprint = text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Ok(if is_fingerprint { Source::fingerprint(text) } else { Source::alias(text) })
+                    .to_owned(),
+            ),
+        }),
+        _ => Ok(image),
+    }
 }
 
 /// The options of a box that is made.
 pub(crate) fn config(id: BoxId, spec: &BoxSpec, ground: &Ground) -> BTreeMap<String, String> {
     let mut config = marks::of(id, spec, &ground.installation);
-    config.extend(limits(&spec.limits));
+    config.extend(limits(spec));
     if spec.nesting {
         config.insert("security.nesting".to_owned(), "true".to_owned());
+    }
+    if let Some(data) = &spec.cloud_init {
+        config.insert(ground.user_data.to_owned(), data.to_string());
     }
     config
 }
 
 /// The limits that are options of an instance; that of its disk is one of a device.
-fn limits(limits: &Limits) -> BTreeMap<String, String> {
+fn limits(spec: &BoxSpec) -> BTreeMap<String, String> {
+    let limits = &spec.limits;
     let mut config = BTreeMap::new();
     if let Some(memory) = limits.memory {
         config.insert("limits.memory".to_owned(), format!("{}B", memory.bytes()));
     }
-    if let Some(cpus) = limits.cpus {
-        config.insert("limits.cpu.allowance".to_owned(), allowance(cpus));
+    match limits.cpus {
+        Some(cpus) if spec.vm => {
+            config.insert("limits.cpu".to_owned(), (cpus.millis() / 1000).to_string());
+        }
+        Some(cpus) => {
+            config.insert("limits.cpu.allowance".to_owned(), allowance(cpus));
+        }
+        None => {}
     }
     if let Some(pids) = limits.pids {
         config.insert("limits.processes".to_owned(), pids.to_string());
@@ -112,12 +175,18 @@ fn limits(limits: &Limits) -> BTreeMap<String, String> {
 }
 
 /// The options of a box that is to be another; what it has no more is empty.
-pub(crate) fn reshaped(spec: &BoxSpec) -> BTreeMap<String, String> {
-    let every = ["limits.memory", "limits.cpu.allowance", "limits.processes"];
+pub(crate) fn reshaped(spec: &BoxSpec) -> Result<BTreeMap<String, String>, EngineError> {
+    let every: &[_] = match spec.vm {
+        true => &["limits.memory", "limits.cpu"],
+        false => &["limits.memory", "limits.cpu.allowance", "limits.processes"],
+    };
+    if spec.vm {
+        check_machine(spec)?;
+    }
     let mut config: BTreeMap<_, _> =
-        every.into_iter().map(|key| (key.to_owned(), String::new())).collect();
-    config.extend(limits(&spec.limits));
-    config
+        every.iter().map(|key| ((*key).to_owned(), String::new())).collect();
+    config.extend(limits(spec));
+    Ok(config)
 }
 
 /// Milliseconds of processor time in every tenth of a second, which is a hard limit.
@@ -160,7 +229,10 @@ fn root(ground: &Ground) -> Result<(&String, &BTreeMap<String, String>), EngineE
         kind(device) == "disk" && device.get("path").is_some_and(|path| path == "/")
     };
     ground.devices.iter().find(is_root).ok_or_else(|| {
-        let reason = "the profile `default` has no root disk that could be another";
+        let reason = format!(
+            "no root disk that could be another is in the profiles: {}",
+            ground.profiles.join(", ")
+        );
         EngineError::refused("say where the disk is and how large", reason)
     })
 }
@@ -184,8 +256,9 @@ mod tests {
         let root = [("type", "disk"), ("path", "/"), ("pool", "default")].map(owned).into();
         Ground {
             installation: "here".to_owned(),
-            image: None,
             pool: None,
+            user_data: "cloud-init.user-data",
+            profiles: vec!["default".to_owned()],
             devices: [("eth0".to_owned(), nic), ("root".to_owned(), root)].into(),
         }
     }
@@ -203,7 +276,7 @@ mod tests {
         spec.limits.disk = Some(ByteSize::from_mib(100));
         spec.nesting = true;
         let id = BoxId::new();
-        let made = instance(id, &spec, &ground()).unwrap();
+        let made = instance(id, &spec, Source::alias("deb12"), &ground()).unwrap();
         assert_eq!((made.name.as_str(), made.source.alias.as_deref()), ("web", Some("deb12")));
         let of = |key: &str| made.config[key].as_str();
         assert_eq!((of(marks::INSTALLATION), of(marks::ID)), ("here", id.to_string().as_str()));
@@ -218,6 +291,58 @@ mod tests {
     }
 
     #[test]
+    fn profiles_user_data_and_a_member_are_the_servers_own() {
+        let plain = instance(BoxId::new(), &spec(), Source::none(), &ground()).unwrap();
+        assert_eq!((plain.profiles, plain.target), (Some(vec!["default".to_owned()]), None));
+        let spec = BoxSpec {
+            profiles: vec!["default".parse().unwrap(), "web".parse().unwrap()],
+            cloud_init: Some("#!/bin/sh\n".parse().unwrap()),
+            target: Some("n2".parse().unwrap()),
+            ..spec()
+        };
+        let ground = Ground { profiles: profiles(&spec), user_data: "user.user-data", ..ground() };
+        let made = instance(BoxId::new(), &spec, Source::none(), &ground).unwrap();
+        assert_eq!(made.profiles.unwrap(), ["default", "web"]);
+        assert_eq!(made.target.as_deref(), Some("n2"));
+        assert_eq!(made.config["user.user-data"], "#!/bin/sh\n");
+        assert!(!made.config[marks::SPEC].contains("#!/bin/sh"), "it is there once");
+    }
+
+    #[test]
+    fn a_virtual_machine_has_whole_processors_and_counts_its_own_processes() {
+        let mut spec = BoxSpec { vm: true, ..spec() };
+        spec.limits.cpus = Some("2".parse().unwrap());
+        let made = instance(BoxId::new(), &spec, Source::none(), &ground()).unwrap();
+        assert_eq!(made.kind, InstanceKind::VirtualMachine);
+        assert_eq!(made.config["limits.cpu"], "2");
+        assert_eq!(reshaped(&spec).unwrap()["limits.memory"], "");
+        let refusal = |spec: &BoxSpec| match instance(BoxId::new(), spec, Source::none(), &ground())
+        {
+            Err(EngineError::Unsupported(Unsupported { op, .. })) => op,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refusal(&BoxSpec { nesting: true, ..spec.clone() }), "nesting");
+        let mut many = spec.clone();
+        many.limits.pids = Some(9);
+        assert_eq!(refusal(&many), "pids");
+        spec.limits.cpus = Some("1.5".parse().unwrap());
+        assert_eq!(refusal(&spec), "cpus");
+    }
+
+    #[test]
+    fn an_instance_of_somebody_elses_tells_its_profiles_and_kind() {
+        let info = InstanceInfo {
+            profiles: vec!["default".to_owned(), "web".to_owned()],
+            kind: InstanceKind::VirtualMachine,
+            ..InstanceInfo::default()
+        };
+        let spec = of(&info, &"web".parse().unwrap());
+        assert_eq!((spec.profiles.len(), spec.vm), (2, true));
+        let plain = InstanceInfo { profiles: vec!["default".to_owned()], ..info };
+        assert!(of(&plain, &"web".parse().unwrap()).profiles.is_empty());
+    }
+
+    #[test]
     fn a_network_is_that_of_the_profile_another_or_none() {
         let none = BoxSpec { network: NetworkSpec::None, ..spec() };
         assert_eq!(devices(&none, &ground()).unwrap()["eth0"]["type"], "none");
@@ -228,14 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn images_are_aliases_fingerprints_or_the_default() {
-        let of = |text: &str, ground: &Ground| source(&text.parse().unwrap(), ground);
-        assert_eq!(of("deb12", &ground()).unwrap().alias.as_deref(), Some("deb12"));
-        let print = "0123456789abcdef";
-        assert_eq!(of(print, &ground()).unwrap().fingerprint.as_deref(), Some(print));
-        assert!(of("host", &ground()).unwrap_err().hint().unwrap().contains("--image"));
-        let with = Ground { image: Some("deb12".parse().unwrap()), ..ground() };
-        assert_eq!(of("host", &with).unwrap().alias.as_deref(), Some("deb12"));
+    fn who_names_no_image_gets_the_default_or_is_told_to_name_one() {
+        let (host, named): (ImageRef, ImageRef) = (ImageRef::host(), "tiny".parse().unwrap());
+        let default: ImageRef = "deb12".parse().unwrap();
+        assert_eq!(image(&host, Some(&default)).unwrap(), &default);
+        assert_eq!(image(&named, Some(&default)).unwrap(), &named);
+        assert!(image(&host, None).unwrap_err().hint().unwrap().contains("--image"));
     }
 
     #[test]

@@ -36,7 +36,14 @@ pub(crate) fn truth(id: BoxId, info: &InstanceInfo) -> Truth {
     let native = marks::native(info);
     let note = |why| format!("the server runs its commands itself, since no agent runs: {why}");
     let notes = native.map(note).into_iter().collect();
-    Truth { id, name, state: state(info), addresses: Vec::new(), notes }
+    let (addresses, location) = (Vec::new(), location(info));
+    Truth { id, name, state: state(info), addresses, notes, location }
+}
+
+/// Which member of a cluster has it.
+pub(crate) fn location(info: &InstanceInfo) -> Option<String> {
+    let nowhere = ["", "none"].contains(&info.location.as_str());
+    (!nowhere).then(|| info.location.clone())
 }
 
 fn fallback(id: BoxId) -> BoxName {

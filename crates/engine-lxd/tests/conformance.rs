@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use boxherd_engine::conformance::main_of as run;
 
-use crate::common::Server;
+use crate::common::{Server, all};
 
 /// What an engine can do wrong. The rest is the agent's, which passes it elsewhere, and is run here when
 /// `BOXHERD_LXD_SUITE` is `all`: an instance takes seconds.
@@ -27,7 +27,6 @@ fn main() -> ExitCode {
     let Some(lab) = boxherd_testkit::lxd_lab_or_skip("conformance of engine-lxd") else {
         return ExitCode::SUCCESS;
     };
-    let all = std::env::var_os("BOXHERD_LXD_SUITE").is_some_and(|which| which == "all");
-    let wanted = |case: &str| all || ENGINES.iter().any(|theme| case.starts_with(theme));
-    run(wanted, move || Ok(Arc::new(Server { socket: lab.socket })))
+    let wanted = |case: &str| all() || ENGINES.iter().any(|theme| case.starts_with(theme));
+    run(wanted, move || Ok(Arc::new(Server::new(lab.socket))))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use boxherd_engine::conformance::main_of as run;
 
-use crate::common::Server;
+use crate::common::{Server, all};
 
 /// What the two servers might do in other ways.
 const ENGINES: [&str; 3] = ["lifecycle::", "fork::", "suspend::"];
@@ -17,7 +17,6 @@ fn main() -> ExitCode {
     let Some(lab) = boxherd_testkit::incus_lab_or_skip("conformance of engine-lxd on Incus") else {
         return ExitCode::SUCCESS;
     };
-    let all = std::env::var_os("BOXHERD_LXD_SUITE").is_some_and(|which| which == "all");
-    let wanted = |case: &str| all || ENGINES.iter().any(|theme| case.starts_with(theme));
-    run(wanted, move || Ok(Arc::new(Server { socket: lab.socket })))
+    let wanted = |case: &str| all() || ENGINES.iter().any(|theme| case.starts_with(theme));
+    run(wanted, move || Ok(Arc::new(Server::new(lab.socket))))
 }

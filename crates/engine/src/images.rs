@@ -28,6 +28,23 @@ pub trait Images: fmt::Debug + Send + Sync {
         progress: &dyn Progress,
     ) -> Result<ImageInfo, EngineError>;
 
+    /// Takes an image whose description and whose root filesystem are files of their own, and keeps it
+    /// as `name`.
+    async fn import_split(
+        &self,
+        name: &ImageRef,
+        metadata: &Path,
+        rootfs: &Path,
+        progress: &dyn Progress,
+    ) -> Result<ImageInfo, EngineError> {
+        let _ = (metadata, rootfs, progress);
+        Err(EngineError::Image {
+            image: name.to_string(),
+            reason: "images of this engine are one file".to_owned(),
+            hint: Some("name the root filesystem alone".to_owned()),
+        })
+    }
+
     /// Every image, by name.
     async fn list(&self) -> Result<Vec<ImageInfo>, EngineError>;
 

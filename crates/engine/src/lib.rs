@@ -23,7 +23,7 @@ pub use disks::{DiskTruth, Disks};
 pub use error::{DISK_SPACE, EngineError, Unsupported};
 pub use images::Images;
 pub use snapshots::Snapshots;
-pub use truth::{ConsoleChunk, Made, Running, Truth, TruthState, Usage};
+pub use truth::{ConsoleChunk, Made, Running, Survey, Truth, TruthState, Usage};
 pub use undo::Undo;
 
 use std::fmt;
@@ -143,6 +143,13 @@ pub trait Engine: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether a box of that image would have something fetched from elsewhere, by what this engine is
+    /// allowed there and its callers may not be.
+    async fn fetches(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        let _ = image;
+        Ok(false)
+    }
+
     /// Takes a machine of that name for the box `id` which is there already and is nobody's box, and
     /// answers what it is like; `None` when there is none. [`delete`](Self::delete) of such a box only
     /// forgets it again. Needs [`Capability::Adopt`].
@@ -156,6 +163,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// What is true of every box that this installation made here. One call, not one per box.
     async fn list(&self) -> Result<Vec<Truth>, EngineError>;
+
+    /// The same, with what could not be looked at. A box that is lost so is [`EngineError::Unreachable`]
+    /// to every call that names it, also to [`delete`](Self::delete).
+    async fn survey(&self) -> Result<Survey, EngineError> {
+        Ok(Survey { truths: self.list().await?, lost: Vec::new() })
+    }
 
     /// What `id` is called as far as the herd knows, which is told before it is connected to: an engine
     /// that has not seen the box yet may begin there, and must not believe it.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Made {
     /// The digest of its image; `None` for `host`, which has none.
     pub image_digest: Option<String>,
+    /// Which member of a cluster has it; `None` where there is no cluster.
+    pub location: Option<String>,
     /// What could not be had and was not insisted on, one sentence each.
     pub notes: Vec<String>,
     /// How long the phases took.
@@ -41,6 +43,19 @@ pub struct Truth {
     pub addresses: Vec<IpAddr>,
     /// What its users should know of it, one sentence each.
     pub notes: Vec<String>,
+    /// Which member of a cluster has it; `None` where there is no cluster.
+    pub location: Option<String>,
+}
+
+/// What is true of all boxes of an engine, as far as it can be seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// What is true of every box that could be looked at.
+    pub truths: Vec<Truth>,
+    /// What machines are called that are there and could not be looked at, such as those of a member of
+    /// a cluster that is offline. A box of which there is no truth may be one of them: nothing is
+    /// known of it then, and not that it is gone.
+    pub lost: Vec<String>,
 }
 
 /// Where a box stands, as the engine sees it.

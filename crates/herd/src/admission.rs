@@ -104,13 +104,42 @@ impl Herd {
     /// Refuses users what takes more of the host than a quota counts.
     pub(crate) async fn check_trust(&self, spec: &BoxSpec) -> Result<(), HerdError> {
         let pids = spec.limits.pids.unwrap_or(DEFAULT_PIDS);
-        if !spec.nesting && pids <= DEFAULT_PIDS {
+        let why = if spec.nesting || pids > DEFAULT_PIDS {
+            "`nesting`, and more than 4096 `pids`, are for administrators"
+        } else if !spec.profiles.is_empty() {
+            // They may have any option and device: privileged machines, folders of the server.
+            "`profiles` are for administrators: they may give a box whatever the server has"
+        } else if spec.target.is_some() {
+            "`target` is for administrators: the cluster chooses"
+        } else {
+            return Ok(());
+        };
+        self.is_admin().await.map_err(|error| match error {
+            HerdError::Denied(_) => HerdError::Denied(why),
+            error => error,
+        })
+    }
+
+    /// Refuses users images that are not there yet: what is fetched takes room from everybody, and is
+    /// let in by what the host is allowed elsewhere.
+    pub(crate) async fn check_image(
+        &self,
+        engine: &Arc<dyn Engine>,
+        spec: &BoxSpec,
+    ) -> Result<(), HerdError> {
+        // What boxes are made of when nobody says, the host has said.
+        if self.caller == Caller::Host || engine.default_image() == Some(&spec.image) {
+            return Ok(());
+        }
+        let fetches = engine.fetches(&spec.image).await;
+        let failed = |source| HerdError::Create { name: spec.name.to_string(), source };
+        if !fetches.map_err(failed)? {
             return Ok(());
         }
         self.is_admin().await.map_err(|error| match error {
-            HerdError::Denied(_) => {
-                HerdError::Denied("`nesting`, and more than 4096 `pids`, are for administrators")
-            }
+            HerdError::Denied(_) => HerdError::Denied(
+                "to have images fetched is for administrators; one that was pulled is for all",
+            ),
             error => error,
         })
     }

@@ -61,6 +61,7 @@ impl Herd {
         quota.iter().for_each(|quota| quota.fill_in(&mut create.spec));
         self.check_trust(&create.spec).await?;
         check_needs(engine, &create.spec)?;
+        self.check_image(engine, &create.spec).await?;
         if let Some(machine) = &create.machine {
             self.check_secrets(machine).await?;
         }
@@ -152,6 +153,7 @@ impl Herd {
             }
         };
         record.details.image_digest = made.image_digest;
+        record.details.location = made.location;
         record.details.notes = made.notes;
         record.details.timings.0.extend(made.timings.0);
         started(record, running);

@@ -257,6 +257,8 @@ pub(crate) fn status(record: BoxRecord) -> BoxStatus {
         created: record.created,
         image_digest: record.details.image_digest,
         addresses: record.details.addresses,
+        location: record.details.location,
+        unreachable: false,
         notes: record.details.notes,
         last_operation: record.last_operation,
         timings: record.details.timings,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boxherd_engine::{Engine, EngineError, Truth};
+use boxherd_engine::{Engine, EngineError, Survey, Truth};
 use boxherd_model::{Address, BoxId, BoxStatus, EngineName, Target};
 use boxherd_store::{BoxRecord, StoreError};
 use futures_util::future::join_all;
@@ -27,12 +27,29 @@ pub struct Listing {
 const LONGEST_LIST: Duration = Duration::from_secs(5);
 
 /// What an engine has, unless it takes too long to say.
-async fn listed(engine: &Arc<dyn Engine>) -> Result<Vec<Truth>, EngineError> {
-    match tokio::time::timeout(LONGEST_LIST, engine.list()).await {
+async fn listed(engine: &Arc<dyn Engine>) -> Result<Survey, EngineError> {
+    match tokio::time::timeout(LONGEST_LIST, engine.survey()).await {
         Ok(answer) => answer,
         Err(_) => {
             let source = format!("no answer within {} s", LONGEST_LIST.as_secs()).into();
             Err(EngineError::Unreachable { source })
+        }
+    }
+}
+
+/// What an engine has, by box.
+struct Seen {
+    truths: HashMap<BoxId, Truth>,
+    /// Whether what is not among them is not there.
+    is_whole: bool,
+}
+
+impl Seen {
+    fn of(survey: Survey) -> Self {
+        let Survey { truths, lost } = survey;
+        Self {
+            truths: truths.into_iter().map(|truth| (truth.id, truth)).collect(),
+            is_whole: lost.is_empty(),
         }
     }
 }
@@ -46,25 +63,29 @@ impl Herd {
         let asked =
             self.engines.iter().map(|engine| async { (engine.name(), listed(engine).await) });
         let mut unreachable = Vec::new();
-        let mut truths: HashMap<EngineName, HashMap<BoxId, Truth>> = HashMap::new();
+        let mut seen: HashMap<EngineName, Seen> = HashMap::new();
         for (name, answer) in join_all(asked).await {
             match answer {
-                Ok(found) => {
-                    let by_id = found.into_iter().map(|truth| (truth.id, truth)).collect();
-                    truths.insert(name.clone(), by_id);
-                }
+                Ok(survey) => drop(seen.insert(name.clone(), Seen::of(survey))),
                 Err(error) => unreachable.push((name.clone(), error)),
             }
         }
-        for record in &mut records {
-            let Some(truths) = truths.get(&record.engine) else { continue };
-            self.correct(record, truths.get(&record.id)).await?;
+        let mut boxes = Vec::with_capacity(records.len());
+        for mut record in records {
+            let (truth, is_seen) = match seen.get(&record.engine) {
+                Some(Seen { truths, is_whole }) => {
+                    let truth = truths.get(&record.id);
+                    let is_seen = truth.is_some() || *is_whole;
+                    if is_seen {
+                        self.correct(&mut record, truth).await?;
+                    }
+                    (truth, is_seen)
+                }
+                None => (None, false),
+            };
+            boxes.push(BoxStatus { unreachable: !is_seen, ..told(record, truth) });
         }
-        let told = |record: BoxRecord| {
-            let truth = truths.get(&record.engine).and_then(|truths| truths.get(&record.id));
-            told(record, truth)
-        };
-        Ok(Listing { boxes: records.into_iter().map(told).collect(), unreachable })
+        Ok(Listing { boxes, unreachable })
     }
 
     /// Whether all is there that this herd is made of. Answers the engines that are out of reach.
@@ -84,11 +105,16 @@ impl Herd {
         Ok(join_all(asked).await.into_iter().filter_map(failed).collect())
     }
 
-    /// Everything about one box.
+    /// Everything about one box; as it was seen last where nobody can look now.
     pub async fn show(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         let mut record = self.find(address).await?;
-        let truth = self.look(&mut record).await?;
-        Ok(told(record, truth.as_ref()))
+        match self.look(&mut record).await {
+            Ok(truth) => Ok(told(record, truth.as_ref())),
+            Err(HerdError::Engine { source: EngineError::Unreachable { .. }, .. }) => {
+                Ok(BoxStatus { unreachable: true, ..status(record) })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The record of a box, as it was last seen.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use boxherd_engine::{Truth, TruthState};
+use boxherd_engine::{Survey, Truth, TruthState};
 use boxherd_model::{BoxId, BoxState, RestartPolicy, StopReason};
 use boxherd_store::{BoxRecord, OperationKind, Outcome};
 
@@ -34,7 +34,7 @@ impl Herd {
         for engine in self.engines.iter() {
             let mut records = self.store.boxes().await?;
             records.retain(|record| record.engine == *engine.name());
-            let Ok(truths) = engine.list().await else { continue };
+            let Ok(Survey { truths, lost }) = engine.survey().await else { continue };
             // Read again: what was made in between is in the store before it is on the engine.
             let known = self.store.boxes().await?;
             let known: BTreeSet<_> = known.iter().map(|record| record.id).collect();
@@ -46,6 +46,10 @@ impl Herd {
             }
             for mut record in records {
                 let truth = truths.iter().find(|truth| truth.id == record.id);
+                // It may be where nobody can look just now.
+                if truth.is_none() && !lost.is_empty() {
+                    continue;
+                }
                 if self.correct(&mut record, truth).await? {
                     repairs.corrected.push(record.id);
                 }
@@ -132,7 +136,12 @@ pub(crate) fn believe(record: &mut BoxRecord, truth: Option<&Truth>) -> bool {
             (BoxState::Stopped, Some(reason), record.failure.clone())
         }
     };
-    let news = record.state != state || record.reason != reason;
+    let location = truth.and_then(|truth| truth.location.as_ref());
+    let moved = location.is_some() && record.details.location.as_ref() != location;
+    if moved {
+        record.details.location = location.cloned();
+    }
+    let news = record.state != state || record.reason != reason || moved;
     if news {
         record.state = state;
         record.reason = reason;

@@ -211,6 +211,41 @@ async fn an_engine_that_is_away_costs_a_line_and_a_delete_is_finished_later() {
 }
 
 #[tokio::test]
+async fn a_box_that_nobody_can_look_at_is_unreachable_and_not_gone() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let lost = herd.create(spec("lost").into()).await.unwrap();
+    herd.create(spec("seen").into()).await.unwrap();
+    lab.faults().lose(&[lost.id]);
+    for _ in 0..2 {
+        let listing = herd.list().await.unwrap();
+        let of = |name: &str| {
+            let found = listing.boxes.iter().find(|status| status.spec.name.as_str() == name);
+            let found = found.unwrap();
+            (found.state, found.unreachable)
+        };
+        let running = BoxState::Running;
+        assert_eq!((of("lost"), of("seen")), ((running, true), (running, false)));
+        assert!(listing.unreachable.is_empty(), "the engine answers");
+        assert_eq!(herd.reconcile().await.unwrap(), Repairs::default());
+    }
+    let shown = herd.show(&at("lost")).await.unwrap();
+    assert_eq!((shown.state, shown.unreachable), (BoxState::Running, true));
+    assert_eq!(herd.stop(&at("lost"), Duration::ZERO).await.unwrap_err().code(), "unreachable");
+    lab.faults().lose(&[]);
+    let found = herd.show(&at("lost")).await.unwrap();
+    assert_eq!((found.state, found.unreachable), (BoxState::Running, false));
+    // Deleted while it is lost, it is gone when it is found.
+    lab.faults().lose(&[lost.id]);
+    assert_eq!(herd.delete(&at("lost")).await.unwrap_err().code(), "unreachable");
+    assert_eq!(herd.list().await.unwrap().boxes.len(), 2);
+    lab.faults().lose(&[]);
+    herd.reconcile().await.unwrap();
+    assert_eq!(herd.list().await.unwrap().boxes.len(), 1);
+    agree(&herd, &lab).await;
+}
+
+#[tokio::test]
 async fn an_engine_that_never_answers_keeps_nobody_waiting_for_long() {
     let lab = Lab::new();
     let herd = lab.herd().await;

@@ -37,7 +37,7 @@ mod url;
 mod websocket;
 
 pub use client::{Client, Remote, Settings};
-pub use config::{Config, Flavour, Locations, RemoteEntry};
+pub use config::{Config, Flavour, ImageRemote, Locations, RemoteEntry};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use exec::{Duplex, ExecRequest, LiveExec, Output, Recorded, Signals, Stdin, Terminal};

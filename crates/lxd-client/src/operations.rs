@@ -101,6 +101,9 @@ pub struct Operation {
 /// One long poll; the server answers earlier when the operation ends.
 const POLL: Duration = Duration::from_secs(60);
 
+/// Between two looks at how far it is.
+const LOOK: Duration = Duration::from_millis(500);
+
 impl Operation {
     pub(crate) fn new(client: Client, info: OperationInfo, seen: Option<u64>) -> Self {
         Self { client, info, seen }
@@ -149,6 +152,26 @@ impl Operation {
         tokio::time::timeout(limit, self.wait())
             .await
             .map_err(|_| Error::Timeout { call: self.info.description.clone(), after: limit })?
+    }
+
+    /// As [`Operation::wait`], and tells meanwhile, twice a second, what the server says of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operation::wait`].
+    pub async fn wait_telling(&self, mut tell: impl FnMut(&Value)) -> Result<Value> {
+        let mut ending = std::pin::pin!(self.wait());
+        loop {
+            if let Ok(ended) = tokio::time::timeout(LOOK, &mut ending).await {
+                return ended;
+            }
+            let looking = self.client.get::<OperationInfo>(self.client.scoped(self.url()));
+            tokio::select! {
+                ended = &mut ending => return ended,
+                // Only the wait says what became of it.
+                info = looking => if let Ok(info) = info { tell(&info.metadata) },
+            }
+        }
     }
 
     /// Cancels it, where the server can.

@@ -45,11 +45,19 @@ pub enum Capability {
     Disks,
     /// Take machines for boxes that are there already, and that somebody else made.
     Adopt,
+    /// Options and devices from profiles of a server.
+    Profiles,
+    /// User data for cloud-init of the image.
+    CloudInit,
+    /// Say which member of a cluster has a box.
+    Placement,
+    /// Boxes that are virtual machines with a kernel of their own.
+    VirtualMachines,
 }
 
 impl Capability {
     /// Every one there is.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Suspend,
         Self::Fork,
         Self::LiveFork,
@@ -67,6 +75,10 @@ impl Capability {
         Self::Images,
         Self::Disks,
         Self::Adopt,
+        Self::Profiles,
+        Self::CloudInit,
+        Self::Placement,
+        Self::VirtualMachines,
     ];
 
     /// The stable text form.
@@ -90,6 +102,10 @@ impl Capability {
             Self::Images => "images",
             Self::Disks => "disks",
             Self::Adopt => "adopt",
+            Self::Profiles => "profiles",
+            Self::CloudInit => "cloud-init",
+            Self::Placement => "placement",
+            Self::VirtualMachines => "virtual-machines",
         }
     }
 }

@@ -14,6 +14,7 @@ mod disk;
 mod grant;
 mod id;
 mod image;
+mod machine;
 mod name;
 mod network;
 pub mod policy;
@@ -37,6 +38,7 @@ pub use id::{
     BoxId, DiskId, KeyId, OperationId, ParseIdError, SnapshotId, ThingId, TokenId, UserId,
 };
 pub use image::{ImageInfo, ImageRef, ImageRefError, ImageSource};
+pub use machine::{CloudInit, CloudInitError, MemberName, ProfileName, ServerNameError};
 pub use name::{BoxName, EngineName, NameError, NetworkName, SnapshotName, UserName};
 pub use network::{Cidr, EgressHost, EgressRule, EgressRuleError, NetworkSpec};
 pub use policy::{Refusal, Request};

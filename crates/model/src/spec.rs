@@ -7,7 +7,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::text::serde_as_text;
-use crate::{BoxName, ByteSize, Capability, ImageRef, NetworkSpec};
+use crate::{
+    BoxName, ByteSize, Capability, CloudInit, ImageRef, MemberName, NetworkSpec, ProfileName,
+};
 
 /// Labels of a box: short texts that selectors match. Keys and values are free text without
 /// newlines; the front doors bound their length.
@@ -51,6 +53,18 @@ pub struct BoxSpec {
     /// User namespaces and mounts inside the box, for Docker, bubblewrap or systemd in it.
     #[serde(default)]
     pub nesting: bool,
+    /// Profiles of the server, in whose order later ones win; none is its profile `default`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<ProfileName>,
+    /// User data for cloud-init of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<CloudInit>,
+    /// The member of a cluster that gets it; the cluster chooses when nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<MemberName>,
+    /// A virtual machine, with a kernel of its own, and not a container.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vm: bool,
     /// What happens when `cmd` ends.
     #[serde(default)]
     pub restart: RestartPolicy,
@@ -80,6 +94,10 @@ impl BoxSpec {
             network: NetworkSpec::default(),
             isolation: Isolation::default(),
             nesting: false,
+            profiles: Vec::new(),
+            cloud_init: None,
+            target: None,
+            vm: false,
             restart: RestartPolicy::default(),
             timers: Timers::default(),
             labels: Labels::new(),
@@ -106,6 +124,10 @@ impl BoxSpec {
             ),
             (self.isolation == Isolation::Gvisor, "isolation", Capability::Gvisor),
             (self.nesting, "nesting", Capability::Nesting),
+            (!self.profiles.is_empty(), "profile", Capability::Profiles),
+            (self.cloud_init.is_some(), "cloud-init", Capability::CloudInit),
+            (self.target.is_some(), "target", Capability::Placement),
+            (self.vm, "vm", Capability::VirtualMachines),
             (self.user.as_deref().is_some_and(is_another_user), "user", Capability::Uids),
         ];
         wanted.iter().filter(|(asked, ..)| *asked).map(|(_, op, needed)| (*op, *needed)).collect()
@@ -288,6 +310,37 @@ mod tests {
         assert_eq!(
             spec.needs(),
             [("disk", Capability::DiskLimit), ("nesting", Capability::Nesting)]
+        );
+    }
+
+    #[test]
+    fn what_only_servers_have_is_needed_and_not_said_where_it_is_not_asked_for() {
+        let plain = BoxSpec::new("a".parse().unwrap());
+        let text = serde_json::to_string(&plain).unwrap();
+        for field in ["profiles", "cloud_init", "target", "vm"] {
+            assert!(!text.contains(field), "{field}: an older server would refuse it");
+        }
+        let spec = BoxSpec {
+            profiles: vec!["default".parse().unwrap(), "web".parse().unwrap()],
+            cloud_init: Some("#!/bin/sh\n".parse().unwrap()),
+            target: Some("n1".parse().unwrap()),
+            vm: true,
+            ..plain
+        };
+        assert_eq!(
+            spec.needs(),
+            [
+                ("profile", Capability::Profiles),
+                ("cloud-init", Capability::CloudInit),
+                ("target", Capability::Placement),
+                ("vm", Capability::VirtualMachines),
+            ]
+        );
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<BoxSpec>(&text).unwrap(), spec);
+        let bad = text.replace("#!/bin/sh", "bin/sh");
+        assert!(
+            serde_json::from_str::<BoxSpec>(&bad).unwrap_err().to_string().contains("cloud-init")
         );
     }
 

@@ -35,6 +35,13 @@ pub struct BoxStatus {
     pub image_digest: Option<String>,
     /// Its addresses on its network.
     pub addresses: Vec<IpAddr>,
+    /// Which member of a cluster has it, as it was seen last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Its engine, or the member of a cluster that has it, does not answer: all of this is as it was
+    /// seen last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreachable: bool,
     /// What could not be had and was not insisted on, one sentence each.
     pub notes: Vec<String>,
     /// The operation that made it or last changed it.

@@ -40,6 +40,9 @@ pub struct Details {
     pub image_digest: Option<String>,
     /// Its addresses when it was last started.
     pub addresses: Vec<std::net::IpAddr>,
+    /// Which member of a cluster has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// What could not be had and was not insisted on.
     pub notes: Vec<String>,
     /// How long the phases of its last operation took.

@@ -7,6 +7,8 @@ mod leftovers;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "script")]
+mod script;
 mod user;
 
 pub use lab::{LxdCluster, LxdLab, incus_lab_or_skip, lxd_cluster_or_skip, lxd_lab_or_skip};
@@ -14,6 +16,8 @@ pub use leftovers::Leftovers;
 pub use pool::{unmount, unmount_pool};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresServer;
+#[cfg(feature = "script")]
+pub use script::{Act, Script};
 pub use user::{Ids, USER, again_as_user, as_user, user_or_skip};
 
 use std::fs::OpenOptions;

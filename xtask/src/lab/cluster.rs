@@ -56,7 +56,8 @@ pub(crate) fn ensure_up(folder: &Path) -> anyhow::Result<bool> {
 
 fn try_up(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
-    let tiny = image::tiny(&image::cache()?)?;
+    let cache = image::cache()?;
+    let images = [image::tiny(&cache)?, image::debian(&cache)?];
     let password = image::random_word()?;
     let first = daemon(folder, MEMBERS[0]);
     first.start()?;
@@ -69,7 +70,9 @@ fn try_up(folder: &Path) -> anyhow::Result<()> {
         let token = printed.lines().last().context("`lxc cluster add` printed no token")?;
         joining.admin(&["init", "--preseed"], &join(*member, token))?;
     }
-    guests::import(&first, &tiny)?;
+    for image in &images {
+        guests::import(&first, image)?;
+    }
     write_env(folder, &password)
 }
 

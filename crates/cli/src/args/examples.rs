@@ -55,6 +55,14 @@ Examples:
   boxherd key ls
   boxherd key rm 0199...";
 
+pub(super) const IMAGE: &str = "\
+Examples:
+  boxherd image pull registry.example/debian:12
+  boxherd image import base rootfs.tar.gz
+  boxherd image pull ubuntu:24.04 --engine lab          # the server fetches it
+  boxherd image import base rootfs.tar.gz --engine lab
+  boxherd image import base metadata.tar.xz rootfs.squashfs --engine lab";
+
 pub(super) const ENGINE: &str = "\
 Examples:
   boxherd engine add here --lxd unix:/var/lib/lxd/unix.socket --image debian/12

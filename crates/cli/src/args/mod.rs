@@ -136,8 +136,7 @@ pub(crate) enum Command {
     Proxy(ProxyCommand),
     #[command(subcommand)]
     Disk(DiskCommand),
-    #[command(subcommand)]
-    Image(ImageCommand),
+    Image(ImagesOf),
     #[command(subcommand)]
     Engine(EngineCommand),
     Doctor(DoctorArgs),

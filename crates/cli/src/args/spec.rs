@@ -1,8 +1,10 @@
 //! The flags from which a spec is made.
 
+use std::path::PathBuf;
+
 use boxherd_model::{
-    BoxSpec, ByteSize, CpuLimit, EgressRule, EngineName, ImageRef, Isolation, NetworkName,
-    NetworkSpec, RestartPolicy,
+    BoxSpec, ByteSize, CpuLimit, EgressRule, EngineName, ImageRef, Isolation, MemberName,
+    NetworkName, NetworkSpec, ProfileName, RestartPolicy,
 };
 use clap::Args;
 
@@ -55,6 +57,20 @@ pub(crate) struct BoxFlags {
     /// Allow user namespaces and mounts inside, for containers in the box
     #[arg(long)]
     pub(crate) nesting: bool,
+    /// A profile of the server, in place of its `default`; may be given several times, and later ones
+    /// win
+    #[arg(long = "profile", value_name = "NAME")]
+    pub(crate) profiles: Vec<ProfileName>,
+    /// User data for cloud-init of the image, which begin as `#cloud-config` or `#!`; `-` for standard
+    /// input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cloud_init: Option<PathBuf>,
+    /// The member of the cluster that gets it, or `@GROUP`; the cluster chooses when not given
+    #[arg(long, value_name = "MEMBER")]
+    pub(crate) target: Option<MemberName>,
+    /// A virtual machine, with a kernel of its own
+    #[arg(long)]
+    pub(crate) vm: bool,
     /// When its command ends: `never`, `on-failure`, `on-failure:N` or `always`
     #[arg(long, value_name = "POLICY")]
     pub(crate) restart: Option<RestartPolicy>,
@@ -69,7 +85,7 @@ pub(crate) struct BoxFlags {
 pub(crate) struct NothingToRestrict;
 
 impl BoxFlags {
-    /// Lays the flags that were given over `spec`.
+    /// Lays the flags that were given over `spec`, but those with files: volumes and user data.
     pub(crate) fn apply(self, spec: &mut BoxSpec) -> Result<(), NothingToRestrict> {
         self.apply_network(&mut spec.network)?;
         set(&mut spec.image, self.image);
@@ -83,6 +99,11 @@ impl BoxFlags {
         limits.pids = self.pids.or(limits.pids);
         limits.disk = self.disk.or(limits.disk);
         spec.nesting |= self.nesting;
+        if !self.profiles.is_empty() {
+            spec.profiles = self.profiles;
+        }
+        spec.target = self.target.or(spec.target.take());
+        spec.vm |= self.vm;
         spec.labels.extend(self.labels.into_iter().map(|label| (label.key, label.value)));
         Ok(())
     }

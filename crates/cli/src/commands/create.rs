@@ -1,10 +1,9 @@
 //! `boxherd create`.
 
-use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use boxherd_herd::{Create, Volume};
-use boxherd_model::{BoxName, BoxSpec, EngineName, ImageInfo};
+use boxherd_model::{BoxName, BoxSpec, CloudInit, CloudInitError, EngineName, ImageInfo};
 
 use crate::app::App;
 use crate::args::{CreateArgs, EnvVar, NewName};
@@ -31,6 +30,7 @@ pub(super) async fn create(app: &App, mut args: CreateArgs) -> Result<(), Failur
     spec.env.extend(variables(args.env)?);
     let engine = one_engine(on, args.flags.engine.clone())?;
     let volumes = std::mem::take(&mut args.flags.volumes).into_iter().map(Volume::from).collect();
+    spec.cloud_init = user_data(args.flags.cloud_init.take())?.or(spec.cloud_init);
     args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
     let idle = spec.cmd.is_empty().then(|| spec.image.clone());
     let made = app.create(Create { engine: engine.clone(), volumes, ..spec.into() }).await?;
@@ -82,14 +82,25 @@ pub(super) fn variables(given: Vec<EnvVar>) -> Result<Vec<(String, String)>, Fai
     given.into_iter().map(value).collect()
 }
 
+/// What a machine is told at its first start.
+pub(super) fn user_data(file: Option<PathBuf>) -> Result<Option<CloudInit>, Failure> {
+    let Some(file) = file else { return Ok(None) };
+    read(&file)?
+        .parse()
+        .map(Some)
+        .map_err(|error: CloudInitError| Failure::usage(format!("`{}`: {error}", file.display())))
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let text = match file == Path::new("-") {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    text.map_err(|error| Failure::io(format!("cannot read `{}`", file.display()), &error))
+}
+
 fn read_spec(file: &Path, name: Option<&BoxName>) -> Result<BoxSpec, Failure> {
-    let failed = |error| Failure::io(format!("cannot read `{}`", file.display()), &error);
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
-    } else {
-        text = std::fs::read_to_string(file).map_err(failed)?;
-    }
+    let mut text = read(file)?;
     // A file that is used for several boxes has no name in it.
     if let Some(name) = name
         && !text.lines().any(|line| line.starts_with("name:"))

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use boxherd_engine::{Check, Verdict};
+use boxherd_engine_lxd::Facts;
 use boxherd_lxd_client::{
     Config, Credential, Endpoint, Fingerprint, Locations, Remote, Settings, Token, enroll,
     server_certificate,
@@ -50,19 +51,20 @@ async fn add(app: &App, args: EngineAddArgs) -> Result<(), Failure> {
         Some(remote) => known_remote(&new, remote)?,
         None => named_server(&new, &args).await?,
     };
-    let mut known = Known {
+    let known = Known {
         kind,
         endpoints: remote.endpoints.iter().map(ToString::to_string).collect(),
         project: args.project.unwrap_or(remote.project),
         image: args.image,
         pool: args.pool,
         pool_driver: None,
+        clustered: false,
+        virtual_machines: false,
     };
     // What does not answer, or does not trust us, is not kept.
     let engine = new.engine(known.clone()).open(&installation)?;
-    engine.server().await?;
-    known.pool_driver = engine.pool_driver().await?;
-    new.keep(&known)?;
+    let facts = engine.facts().await?;
+    new.keep(&known.with(facts))?;
     let name = args.name;
     app.printer.result(&name, |name| format!("{name}\n"), |name| vec![name.to_string()])
 }
@@ -200,8 +202,52 @@ fn ls(app: &App) -> Result<(), Failure> {
     )
 }
 
+/// What works, and what the engine can do from now on when its server has changed.
+async fn checks(app: &App, name: &EngineName) -> Result<Vec<Check>, Failure> {
+    if *name == EngineName::local() {
+        return Ok(app.engine(None).await?.checks().await);
+    }
+    let known = engines::one(app.data(), name)?;
+    let engine = known.open(&app.installation().await?)?;
+    let mut checks = boxherd_engine::Engine::checks(&engine).await;
+    if checks.iter().all(|check| check.verdict == Verdict::Works) {
+        let facts = engine.facts().await?;
+        checks.extend(capabilities(name, &facts));
+        known.learn(facts)?;
+    }
+    Ok(checks)
+}
+
+/// What not every server can do.
+fn capabilities(name: &EngineName, facts: &Facts) -> Vec<Check> {
+    let check = |what: &str, works: bool, found: String| Check {
+        name: format!("{what} on {name}"),
+        verdict: if works { Verdict::Works } else { Verdict::Missing },
+        found,
+        fix: None,
+    };
+    let has = |yes: bool, here: &str, not: &str| if yes { here } else { not }.to_owned();
+    vec![
+        check(
+            "pool",
+            facts.pool_driver.is_some(),
+            facts.pool_driver.clone().unwrap_or_else(|| "the profile names none".to_owned()),
+        ),
+        check(
+            "cluster",
+            facts.clustered,
+            has(facts.clustered, "it is one", "it is a server alone"),
+        ),
+        check(
+            "virtual machines",
+            facts.virtual_machines,
+            has(facts.virtual_machines, "it has `qemu`", "it has no `qemu`"),
+        ),
+    ]
+}
+
 async fn check(app: &App, args: EngineArgs) -> Result<(), Failure> {
-    let checks = app.engine(Some(&args.name)).await?.checks().await;
+    let checks = checks(app, &args.name).await?;
     let line = |check: &Check| {
         let verdict = match check.verdict {
             Verdict::Works => "works",

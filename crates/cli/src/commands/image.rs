@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use boxherd_client::{Image, ImageStep, Images as There};
 use boxherd_engine::Images;
 use boxherd_model::{
-    ByteSize, Capability, ImageInfo, ImageRef, ImageSource, Progress as _, ProgressEvent, Timestamp,
+    ByteSize, Capability, EngineName, ImageInfo, ImageRef, ImageSource, Progress as _,
+    ProgressEvent, Timestamp,
 };
 
 use crate::app::App;
-use crate::args::{ImageArgs, ImageCommand, ImagesArgs, ImportArgs};
+use crate::args::{ImageArgs, ImageCommand, ImagesArgs, ImagesOf, ImportArgs};
 use crate::clock;
 use crate::columns::table;
 use crate::failure::Failure;
@@ -20,16 +21,26 @@ use crate::signals::uninterrupted;
 const NOTHING_KEPT: &str = "nothing of the image was kept";
 
 /// Everything about images.
-pub(super) async fn image(app: &App, command: ImageCommand) -> Result<(), Failure> {
+pub(super) async fn image(app: &App, asked: ImagesOf) -> Result<(), Failure> {
+    let ImagesOf { engine, command } = asked;
     if let Some(remote) = app.remote() {
+        if engine.is_some() {
+            return Err(Failure::usage("a server is asked for its own images only")
+                .hint("leave `--engine` out, or do it on the server without `--server`"));
+        }
         return elsewhere(app, &remote.client().await?.images(), command).await;
     }
-    let engine = app.engine(None).await?;
+    let on = engine;
+    let engine = app.engine(on.as_ref()).await?;
     let images = engine
         .images()
         .ok_or_else(|| Failure::from(engine.unsupported("image", Capability::Images)))?;
     match command {
         ImageCommand::Pull(args) => pull(app, images, args).await,
+        ImageCommand::Build(_) if on.is_some_and(|on| on != EngineName::local()) => {
+            Err(Failure::usage("images are built for this machine only")
+                .hint("leave `--engine` out"))
+        }
         ImageCommand::Build(args) => build(app, images, args).await,
         ImageCommand::Import(args) => import(app, images, args).await,
         ImageCommand::Ls => ls(app, images).await,
@@ -62,7 +73,11 @@ async fn build(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Fa
 
 async fn import(app: &App, images: &dyn Images, args: ImportArgs) -> Result<(), Failure> {
     let bars = Bars::new(&app.printer);
-    let importing = images.import(&args.name, &args.file, &bars);
+    let (name, file) = (&args.name, args.file.as_path());
+    let importing = match &args.rootfs {
+        Some(rootfs) => images.import_split(name, file, rootfs, &bars),
+        None => images.import(name, file, &bars),
+    };
     let info = uninterrupted(importing, NOTHING_KEPT).await?;
     print(app, &info)
 }
@@ -87,6 +102,9 @@ async fn elsewhere(app: &App, images: &There, command: ImageCommand) -> Result<(
             check_built(&args.image)?;
             let building = images.pull(args.image.as_str(), told);
             print(app, &info(uninterrupted(building, NOTHING_KEPT).await?)?)
+        }
+        ImageCommand::Import(args) if args.rootfs.is_some() => {
+            Err(Failure::usage("a server takes images of one file"))
         }
         ImageCommand::Import(args) => {
             let importing = images.import(args.name.as_str(), &args.file, told);

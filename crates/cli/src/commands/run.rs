@@ -6,7 +6,7 @@ use boxherd_herd::{Create, Volume};
 use boxherd_link::{ExecRequest, ExitStatus};
 use boxherd_model::{Address, BoxSpec, BoxStatus};
 
-use super::create::{one_engine, variables};
+use super::create::{one_engine, user_data, variables};
 use super::exec::{code, login_shell, run_in};
 use crate::app::App;
 use crate::args::{NewName, RunArgs};
@@ -28,6 +28,7 @@ pub(super) async fn run(app: &App, mut args: RunArgs) -> Result<ExitCode, Failur
     spec.env.extend(variables(args.env)?);
     let engine = one_engine(on, args.flags.engine.clone())?;
     let volumes = std::mem::take(&mut args.flags.volumes).into_iter().map(Volume::from).collect();
+    spec.cloud_init = user_data(args.flags.cloud_init.take())?;
     args.flags.apply(&mut spec).map_err(|error| Failure::of(&error, "usage", None))?;
     let given = (!args.cmd.is_empty()).then(|| ExecRequest::argv(args.cmd));
     let mut request = match given {

@@ -10,7 +10,7 @@ use crate::lab::{Lab, Said};
 /// A server of the lab's, and a data folder.
 pub(crate) struct Lxd {
     pub(crate) lab: Lab,
-    server: LxdLab,
+    pub(crate) server: LxdLab,
 }
 
 impl Lxd {

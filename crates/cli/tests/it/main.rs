@@ -6,6 +6,7 @@
 mod bench;
 mod boxes;
 mod cgroup_v1;
+mod cluster;
 mod commands;
 mod connect;
 mod console;
@@ -22,6 +23,7 @@ mod images;
 mod kills;
 #[path = "../common/lab.rs"]
 mod lab;
+mod machines;
 mod nesting;
 mod networks;
 mod outages;
@@ -33,6 +35,7 @@ mod records;
 #[path = "../common/rootfs.rs"]
 mod rootfs;
 mod rootless;
+mod server_images;
 mod terminal;
 mod usage;
 mod wait;

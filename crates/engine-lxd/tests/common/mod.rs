@@ -6,13 +6,32 @@ use std::time::Duration;
 
 use boxherd_engine::conformance::{Need, Subject};
 use boxherd_engine::{Engine, EngineError};
-use boxherd_engine_lxd::{LxdEngine, Settings};
+use boxherd_engine_lxd::{Facts, LxdEngine, Settings};
 use boxherd_lxd_client::Remote;
+use boxherd_testkit::LxdCluster;
 
 /// An engine on the server behind a socket.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) socket: PathBuf,
+    /// The pool for disks; the profile's own when none is named.
+    pub(crate) pool: Option<&'static str>,
+    /// What boxes are made of.
+    pub(crate) image: &'static str,
+    /// Kept for as long as the server is used.
+    pub(crate) _kept: Option<LxdCluster>,
+}
+
+impl Server {
+    /// On a pool whose copies share their blocks.
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self { socket, pool: Some("bt"), image: "deb12", _kept: None }
+    }
+}
+
+/// Whether everything is run, and not only what can differ from elsewhere.
+pub(crate) fn all() -> bool {
+    std::env::var_os("BOXHERD_LXD_SUITE").is_some_and(|which| which == "all")
 }
 
 #[async_trait::async_trait]
@@ -21,11 +40,12 @@ impl Subject for Server {
         let settings = Settings {
             name: "lxd".parse().expect("a name"),
             installation: "conformance".to_owned(),
-            image: Some("deb12".parse().expect("an image")),
-            pool: Some("bt".to_owned()),
+            image: Some(self.image.parse().expect("an image")),
+            pool: self.pool.map(str::to_owned),
             // A limit there is one of the image and what is written together, and the image is
             // larger than the limits of the cases.
-            pool_driver: None,
+            remotes: None,
+            facts: Facts::default(),
         };
         Ok(Arc::new(LxdEngine::new(settings, &Remote::unix(&self.socket))?))
     }

@@ -86,7 +86,8 @@ const NEEDS: &[(&str, &[Need])] = &[
     ("fork::a_copy_has_its_own_host_name", &[Isolation, AgentIsInit]),
     ("snapshots::a_restored_box_keeps_its_host_name", &[Isolation, AgentIsInit]),
     ("crowd::boxes_do_not_", &[Isolation]),
-    ("files::host_files_of_the_image_are_read_only", &[Isolation]),
+    // Elsewhere an image is the box's own, which it may write.
+    ("files::host_files_of_the_image_are_read_only", &[Isolation, AgentIsInit]),
     ("exec_table::a_user_", &[Has(Uids)]),
     ("entries::owners_are_set", &[Has(Uids)]),
     ("files::a_file_of_another_user_", &[Has(Uids)]),

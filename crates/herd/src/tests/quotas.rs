@@ -52,15 +52,39 @@ async fn what_no_quota_counts_is_for_administrators() {
     let nested = BoxSpec { nesting: true, ..spec("nested") };
     let mut many = spec("many");
     many.limits.pids = Some(boxherd_model::DEFAULT_PIDS + 1);
-    for spec in [nested, many] {
+    let profiled = BoxSpec { profiles: vec!["default".parse().unwrap()], ..spec("profiled") };
+    let placed = BoxSpec { target: Some("n1".parse().unwrap()), ..spec("placed") };
+    for spec in [nested, many, profiled, placed] {
         assert_eq!(alice.create(spec.clone().into()).await.unwrap_err().code(), "denied");
         let host = herd.create(spec.into()).await.err();
         assert!(host.is_none_or(|error| error.code() == "unsupported"));
+    }
+    // What cloud-init does, root of the box may do anyway; a virtual machine is held apart even more.
+    for allowed in [
+        BoxSpec { cloud_init: Some("#!/bin/sh\n".parse().unwrap()), ..spec("told") },
+        BoxSpec { vm: true, ..spec("machine") },
+    ] {
+        assert_eq!(alice.create(allowed.into()).await.unwrap_err().code(), "unsupported");
     }
     let mut few = spec("few");
     few.limits.pids = Some(boxherd_model::DEFAULT_PIDS);
     let few = alice.create(few.into()).await.err();
     assert!(few.is_none_or(|error| error.code() == "unsupported"));
+}
+
+#[tokio::test]
+async fn images_that_would_be_fetched_are_for_administrators() {
+    let engine = FakeEngine::new(EngineName::local()).unwrap();
+    let engine = Arc::new(engine.pretending(boxherd_model::Capability::Images));
+    let lab = Lab { engine, ..Lab::new() };
+    let herd = lab.herd().await;
+    let alice = user_with(&herd, "alice", Quota::default()).await;
+    let of = |image: &str| BoxSpec { image: image.parse().unwrap(), ..spec("web") };
+    let refused = alice.create(of("images:debian/12").into()).await.unwrap_err();
+    assert!(refused.code() == "denied" && refused.to_string().contains("pulled"), "{refused}");
+    assert!(alice.list().await.unwrap().boxes.is_empty());
+    alice.create(of("debian-12").into()).await.unwrap();
+    herd.create(of("images:debian/12").into()).await.unwrap();
 }
 
 #[tokio::test]

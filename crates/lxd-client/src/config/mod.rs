@@ -9,6 +9,7 @@
 //! Files are replaced as a whole: whoever reads while this writes, reads the old one.
 
 mod file;
+mod images;
 mod locations;
 
 use std::io::{ErrorKind, Write as _};
@@ -20,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 pub use file::RemoteEntry;
+pub use images::ImageRemote;
 pub use locations::{Flavour, Locations};
 
 use crate::client::{DEFAULT_PROJECT, Remote};
@@ -68,6 +70,12 @@ impl Config {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whose configuration it is.
+    #[must_use]
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
     }
 
     /// The name of the remote that is meant when none is named.

@@ -8,14 +8,17 @@ use crate::instances::new::{Devices, InstanceKind};
 use crate::snapshots::Snapshot;
 use crate::state::InstanceState;
 
+/// The status code of one that nothing is known of, or that is broken.
+const ERROR: u16 = 112;
+
 /// An instance as the server describes it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct InstanceInfo {
     /// Its name.
     pub name: String,
-    /// What it is.
-    #[serde(rename = "type")]
+    /// What it is; a container also where the server does not say.
+    #[serde(rename = "type", deserialize_with = "crate::null::is_unsaid")]
     pub kind: InstanceKind,
     /// `Running`, `Stopped`, `Frozen`, `Error`, …
     pub status: String,
@@ -52,6 +55,15 @@ pub struct InstanceInfo {
     /// Devices with those of its profiles.
     #[serde(deserialize_with = "crate::null::is_empty")]
     pub expanded_devices: Devices,
+}
+
+impl InstanceInfo {
+    /// Whether it is only named, because the member of a cluster that has it does not answer: nothing else
+    /// is known of it then.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.status_code == ERROR && self.config.is_empty() && self.expanded_config.is_empty()
+    }
 }
 
 /// An instance with its state and its snapshots.
@@ -115,5 +127,21 @@ mod tests {
         let full: FullInstance = serde_json::from_str(text).unwrap();
         assert_eq!(full.info.name, "half");
         assert!(full.info.expanded_config.is_empty() && full.info.profiles.is_empty());
+    }
+
+    #[test]
+    fn what_a_member_that_is_offline_has_is_only_named() {
+        // As LXD 5.0.2 lists it.
+        let text = r#"{"architecture":"","config":null,"created_at":"0001-01-01T00:00:00Z",
+            "devices":null,"expanded_config":null,"location":"n2","name":"lost","profiles":null,
+            "status":"Error","status_code":112,"type":""}"#;
+        let lost: InstanceInfo = serde_json::from_str(text).unwrap();
+        assert!(lost.is_lost());
+        assert_eq!((lost.location.as_str(), lost.kind), ("n2", InstanceKind::Container));
+        // One that is broken on a member that answers.
+        let broken = text.replace("\"config\":null", "\"config\":{\"a\":\"b\"}");
+        assert!(!serde_json::from_str::<InstanceInfo>(&broken).unwrap().is_lost());
+        let wrong = text.replace("\"type\":\"\"", "\"type\":\"teapot\"");
+        assert!(serde_json::from_str::<InstanceInfo>(&wrong).is_err());
     }
 }

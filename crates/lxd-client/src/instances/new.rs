@@ -123,6 +123,10 @@ pub struct NewInstance {
     /// What it is.
     #[serde(rename = "type")]
     pub kind: InstanceKind,
+    /// Its architecture, such as `x86_64`; empty for that of its image. A cluster has to be told that of a
+    /// copy.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub architecture: String,
     /// What it is made from.
     pub source: Source,
     /// Options, such as `limits.memory`.

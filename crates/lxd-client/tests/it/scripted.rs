@@ -9,7 +9,7 @@ use boxherd_lxd_client::{
 };
 use serde_json::{Value, json};
 
-use crate::script::{Act, Script, several};
+use crate::script::{Act, Asked as _, Script, several};
 
 fn sync(metadata: Value) -> Act {
     Act::Json(200, json!({ "type": "sync", "status_code": 200, "metadata": metadata }))
