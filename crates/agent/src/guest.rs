@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use boxherd_link::ExitStatus;
 use boxherd_link::agent_config::{
-    AgentConfig as Config, GUEST, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY,
+    AgentConfig as Config, BESIDE, CONFIG, GUEST, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY,
 };
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -38,8 +38,6 @@ use crate::init::Console;
 const SOCKET: &str = "socket";
 /// What is locked in it.
 const LOCK: &str = "lock";
-/// What the host says of commands and of `cmd`, if it says anything, with its length before it.
-const CONFIG: &str = "config";
 /// What a relay moves at once, in bytes.
 const PIECE: usize = 64 * 1024;
 
@@ -78,6 +76,7 @@ impl Place {
 
 /// Connects standard input and output to the agent, which is started when there is none.
 fn relay(place: &Place) -> io::Result<u8> {
+    take_place()?;
     let stream = match UnixStream::connect(place.socket()) {
         Ok(stream) => stream,
         Err(_) => begin(place)?,
@@ -95,6 +94,20 @@ fn relay(place: &Place) -> io::Result<u8> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         done => done.map(|()| 0),
     }
+}
+
+/// A program that was put there beside its place takes it, now that it runs, with what it is to know:
+/// whoever comes meanwhile finds whole ones or none.
+fn take_place() -> io::Result<()> {
+    let Some(called) = std::env::args_os().next() else { return Ok(()) };
+    let Some((place, mark)) = called.to_str().and_then(|called| called.split_once(BESIDE)) else {
+        return Ok(());
+    };
+    let config = Path::new(place).with_file_name(CONFIG);
+    let mut beside = config.clone().into_os_string();
+    beside.push(format!("{BESIDE}{mark}"));
+    std::fs::rename(beside, config)?;
+    std::fs::rename(&called, place)
 }
 
 fn pump(mut from: impl Read, mut to: impl Write) -> io::Result<()> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use boxherd_agent_blob::SHA256;
 use boxherd_engine::{EngineError, LinkStream, TruthState};
-use boxherd_link::agent_config::{KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY};
+use boxherd_link::agent_config::{BESIDE, CONFIG, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY};
 use boxherd_link::{ExecRequest, Link};
 use boxherd_lxd_client::{Duplex, Error, ExecRequest as Program, Instance, InstanceInfo};
 use boxherd_model::{BoxId, StopReason};
@@ -21,6 +21,7 @@ use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf, copy_bidirectional,
 };
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::engine::{content, with_causes};
 use crate::error::failed_of;
@@ -96,7 +97,9 @@ pub(crate) async fn settle(
         {
             return Ok((Connection::Agent(stream), folder));
         }
-        match put(instance, info, folder, &program(folder)).await {
+        let mark = format!("{BESIDE}{}", Uuid::now_v7().simple());
+        let beside = format!("{}{mark}", program(folder));
+        match put(instance, info, [folder, &beside, &mark]).await {
             Ok(()) => {}
             Err(NotPut::Never(why)) => {
                 refusals = vec![why];
@@ -112,9 +115,15 @@ pub(crate) async fn settle(
                 return Err(failed_of(id, "put the agent into the instance")(error));
             }
         }
-        match reach(id, instance, folder).await? {
+        match run(id, instance, folder, &beside).await? {
             Reached::There(stream) => return Ok((Connection::Agent(stream), folder)),
             Reached::Not(why) => refusals.push(format!("{folder}: {why}")),
+        }
+        // It does not run there.
+        for left in [beside, format!("{folder}/{CONFIG}{mark}")] {
+            if let Err(error) = instance.delete_file(&left).await {
+                tracing::debug!(%id, %error, path = %left, "a file is left");
+            }
         }
     }
     let why = refusals.join("; ");
@@ -209,8 +218,18 @@ pub(crate) async fn reach(
     instance: &Instance,
     folder: &str,
 ) -> Result<Reached, EngineError> {
+    run(id, instance, folder, &program(folder)).await
+}
+
+/// The same with the agent under another name.
+async fn run(
+    id: BoxId,
+    instance: &Instance,
+    folder: &str,
+    program: &str,
+) -> Result<Reached, EngineError> {
     let ttl = TTL.as_secs().to_string();
-    let command = [program(folder).as_str(), RELAY, folder, &ttl].map(str::to_owned);
+    let command = [program, RELAY, folder, &ttl].map(str::to_owned);
     let request = Program { cwd: "/".to_owned(), ..Program::new(command) };
     let exec = match instance.exec(&request).await {
         Ok(exec) => exec,

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use boxherd_agent_blob::{AGENT, PACKED};
-use boxherd_link::agent_config::AgentConfig;
+use boxherd_link::agent_config::{AgentConfig, CONFIG};
 use boxherd_link::proto::Env;
 use boxherd_lxd_client::{Error, ExecRequest, FileMeta, Instance, InstanceInfo, NewFile};
 use boxherd_model::BoxSpec;
@@ -15,9 +15,6 @@ use tar::{EntryType, Header};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{machine, marks};
-
-/// What of a spec it has to know, in its folder.
-const CONFIG: &str = "config";
 
 /// Why the agent could not be put somewhere.
 pub(crate) enum NotPut {
@@ -41,12 +38,12 @@ impl From<Error> for NotPut {
     }
 }
 
-/// Puts the agent into `folder` as `program`, and what it has to know beside it.
+/// Puts the agent into `folder` as `program`, and what it has to know under a name with the same `mark`:
+/// it takes both places when it is run.
 pub(crate) async fn put(
     instance: &Instance,
     info: &InstanceInfo,
-    folder: &str,
-    program: &str,
+    [folder, program, mark]: [&str; 3],
 ) -> Result<(), NotPut> {
     if let Some(why) = machine::cannot_run(info) {
         return Err(NotPut::Never(why));
@@ -58,13 +55,14 @@ pub(crate) async fn put(
         })
     })?;
     let config = config(&spec).encode_length_delimited_to_vec();
-    let head = head(folder, &config, program).map_err(|source| {
+    let place = format!("{folder}/{CONFIG}{mark}");
+    let head = head(folder, (&place, &config), program).map_err(|source| {
         NotPut::Failed(Error::Io { what: "packing the agent".to_owned(), source })
     })?;
     match unpack(instance, head).await? {
         true => Ok(()),
         // It has no `tar`, or no room: the server can write files as well, one after the other.
-        false => write(instance, folder, config, program).await,
+        false => write(instance, folder, (&place, config), program).await,
     }
 }
 
@@ -88,7 +86,7 @@ async fn unpack(instance: &Instance, head: Vec<u8>) -> Result<bool, NotPut> {
 }
 
 /// The beginning of an archive, up to the header of the program.
-fn head(folder: &str, config: &[u8], program: &str) -> std::io::Result<Vec<u8>> {
+fn head(folder: &str, (place, config): (&str, &[u8]), program: &str) -> std::io::Result<Vec<u8>> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
     let header = |path: &str, kind: EntryType, mode: u32, size: usize| {
         let mut header = Header::new_ustar();
@@ -103,8 +101,7 @@ fn head(folder: &str, config: &[u8], program: &str) -> std::io::Result<Vec<u8>> 
         Ok::<_, std::io::Error>(*header.as_bytes())
     };
     packer.write_all(&header(&format!("{folder}/"), EntryType::Directory, 0o700, 0)?)?;
-    let path = format!("{folder}/{CONFIG}");
-    packer.write_all(&header(&path, EntryType::Regular, 0o600, config.len())?)?;
+    packer.write_all(&header(place, EntryType::Regular, 0o600, config.len())?)?;
     packer.write_all(config)?;
     let block = header(program, EntryType::Regular, 0o700, AGENT.len())?;
     packer.write_all(&vec![0; config.len().next_multiple_of(block.len()) - config.len()])?;
@@ -115,13 +112,13 @@ fn head(folder: &str, config: &[u8], program: &str) -> std::io::Result<Vec<u8>> 
 async fn write(
     instance: &Instance,
     folder: &str,
-    config: Vec<u8>,
+    (place, config): (&str, Vec<u8>),
     program: &str,
 ) -> Result<(), NotPut> {
     let only_root = FileMeta { uid: 0, gid: 0, mode: 0o700 };
     instance.make_directory(folder, only_root).await?;
     let secret = NewFile::with(FileMeta { mode: 0o600, ..only_root });
-    instance.write_file(&format!("{folder}/{CONFIG}"), secret, config).await?;
+    instance.write_file(place, secret, config).await?;
     let content = Bytes::from_static(AGENT);
     Ok(instance.write_file(program, NewFile::with(only_root), content).await?)
 }
@@ -152,7 +149,9 @@ mod tests {
 
     #[test]
     fn both_halves_are_one_archive() {
-        let head = head("/run/boxherd", b"what it knows", "/run/boxherd/agent-1").unwrap();
+        let head =
+            head("/run/boxherd", ("/run/boxherd/config", b"what it knows"), "/run/boxherd/agent-1");
+        let head = head.unwrap();
         let both = [&head[..], PACKED].concat();
         let mut archive = tar::Archive::new(MultiGzDecoder::new(&both[..]));
         let mut entries = Vec::new();

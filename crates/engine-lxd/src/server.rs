@@ -233,7 +233,10 @@ impl Known {
         let reached = match reached {
             Err(EngineError::Refused { .. }) if machine::is_machine(&info) => {
                 machine::until_it_answers(id, &instance, patience).await?;
-                guest::reach(id, &instance, folder).await
+                match machine::cannot_run(&info) {
+                    None => guest::reach(id, &instance, folder).await,
+                    Some(why) => Ok(Reached::Not(why)),
+                }
             }
             reached => reached,
         };

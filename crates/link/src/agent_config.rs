@@ -42,6 +42,14 @@ pub const CONNECTION: u8 = b'c';
 /// At the gate: memory is about to be saved.
 pub const PARK: u8 = b'p';
 
+/// In the folder of an agent of a guest: what the host says of commands and of `cmd`, if it says
+/// anything, with its length before it.
+pub const CONFIG: &str = "config";
+
+/// What stands between the path of an agent's program and a mark, where it is put beside its place. Run
+/// as [`RELAY`] it takes its place.
+pub const BESIDE: &str = ".beside-";
+
 /// The first argument of a program that connects its standard input and output to the agent of a
 /// machine that has an init of its own. A folder and a time in seconds follow: the agent is in that
 /// folder, and is started when there is none; then it stays until it had no link and no command for

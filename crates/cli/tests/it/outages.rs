@@ -12,6 +12,7 @@ use boxherd_testkit::LxdLab;
 
 use crate::commands::fed;
 use crate::lab::{Lab, Said};
+use crate::wait;
 
 /// A way to a server that can be cut.
 #[derive(Clone)]
@@ -232,9 +233,11 @@ fn wherever_it_is_cut_a_command_and_a_file_are_whole_or_refused() {
     }
     let listed = far.lab.boxherd(&["exec", &far.at, "--", "sh", "-c", "cd /root; ls; wc -c file"]);
     assert_eq!(listed.ok(), format!("file\n{} file\n", content.len()), "nothing else is left");
-    // What has ended is listed for some seconds more.
-    let server = far.server.run(None, &["operation", "list", "-f", "csv"]);
-    assert!(!server.contains("command,RUNNING"), "{server}");
+    // The server waits some seconds for connections that do not come, and says what has ended for some more.
+    wait::until("the server has ended what it ran", || {
+        let running = far.server.run(None, &["operation", "list", "-f", "csv"]);
+        (!running.contains("command,RUNNING")).then_some(())
+    });
 }
 
 #[test]
