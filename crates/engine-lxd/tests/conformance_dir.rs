@@ -11,7 +11,7 @@ use boxherd_engine::conformance::main_of as run;
 use crate::common::{Server, all};
 
 /// What a pool can do in another way.
-const POOLS: [&str; 2] = ["fork::", "snapshots::"];
+const POOLS: [&str; 1] = ["snapshots::"];
 
 fn main() -> ExitCode {
     let Some(lab) = boxherd_testkit::lxd_lab_or_skip("conformance of engine-lxd on a folder")
