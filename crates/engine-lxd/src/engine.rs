@@ -1,5 +1,6 @@
 //! The engine itself: each method of the trait, step by step.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, StopReason,
 };
 
-use crate::error::{failed, failed_of, is_lost};
+use crate::error::{failed, failed_of, no_member, not_made, with_causes};
 use crate::guest::Connection;
 use crate::server::{Facts, Known, Settings, addresses, when_idle};
 use crate::{guest, machine, marks, origin, spec, state};
@@ -28,7 +29,7 @@ const MOST_CONSOLE: usize = (console_ring::MAX_SIZE + console_ring::HEADER) as u
 /// Boxes on one server or cluster.
 #[derive(Debug)]
 pub struct LxdEngine {
-    pub(crate) known: Known,
+    pub(crate) known: Arc<Known>,
     capabilities: CapabilitySet,
 }
 
@@ -68,7 +69,7 @@ impl LxdEngine {
             facts.virtual_machines.then_some(Capability::VirtualMachines),
         ];
         let capabilities = CAPABILITIES.into_iter().chain(some.into_iter().flatten()).collect();
-        Ok(Self { known: Known::new(settings, remote)?, capabilities })
+        Ok(Self { known: Arc::new(Known::new(settings, remote)?), capabilities })
     }
 
     /// What is known of the server; asked for once, and refused when it does not trust us.
@@ -156,6 +157,12 @@ impl LxdEngine {
             }
             _ => Ok(instance),
         }
+    }
+
+    /// Has a running box be called otherwise, as far as it knows itself.
+    async fn set_hostname(&self, id: BoxId, name: &str) -> Result<(), EngineError> {
+        let there = self.known.connect(id, machine::LONGEST_SILENCE).await?;
+        guest::set_hostname(there, name).await
     }
 
     /// Takes back what says that an instance is a box. The agent in it goes by itself.
@@ -330,15 +337,13 @@ impl Engine for LxdEngine {
     }
 
     async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
-        let (instance, info) = self.known.there(id).await?;
+        let (_, info) = self.known.there(id).await?;
         match state::state(&info) {
             TruthState::Running => Ok(()),
             TruthState::Suspended => {
                 self.known.change(id, StateChange::UNFREEZE).await?;
                 match marks::name(&info) {
-                    Some(name) if name != info.name => {
-                        guest::set_hostname(id, &instance, &name).await
-                    }
+                    Some(name) if name != info.name => self.set_hostname(id, &name).await,
                     _ => Ok(()),
                 }
             }
@@ -431,7 +436,7 @@ impl Engine for LxdEngine {
         match self.known.connect(id, machine::LONGEST_SILENCE).await {
             Err(EngineError::WrongState { found: "suspended", .. }) => {
                 let instance = self.known.instance(id).await?;
-                Ok(Box::new(guest::connect_later(id, instance)))
+                Ok(Box::new(guest::connect_later(id, instance, Arc::clone(&self.known))))
             }
             connected => Ok(connected?.into_stream()),
         }
@@ -455,7 +460,7 @@ impl Engine for LxdEngine {
         }
         match state::state(&info) {
             // The server renames what is stopped; until then the box itself knows.
-            TruthState::Running => guest::set_hostname(id, &instance, new).await,
+            TruthState::Running => self.set_hostname(id, new).await,
             // It hears of it when it is thawed.
             _ => Ok(()),
         }
@@ -524,62 +529,6 @@ fn piece_of_ring(ring: &[u8], from: u64) -> ConsoleChunk {
     // Reading what is in memory does not fail.
     let chunk = console_ring::read(read_at, from, CONSOLE_PIECE).unwrap_or_default();
     ConsoleChunk { start: chunk.start, data: chunk.data, end: chunk.end }
-}
-
-/// Whether a member of a cluster could not be asked.
-fn no_member(error: &Error) -> bool {
-    let (Error::Server { message, .. } | Error::OperationFailed { message, .. }) = error else {
-        return false;
-    };
-    is_lost(message)
-}
-
-fn not_made(new: &NewInstance, image: &ImageRef, error: Error) -> EngineError {
-    let name = &new.name;
-    if let Some(target) = &new.target {
-        let refused = |reason: &str| EngineError::Refused {
-            step: format!("make the instance `{name}` on the member `{target}`"),
-            source: reason.into(),
-            hint: Some(
-                "`lxc cluster list` says which members there are, and how they are".to_owned(),
-            ),
-        };
-        match &error {
-            Error::NotFound { message } if message.contains("luster member") => {
-                return refused("the cluster has no member of that name");
-            }
-            error if no_member(error) => return refused("the member does not answer"),
-            _ => {}
-        }
-    }
-    let no_image = |message: &str| EngineError::Image {
-        image: image.to_string(),
-        reason: message.to_owned(),
-        hint: Some("`lxc image list` says which images the server has".to_owned()),
-    };
-    match error {
-        Error::Conflict { message } => EngineError::Refused {
-            step: format!("make the instance `{name}`"),
-            source: message.into(),
-            hint: Some("the server has one of that name, which is not ours".to_owned()),
-        },
-        Error::NotFound { message } => no_image(&message),
-        // Servers say it in many ways, of which none is a status.
-        Error::BadRequest { message }
-        | Error::OperationFailed { message, .. }
-        | Error::Server { message, .. }
-            if message.contains("mage") =>
-        {
-            no_image(&message)
-        }
-        error => failed(format!("make the instance `{name}`"))(error),
-    }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The content of a file of an instance, at most `most` bytes; `None` when it is not there.

@@ -1,8 +1,8 @@
 //! What the server says, as what an engine says.
 
 use boxherd_engine::EngineError;
-use boxherd_lxd_client::Error;
-use boxherd_model::BoxId;
+use boxherd_lxd_client::{Error, NewInstance};
+use boxherd_model::{BoxId, ImageRef};
 
 /// A step that failed.
 pub(crate) fn failed(step: impl Into<String>) -> impl FnOnce(Error) -> EngineError {
@@ -27,7 +27,7 @@ pub(crate) fn failed(step: impl Into<String>) -> impl FnOnce(Error) -> EngineErr
 }
 
 /// Whether the server could not ask the member that has something, which LXD 5.0 says in these words only.
-pub(crate) fn is_lost(message: &str) -> bool {
+fn is_lost(message: &str) -> bool {
     const WORDS: [&str; 3] =
         ["Missing event connection with target", "Unable to connect to: ", "member is offline"];
     WORDS.iter().any(|words| message.contains(words))
@@ -39,4 +39,61 @@ pub(crate) fn failed_of(id: BoxId, step: impl Into<String>) -> impl FnOnce(Error
         Error::NotFound { .. } => EngineError::NoSuchBox(id),
         error => failed(step)(error),
     }
+}
+
+/// Whether a member of a cluster could not be asked.
+pub(crate) fn no_member(error: &Error) -> bool {
+    let (Error::Server { message, .. } | Error::OperationFailed { message, .. }) = error else {
+        return false;
+    };
+    is_lost(message)
+}
+
+/// Why an instance was not made.
+pub(crate) fn not_made(new: &NewInstance, image: &ImageRef, error: Error) -> EngineError {
+    let name = &new.name;
+    if let Some(target) = &new.target {
+        let refused = |reason: &str| EngineError::Refused {
+            step: format!("make the instance `{name}` on the member `{target}`"),
+            source: reason.into(),
+            hint: Some(
+                "`lxc cluster list` says which members there are, and how they are".to_owned(),
+            ),
+        };
+        match &error {
+            Error::NotFound { message } if message.contains("luster member") => {
+                return refused("the cluster has no member of that name");
+            }
+            error if no_member(error) => return refused("the member does not answer"),
+            _ => {}
+        }
+    }
+    let no_image = |message: &str| EngineError::Image {
+        image: image.to_string(),
+        reason: message.to_owned(),
+        hint: Some("`lxc image list` says which images the server has".to_owned()),
+    };
+    match error {
+        Error::Conflict { message } => EngineError::Refused {
+            step: format!("make the instance `{name}`"),
+            source: message.into(),
+            hint: Some("the server has one of that name, which is not ours".to_owned()),
+        },
+        Error::NotFound { message } => no_image(&message),
+        // Servers say it in many ways, of which none is a status.
+        Error::BadRequest { message }
+        | Error::OperationFailed { message, .. }
+        | Error::Server { message, .. }
+            if message.contains("mage") =>
+        {
+            no_image(&message)
+        }
+        error => failed(format!("make the instance `{name}`"))(error),
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

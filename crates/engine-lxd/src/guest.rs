@@ -7,6 +7,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,10 +24,11 @@ use tokio::io::{
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::engine::{content, with_causes};
-use crate::error::failed_of;
+use crate::engine::content;
+use crate::error::{failed_of, with_causes};
 use crate::put::{NotPut, put};
-use crate::{native, state};
+use crate::server::Known;
+use crate::{machine, native, state};
 
 /// Where the agent may lie, the best first.
 pub(crate) const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var/lib/boxherd"];
@@ -68,22 +70,8 @@ impl Connection {
     }
 }
 
-/// Connects to the agent of a running instance, wherever it is, and puts it there when it is nowhere.
-/// Where that cannot be, the server stands in for it. Answers where it is, too.
-pub(crate) async fn connect(
-    id: BoxId,
-    instance: &Instance,
-) -> Result<(Connection, &'static str), EngineError> {
-    let info = instance.get().await.map_err(failed_of(id, "look at the instance"))?;
-    for folder in FOLDERS {
-        if let Reached::There(stream) = reach(id, instance, folder).await? {
-            return Ok((Connection::Agent(stream), folder));
-        }
-    }
-    settle(id, instance, &info, FOLDERS[0]).await
-}
-
-/// The same when it is not in `tried`.
+/// Connects to the agent of a running instance when it is not in `tried`, and puts it there when it is
+/// nowhere. Where that cannot be, the server stands in for it. Answers where it is, too.
 pub(crate) async fn settle(
     id: BoxId,
     instance: &Instance,
@@ -143,7 +131,7 @@ pub(crate) fn native(instance: &Instance, why: String, for_good: bool) -> Connec
 }
 
 /// A link to an instance that is frozen: it is silent until that is thawed.
-pub(crate) fn connect_later(id: BoxId, instance: Instance) -> Later {
+pub(crate) fn connect_later(id: BoxId, instance: Instance, known: Arc<Known>) -> Later {
     let (near, mut far) = tokio::io::duplex(FIRST);
     let waiting = tokio::spawn(async move {
         loop {
@@ -155,9 +143,9 @@ pub(crate) fn connect_later(id: BoxId, instance: Instance) -> Later {
                 Ok(_) | Err(_) => return,
             }
         }
-        match connect(id, &instance).await {
+        match known.connect(id, machine::LONGEST_SILENCE).await {
             // Either end closes the other.
-            Ok((there, _)) => drop(copy_bidirectional(&mut far, &mut there.into_stream()).await),
+            Ok(there) => drop(copy_bidirectional(&mut far, &mut there.into_stream()).await),
             Err(error) => tracing::debug!(%id, %error, "no agent after the thaw"),
         }
     });
@@ -286,13 +274,9 @@ pub(crate) async fn console(instance: &Instance, most: usize) -> Result<Vec<u8>,
 }
 
 /// Has a running box be called otherwise, as far as it knows itself.
-pub(crate) async fn set_hostname(
-    id: BoxId,
-    instance: &Instance,
-    name: &str,
-) -> Result<(), EngineError> {
+pub(crate) async fn set_hostname(there: Connection, name: &str) -> Result<(), EngineError> {
     let step = "set the host name";
-    let link = Link::open(connect(id, instance).await?.0.into_stream()).await;
+    let link = Link::open(there.into_stream()).await;
     let link = link.map_err(|error| EngineError::refused(step, error))?;
     let mut set = ExecRequest::argv(["hostname", name]);
     set.user = Some("root".to_owned());

@@ -8,8 +8,8 @@ use boxherd_lxd_client::{Error, ImageInfo as Theirs, NewImage, imported};
 use boxherd_model::{ImageInfo, ImageRef, Progress, ProgressEvent, Timestamp};
 
 use crate::archive::{self, Archive};
-use crate::engine::{LxdEngine, with_causes};
-use crate::error::failed;
+use crate::engine::LxdEngine;
+use crate::error::{failed, with_causes};
 use crate::origin::{Origin, refused};
 use crate::upload::Upload;
 

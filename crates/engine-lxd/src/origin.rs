@@ -8,8 +8,7 @@ use boxherd_lxd_client::{
 };
 use boxherd_model::ImageRef;
 
-use crate::engine::with_causes;
-use crate::error::failed;
+use crate::error::{failed, with_causes};
 use crate::server::Known;
 
 /// The shortest beginning of a fingerprint that is taken for one.

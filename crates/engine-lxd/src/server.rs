@@ -246,18 +246,13 @@ impl Known {
         if let Some(why) = marks::native(&info) {
             return Ok(Some(guest::native(&instance, why, true)));
         }
-        let (there, mark) = match guest::settle(id, &instance, &info, folder).await? {
-            (there, found) if Some(found) == seen.folder.as_deref().or(Some(FOLDERS[0])) => {
-                (there, None)
-            }
-            (there, found) => (there, Some((marks::FOLDER, found.to_owned()))),
-        };
+        let (there, found) = guest::settle(id, &instance, &info, folder).await?;
         let mark = match &there {
             Connection::Native(native) if native.for_good => {
                 Some((marks::NATIVE, marks::native_for(&native.why)))
             }
-            Connection::Native(_) => None,
-            Connection::Agent(_) => mark,
+            Connection::Agent(_) if found != folder => Some((marks::FOLDER, found.to_owned())),
+            Connection::Native(_) | Connection::Agent(_) => None,
         };
         if let Some((mark, text)) = mark
             && let Err(error) = marks::set(&instance, mark, &text).await

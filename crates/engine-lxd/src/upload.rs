@@ -136,7 +136,10 @@ mod tests {
         let count = sent.telling(|done| told.borrow_mut().push(done), async {
             let count =
                 pieces.fold(0, |sum, piece| async move { sum + piece.unwrap().len() }).await;
-            tokio::time::sleep(LOOK * 2).await;
+            // It ends when all of it was told.
+            while told.borrow().last() != Some(&sent.total()) {
+                tokio::time::sleep(LOOK / 10).await;
+            }
             count
         });
         assert_eq!(count.await, PIECE + 4);

@@ -90,25 +90,50 @@ impl Again {
         }
     }
 
-    async fn within(&self, patience: Duration) -> Result<Link, LinkError> {
-        let since = Instant::now();
-        let (mut wait, longest) = WAITS;
-        loop {
-            match self.attempt().await {
-                Some(Ok(link)) => return Ok(link),
-                Some(Err(error)) if since.elapsed() + wait < patience => {
-                    tracing::debug!(id = %self.id, %error, "no link yet");
-                }
-                _ => return Err(LinkError::Closed),
+    async fn since(&self, lost_at: Instant, tries: u32) -> Result<Link, LinkError> {
+        let patience = self.kept.min(LONGEST);
+        for tries in tries.. {
+            let wait = pause(tries);
+            if lost_at.elapsed() + wait > patience {
+                break;
             }
             tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(longest);
+            match self.attempt().await {
+                Some(Ok(link)) => return Ok(link),
+                Some(Err(error)) => tracing::debug!(id = %self.id, %error, "no link yet"),
+                None => break,
+            }
         }
+        Err(LinkError::Closed)
     }
 }
 
 impl Relink for Again {
-    fn relink(&self) -> Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send + '_>> {
-        Box::pin(self.within(self.kept.min(LONGEST)))
+    fn relink(
+        &self,
+        lost_at: Instant,
+        tries: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send + '_>> {
+        Box::pin(self.since(lost_at, tries))
+    }
+}
+
+/// Before a try for a link: none before the first, then twice as long each time.
+fn pause(tries: u32) -> Duration {
+    let (first, longest) = WAITS;
+    match tries {
+        0 => Duration::ZERO,
+        tries => first.saturating_mul(1 << (tries - 1).min(16)).min(longest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_tried_for_at_once_and_then_seldom() {
+        let pauses: Vec<_> = [0, 1, 2, 3, 7, u32::MAX].map(|tries| pause(tries).as_millis()).into();
+        assert_eq!(pauses, [0, 50, 100, 200, 2000, 2000]);
     }
 }

@@ -1,8 +1,10 @@
 //! What becomes of a command when its client goes: lost, cancelled, dropped, left.
 
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use boxherd_link::{ExecEvent, ExecRequest, ExitStatus, Link, LinkError, Offsets};
+use boxherd_link::{ExecEvent, ExecRequest, ExitStatus, Link, LinkError, Offsets, Relink};
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -135,6 +137,97 @@ async fn input_goes_on_after_a_lost_link() {
     let whole = link_to(&agent).await.exec(request).await.unwrap();
     let expected = within(whole.collect(content, 100)).await.unwrap();
     assert_eq!(ran.stdout, expected.stdout);
+}
+
+/// Links to one agent, each of which a test can break.
+struct Links {
+    agent: boxherd_agent::Agent,
+    relay: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Links {
+    async fn open(&self) -> Link {
+        let (link, relay) = breakable(&self.agent).await;
+        *self.relay.lock().unwrap() = Some(relay);
+        link
+    }
+
+    fn cut(&self) {
+        self.relay.lock().unwrap().take().unwrap().abort();
+    }
+}
+
+impl Relink for Links {
+    fn relink(
+        &self,
+        _: Instant,
+        _: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send + '_>> {
+        Box::pin(async { Ok(self.open().await) })
+    }
+}
+
+/// Nobody makes a link anew.
+struct NoLink;
+
+impl Relink for NoLink {
+    fn relink(
+        &self,
+        _: Instant,
+        _: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send + '_>> {
+        Box::pin(async { Err(LinkError::Closed) })
+    }
+}
+
+#[tokio::test]
+async fn a_healed_command_goes_on_with_its_input() {
+    let links = Arc::new(Links { agent: agent(), relay: Mutex::default() });
+    let mut request = ExecRequest::shell("while read line; do echo $line; done; echo over");
+    request.stdin = true;
+    let exec = links.open().await.exec(request).await.unwrap();
+    let mut exec = exec.healed_by(links.clone());
+    let mut input = exec.stdin().unwrap();
+    for number in 0..50 {
+        links.cut();
+        // Nobody hears it now.
+        let line = format!("{number}\n");
+        input.send(line.clone().into()).await.unwrap();
+        assert_eq!(within(exec.next()).await.unwrap(), ExecEvent::Stdout(line.into()));
+    }
+    links.cut();
+    input.shutdown().await.unwrap();
+    drop(input);
+    let ran = within(exec.collect(Bytes::new(), 100)).await.unwrap();
+    assert_eq!((&ran.stdout[..], ran.status), (&b"over\n"[..], ExitStatus::Code(0)));
+}
+
+#[tokio::test]
+async fn a_healed_command_hears_what_was_said_meanwhile() {
+    let links = Arc::new(Links { agent: agent(), relay: Mutex::default() });
+    let line = "trap 'exit 3' USR1; echo begun; while :; do sleep 0.05; done";
+    let link = links.open().await;
+    let mut exec = link.exec(ExecRequest::shell(line)).await.unwrap().healed_by(links.clone());
+    assert_eq!(within(exec.next()).await.unwrap(), ExecEvent::Stdout("begun\n".into()));
+    links.cut();
+    within(link.closed()).await;
+    exec.control().signal(10);
+    let ran = within(exec.collect(Bytes::new(), 100)).await.unwrap();
+    assert_eq!(ran.status, ExitStatus::Code(3));
+}
+
+#[tokio::test]
+async fn what_cannot_be_healed_is_lost_and_its_input_ends() {
+    let (link, relay) = breakable(&agent()).await;
+    let mut request = ExecRequest::shell("cat");
+    request.stdin = true;
+    let mut exec = link.exec(request).await.unwrap().healed_by(Arc::new(NoLink));
+    let mut input = exec.stdin().unwrap();
+    relay.abort();
+    within(link.closed()).await;
+    let waiting = tokio::spawn(async move { input.send("more".into()).await });
+    assert!(matches!(within(exec.next()).await, Err(LinkError::Lost { .. })));
+    assert!(matches!(within(waiting).await.unwrap(), Err(LinkError::Lost { .. })));
 }
 
 #[tokio::test]

@@ -183,13 +183,12 @@ fn what_a_command_says_is_whole_however_often_it_is_cut() {
     drop(child.stdin.take());
     let wire = far.wire.clone();
     let cutting = thread::spawn(move || {
-        for _ in 0..10 {
-            thread::sleep(Duration::from_millis(150));
-            wire.cut();
-        }
+        // Now and then, as it comes; what counts is that some are met.
+        let pause = || thread::sleep(Duration::from_millis(150));
+        (0..10).map(|_| (pause(), wire.cut()).1).sum::<usize>()
     });
     let said = Said::from(child.wait_with_output().expect("it ends"));
-    cutting.join().expect("it cuts");
+    assert!(cutting.join().expect("it cuts") > 0, "there was nothing to cut");
     let expected: String = (0..200_000).map(|number| format!("{number}\n")).collect();
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     assert!(said.out == expected, "{} bytes of {}", said.out.len(), expected.len());

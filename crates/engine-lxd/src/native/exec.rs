@@ -1,6 +1,7 @@
 //! Commands, each an exec of the server's.
 
 use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use boxherd_link::channel::{STDERR, STDOUT};
@@ -177,8 +178,10 @@ fn like_a_shell(message: &str) -> Option<(i32, &'static str)> {
 }
 
 fn started(stream: &Stream, stdin_open: bool) {
-    // No other link goes on with it, so that any number would do.
-    let started = proto::Started { id: 0, stdin: 0, stdin_open };
+    // No other link goes on with it: the number only tells it from others.
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    let started = proto::Started { id, stdin: 0, stdin_open };
     stream.message(&proto::Reply { answer: Some(Answer::Started(started)) });
 }
 

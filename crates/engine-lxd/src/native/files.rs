@@ -100,6 +100,7 @@ impl Native {
         let written = match self.upload(stream, &beside, new).await {
             Ok(true) => {
                 let place = self.program(&["readlink", "-f", "-n", "--"], &[path.as_bytes()]).await;
+                // What is not there yet is no link; without `readlink` a link is replaced by the file.
                 let place = place.unwrap_or_else(|_| path.as_bytes().to_vec().into());
                 let pair = [beside.as_bytes(), &place];
                 self.program(&["mv", "-f", "-T", "--"], &pair).await.map(|_| true)

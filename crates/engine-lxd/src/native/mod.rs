@@ -21,7 +21,7 @@ use prost::Message as _;
 use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
-use crate::engine::with_causes;
+use crate::error::with_causes;
 
 /// Bytes on their way between the two ends of the link.
 const BUFFER: usize = 256 * 1024;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
@@ -35,13 +36,18 @@ pub struct Exec {
 
 /// Gives another link to the agent of a box whose link was lost.
 pub trait Relink: Send + Sync {
-    /// A link that holds; waits for one as long as that makes sense. The command may be asked for over
-    /// it and not be there any more.
+    /// A link that holds; waits for one as long as that makes sense, counted from `lost_at`, and before
+    /// it tries when `tries` others were lost since. The command may be asked for over it and not be
+    /// there any more.
     ///
     /// # Errors
     ///
     /// When there is none, and none will come.
-    fn relink(&self) -> Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send + '_>>;
+    fn relink(
+        &self,
+        lost_at: Instant,
+        tries: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send + '_>>;
 }
 
 /// The line of a command that ends with its [`Exec`].
@@ -119,15 +125,16 @@ impl Exec {
         let Some(healer) = self.healer.clone().filter(|_| self.held.is_none()) else {
             return Err(lost);
         };
-        loop {
+        let lost_at = Instant::now();
+        for tries in 0.. {
             // Why there is no other link is less than that this one is lost.
-            let Ok(link) = healer.relink().await else { return Err(lost) };
+            let Ok(link) = healer.relink(lost_at, tries).await else { break };
             let again = match link.reattach(self.id, self.offsets).await {
                 Ok(again) => again,
                 // That link is lost as well.
                 Err(LinkError::Lost { .. }) => continue,
                 Err(LinkError::TakenOver) => return Err(LinkError::TakenOver),
-                Err(_) => return Err(lost),
+                Err(_) => break,
             };
             let offset = again.stdin.is_some().then_some(again.stdin_offset);
             self.line.0.go_on(&again.stream, offset)?;
@@ -135,6 +142,7 @@ impl Exec {
             self.owed = 0;
             return Ok(());
         }
+        Err(lost)
     }
 
     /// What to reattach by.
