@@ -204,9 +204,9 @@ impl Known {
             return Ok(there);
         }
         // It is called otherwise by now, or gone.
-        let name = self.there(id).await?.1.name;
-        let folder = self.names.get(id).and_then(|seen| seen.folder);
-        let there = self.connect_to(id, Seen { name, folder }, patience).await?;
+        self.look(id).await?;
+        let seen = self.names.get(id).ok_or(EngineError::NoSuchBox(id))?;
+        let there = self.connect_to(id, seen, patience).await?;
         there.ok_or(EngineError::NoSuchBox(id))
     }
 

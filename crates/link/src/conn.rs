@@ -72,6 +72,18 @@ struct Shared {
     round_trip: AtomicU64,
 }
 
+impl Shared {
+    fn took(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(UNKNOWN);
+        self.round_trip.fetch_min(micros, Ordering::Relaxed);
+    }
+
+    fn bulk_window(&self) -> u32 {
+        let micros = self.round_trip.load(Ordering::Relaxed);
+        window::of_round_trip((micros != UNKNOWN).then(|| Duration::from_micros(micros)))
+    }
+}
+
 /// The byte stream and what is on its way through it.
 struct Pipe {
     /// `None` once the link has ended.
@@ -207,15 +219,7 @@ impl Conn {
 
     /// An answer took that long, which no round trip is longer than.
     pub fn took(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(UNKNOWN);
-        self.shared.round_trip.fetch_min(micros, Ordering::Relaxed);
-    }
-
-    /// What of a bulk transfer should be under way beyond a new stream's window, in bytes.
-    #[must_use]
-    pub fn bulk_window(&self) -> u32 {
-        let micros = self.shared.round_trip.load(Ordering::Relaxed);
-        window::of_round_trip((micros != UNKNOWN).then(|| Duration::from_micros(micros)))
+        self.shared.took(time);
     }
 
     /// Waits until the link has ended and says why.

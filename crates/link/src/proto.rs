@@ -135,9 +135,6 @@ pub struct Write {
     pub truncate: bool,
     #[prost(bool, tag = "7")]
     pub sync: bool,
-    /// Bytes that should be under way beyond a new stream's window; 0 leaves it to the agent.
-    #[prost(uint32, tag = "8")]
-    pub window: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -166,9 +163,6 @@ pub struct TarIn {
     pub parents: bool,
     #[prost(message, optional, tag = "3")]
     pub owner: Option<Owner>,
-    /// As of [`Write`].
-    #[prost(uint32, tag = "4")]
-    pub window: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -326,7 +320,7 @@ pub struct Stop {
 /// A control message on an open stream, to the agent.
 #[derive(Clone, PartialEq, Message)]
 pub struct Control {
-    #[prost(oneof = "Do", tags = "1, 2, 3")]
+    #[prost(oneof = "Do", tags = "1, 2, 3, 4")]
     pub what: Option<Do>,
 }
 
@@ -340,6 +334,9 @@ pub enum Do {
     /// Let go of the command without ending it.
     #[prost(message, tag = "3")]
     Detach(Nothing),
+    /// Of what is written, so many bytes more should be under way.
+    #[prost(uint32, tag = "4")]
+    Widen(u32),
 }
 
 /// A control message from the agent.

@@ -21,12 +21,6 @@ pub fn of_round_trip(time: Option<Duration>) -> u32 {
     u32::try_from(bytes).unwrap_or(FAR).clamp(NEAR, FAR)
 }
 
-/// What is granted to a host that asks for `wanted`.
-#[must_use]
-pub fn granted(wanted: u32) -> u32 {
-    wanted.clamp(NEAR, FAR)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +31,5 @@ mod tests {
         assert_eq!((of_round_trip(None), of(0), of(1)), (NEAR, NEAR, NEAR));
         assert_eq!((of(5), of(10), of(27)), (2_500_000, 5_000_000, FAR));
         assert_eq!((of(1000), of(u64::MAX)), (FAR, FAR));
-        assert_eq!((granted(0), granted(u32::MAX)), (NEAR, FAR));
     }
 }

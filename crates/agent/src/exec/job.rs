@@ -270,6 +270,8 @@ impl Job {
                 }
             }
             Do::Detach(_) => self.let_go = true,
+            // Of files only.
+            Do::Widen(_) => {}
         }
     }
 

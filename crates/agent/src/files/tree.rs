@@ -41,7 +41,7 @@ pub(crate) async fn tar_out(inner: Arc<Inner>, stream: Stream, request: proto::T
 /// Unpacks what comes as data, then says how it went.
 pub(crate) async fn tar_in(inner: Arc<Inner>, stream: Stream, request: proto::TarIn) {
     let path = inner.place(&request.path);
-    stream.grant(window::granted(request.window));
+    stream.grant(window::NEAR);
     let (sender, pieces) = mpsc::channel(2);
     let unpacked = tokio::spawn(on_thread(move || unpack(&path, Inlet::new(pieces), &request)));
     let fed = feed(&stream, sender);

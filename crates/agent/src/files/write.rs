@@ -15,6 +15,7 @@ use std::time::Duration;
 use boxherd_link::conn::{Inbound, Stream};
 use boxherd_link::{proto, window};
 use bytes::Bytes;
+use prost::Message as _;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
@@ -26,7 +27,7 @@ use crate::{Inner, done, io_failure};
 /// content leaves what was there before.
 pub(crate) async fn write(inner: Arc<Inner>, stream: Stream, request: proto::Write) {
     let path = inner.place(&request.path);
-    stream.grant(window::granted(request.window));
+    stream.grant(window::NEAR);
     let opened = on_thread(move || Target::open(path, &request)).await;
     let target = match opened {
         Ok(target) => target,
@@ -134,7 +135,12 @@ impl Chunk {
         loop {
             match stream.recv().await.ok()? {
                 Inbound::Data { bytes, fin, cost, .. } => return Some(Self { bytes, cost, fin }),
-                Inbound::Message(_) => {}
+                Inbound::Message(message) => {
+                    let asked = proto::Control::decode(message).ok().and_then(|asked| asked.what);
+                    if let Some(proto::Do::Widen(more)) = asked {
+                        stream.grant(more.min(window::FAR));
+                    }
+                }
                 Inbound::End | Inbound::Reset => return None,
             }
         }

@@ -2,6 +2,7 @@
 
 mod exec;
 mod facts;
+mod far;
 mod files;
 mod guest;
 mod lost;

@@ -86,6 +86,8 @@ impl Way {
 
     /// A link that this engine makes.
     pub(crate) async fn link_over(&self, engine: &dyn Engine) -> anyhow::Result<Link> {
+        // As the herd does, which knows its boxes by their names.
+        engine.called(self.id, &self.name);
         let stream = engine.connect(self.id).await.context("cannot connect to the box")?;
         Ok(Link::open(stream).await?)
     }

@@ -219,7 +219,8 @@ async fn follow<F: Future<Output = ()>>(
                 Some(Do::Signal(signal)) => drop(signals.send(signal).await),
                 Some(Do::Resize(size)) => resize(size).await,
                 // It ends with its link, whatever is wanted: nobody there would keep it.
-                Some(Do::Detach(_)) | None => {}
+                // Windows are those of files.
+                Some(Do::Detach(_) | Do::Widen(_)) | None => {}
             }
         }
     };

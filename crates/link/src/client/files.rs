@@ -39,7 +39,7 @@ impl Files {
         let ReadRange { offset, length } = range;
         let read = proto::Read { path: path_bytes(path), offset, length };
         let stream = self.conn.request(Request::Read(read))?;
-        Ok(FileReader::new(stream, self.conn.bulk_window(), About::new("read", path)))
+        Ok(FileReader::new(stream, About::new("read", path)))
     }
 
     /// Writes a file; see [`WriteOptions`]. Errors come with a later write or with
@@ -58,7 +58,6 @@ impl Files {
             at: options.at,
             truncate: options.truncate,
             sync: options.sync,
-            window: self.conn.bulk_window(),
         };
         let stream = self.conn.request(Request::Write(write))?;
         Ok(FileWriter::new(stream, About::new("write", path)))
@@ -81,7 +80,7 @@ impl Files {
         let prefix = path_bytes(prefix.as_ref());
         let request = Request::TarOut(proto::TarOut { path: path_bytes(path), prefix });
         let stream = self.conn.request(request)?;
-        Ok(FileReader::new(stream, self.conn.bulk_window(), About::new("read", path)))
+        Ok(FileReader::new(stream, About::new("read", path)))
     }
 
     /// Unpacks a tar archive into a directory.
@@ -92,8 +91,7 @@ impl Files {
     ) -> Result<FileWriter, LinkError> {
         let path = path.as_ref();
         let owner = options.owner.map(|(uid, gid)| proto::Owner { uid, gid });
-        let window = self.conn.bulk_window();
-        let tar = proto::TarIn { path: path_bytes(path), parents: options.parents, owner, window };
+        let tar = proto::TarIn { path: path_bytes(path), parents: options.parents, owner };
         let stream = self.conn.request(Request::TarIn(tar))?;
         Ok(FileWriter::new(stream, About::new("unpack into", path)))
     }
@@ -127,7 +125,7 @@ impl Files {
         let path = path.as_ref();
         let request = Request::List(proto::Path { path: path_bytes(path) });
         let (stream, about) = (self.conn.request(request)?, About::new("list", path));
-        let mut reader = FileReader::new(stream, self.conn.bulk_window(), about);
+        let mut reader = FileReader::new(stream, about);
         let (mut buffer, mut entries, mut total) = (BytesMut::new(), Vec::new(), 0);
         while let Some(piece) = reader.next().await? {
             total += piece.len();

@@ -5,14 +5,15 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{decode, gave_up, unexpected};
 use crate::conn::{Inbound, Stream};
-use crate::proto::Answer;
-use crate::{LinkError, channel};
+use crate::proto::{self, Answer, Do};
+use crate::{LinkError, channel, window};
 
 /// What a failure is about.
 #[derive(Debug, Clone)]
@@ -44,13 +45,36 @@ pub struct FileReader {
     owed: u32,
     rest: Bytes,
     ended: bool,
+    distance: Option<Distance>,
+}
+
+/// How a transfer learns how far it goes: by the time until its first answer, where the link does not
+/// know yet.
+#[derive(Debug)]
+struct Distance {
+    window: u32,
+    asked: Instant,
+}
+
+impl Distance {
+    /// Of a transfer that was just asked for.
+    fn of(stream: &Stream) -> Self {
+        Self { window: stream.bulk_window(), asked: Instant::now() }
+    }
+
+    /// By how much the window is too small, now that the first answer is there.
+    fn learn(self, stream: &Stream) -> u32 {
+        stream.took(self.asked.elapsed());
+        stream.bulk_window().saturating_sub(self.window)
+    }
 }
 
 impl FileReader {
-    /// With `window` bytes under way beyond a new stream's.
-    pub(super) fn new(stream: Stream, window: u32, about: About) -> Self {
-        stream.grant(window);
-        Self { stream, about, owed: 0, rest: Bytes::new(), ended: false }
+    pub(super) fn new(stream: Stream, about: About) -> Self {
+        let distance = Distance::of(&stream);
+        stream.grant(distance.window);
+        let distance = Some(distance);
+        Self { stream, about, owed: 0, rest: Bytes::new(), ended: false, distance }
     }
 
     /// The next piece; `None` at the end. Safe to cancel.
@@ -79,6 +103,11 @@ impl FileReader {
             match ready!(self.stream.poll_recv(cx))? {
                 Inbound::Data { bytes, cost, .. } => {
                     self.owed += cost;
+                    if let Some(far) = self.distance.take()
+                        && let more @ 1.. = far.learn(&self.stream)
+                    {
+                        self.stream.grant(more);
+                    }
                     if !bytes.is_empty() {
                         return Poll::Ready(Ok(Some(bytes)));
                     }
@@ -124,11 +153,16 @@ pub struct FileWriter {
     about: About,
     shut: bool,
     outcome: Option<Result<(), LinkError>>,
+    distance: Option<Distance>,
+    waited: bool,
 }
 
 impl FileWriter {
     pub(super) fn new(stream: Stream, about: About) -> Self {
-        Self { stream, about, shut: false, outcome: None }
+        let distance = Distance::of(&stream);
+        widen(&stream, distance.window - window::NEAR);
+        let distance = Some(distance);
+        Self { stream, about, shut: false, outcome: None, distance, waited: false }
     }
 
     /// Sends all of `bytes` without copying them. Fails with the agent's error as soon as it is
@@ -162,7 +196,20 @@ impl FileWriter {
                 let outcome = ready!(self.poll_outcome(cx));
                 Poll::Ready(Err(outcome.err().unwrap_or_else(gave_up)))
             }
-            other => other,
+            // What it waited for first is the agent's answer to what was asked for.
+            Poll::Ready(Ok(room)) => {
+                if self.waited
+                    && let Some(far) = self.distance.take()
+                {
+                    widen(&self.stream, far.learn(&self.stream));
+                }
+                Poll::Ready(Ok(room))
+            }
+            Poll::Pending => {
+                self.waited = true;
+                Poll::Pending
+            }
+            failed => failed,
         }
     }
 
@@ -179,6 +226,13 @@ impl FileWriter {
             };
         }
         Poll::Ready(self.outcome.clone().unwrap_or(Ok(())))
+    }
+}
+
+/// Has an agent let `more` bytes be under way than those that it does near.
+fn widen(stream: &Stream, more: u32) {
+    if more > 0 {
+        stream.message(&proto::Control { what: Some(Do::Widen(more)) });
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -64,6 +65,18 @@ impl Stream {
     pub fn grant(&self, more: u32) {
         lock(&self.shared.state).mux.grant(self.id, more);
         self.shared.flush();
+    }
+
+    /// See [`Conn::took`](super::Conn::took).
+    pub fn took(&self, time: Duration) {
+        self.shared.took(time);
+    }
+
+    /// What of a bulk transfer should be under way beyond a new stream's window, in bytes, by the shortest
+    /// time that an answer took on this link.
+    #[must_use]
+    pub fn bulk_window(&self) -> u32 {
+        self.shared.bulk_window()
     }
 
     /// Waits until at least one byte may be sent, and says how many may be.
