@@ -312,14 +312,14 @@ impl Engine for LxdEngine {
                 instance.change_state(StateChange::stop(seconds)).await?.wait().await
             });
             match asked.await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return self.known.until_written_down(id).await,
                 // It did not end in time.
                 Err(Error::OperationFailed { .. } | Error::Cancelled { .. }) => {}
                 Err(error) => return Err(failed_of(id, "stop the instance")(error)),
             }
         }
         match self.known.change(id, StateChange::KILL).await {
-            Ok(()) => Ok(()),
+            Ok(()) => self.known.until_written_down(id).await,
             // It may have ended by itself meanwhile.
             Err(error) => match self.inspect(id).await?.map(|truth| truth.state) {
                 Some(TruthState::Stopped(_)) => Ok(()),

@@ -3,21 +3,21 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use boxherd_engine::EngineError;
+use boxherd_engine::{EngineError, TruthState};
 use boxherd_lxd_client::{
     Client, Devices, Error, FullInstance, Instance, InstanceInfo, InstanceState, Locations, Remote,
     Server, StateChange,
 };
-use boxherd_model::{BoxId, EngineName, ImageRef};
+use boxherd_model::{BoxId, EngineName, ImageRef, StopReason};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::error::{failed, failed_of};
 use crate::guest::{self, Connection, FOLDERS, Reached};
-use crate::machine;
 use crate::marks::{self, box_of};
 use crate::names::{Names, Seen};
 use crate::spec::{self, Ground};
+use crate::{machine, state};
 
 /// Connections that connecting to an agent takes: both outputs of an exec, its input and its control, and
 /// one to look at the instance. All are opened at once.
@@ -29,6 +29,8 @@ const LONGEST_FREEZE: Duration = Duration::from_secs(30);
 /// The option of user data, and the one that servers without the extension `cloud_init` have.
 const USER_DATA: &str = "cloud-init.user-data";
 const OLD_USER_DATA: &str = "user.user-data";
+/// How long a server may take to write down that it has stopped an instance.
+const LONGEST_WRITING: Duration = Duration::from_secs(5);
 /// Between looks whether it still is.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -302,6 +304,20 @@ impl Known {
             tracing::warn!(%id, error = %thaw, "an instance may be half frozen");
         }
         Err(failed_of(id, step)(error))
+    }
+
+    /// Waits until the server has written down that it stopped an instance, which it may do after it has
+    /// said so: before, it looks as if the server had been started anew meanwhile.
+    pub(crate) async fn until_written_down(&self, id: BoxId) -> Result<(), EngineError> {
+        let until = Instant::now() + LONGEST_WRITING;
+        loop {
+            let Some((_, info)) = self.info(id).await? else { return Ok(()) };
+            let unwritten = TruthState::Stopped(StopReason::HostReboot);
+            if state::state(&info) != unwritten || Instant::now() >= until {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(crate) async fn change(&self, id: BoxId, change: StateChange) -> Result<(), EngineError> {

@@ -108,7 +108,9 @@ async fn stopping_a_box_that_never_ran_succeeds(stage: &Stage) -> Outcome {
 
 async fn stopping_asks_before_it_kills(stage: &Stage) -> Outcome {
     let guest = stage.running().await?;
-    guest.spawn("trap 'echo bye > farewell; exit' TERM; while :; do sleep 0.01; done").await?;
+    let line = "trap 'echo bye > farewell; exit' TERM; touch listens; while :; do sleep 0.01; done";
+    guest.spawn(line).await?;
+    guest.sh("until test -e listens; do sleep 0.01; done").await?;
     guest.stop().await?;
     guest.start().await?;
     assert_eq!(guest.sh("cat farewell").await?, "bye");
