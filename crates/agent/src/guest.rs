@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use boxherd_link::ExitStatus;
 use boxherd_link::agent_config::{
-    AgentConfig as Config, BESIDE, CONFIG, GUEST, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY,
+    AgentConfig as Config, BESIDE, CONFIG, CUT_OFF, GUEST, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY,
 };
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -81,18 +81,22 @@ fn relay(place: &Place) -> io::Result<u8> {
         Ok(stream) => stream,
         Err(_) => begin(place)?,
     };
-    let upward = stream.try_clone()?;
+    let (upward, stdout) = (stream.try_clone()?, rustix::io::dup(rustix::stdio::stdout())?);
     // The host has said all it will when its end closes; what the agent says after that still comes.
     std::thread::spawn(move || {
         // A descriptor that cannot be read has ended, and an agent that takes no more tells by its own end.
         drop(pump(&mut io::stdin().lock(), &upward));
         drop(upward.shutdown(Shutdown::Write));
     });
-    let stdout = File::from(rustix::io::dup(rustix::stdio::stdout())?);
-    match pump(&mut &stream, &stdout) {
+    // From here on the agent may have heard the host.
+    match pump(&mut &stream, &File::from(stdout)) {
+        Ok(()) => Ok(0),
         // The host is gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-        done => done.map(|()| 0),
+        Err(error) => {
+            eprintln!("boxherd-agent: {error}");
+            Ok(CUT_OFF)
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use crate::guest::Connection;
 use crate::server::{Facts, Known, Settings, addresses, when_idle};
 use crate::{guest, machine, marks, origin, spec, state};
 
+/// How long it may take until an agent was brought into an instance, which greets then.
+const LONGEST_SETTLING: Duration = Duration::from_secs(600);
 /// What is read of a console at once, in bytes.
 const CONSOLE_PIECE: usize = 256 * 1024;
 /// The largest console that is fetched, in bytes.
@@ -433,13 +435,17 @@ impl Engine for LxdEngine {
     }
 
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError> {
-        match self.known.connect(id, machine::LONGEST_SILENCE).await {
+        match Arc::clone(&self.known).connect_early(id).await {
             Err(EngineError::WrongState { found: "suspended", .. }) => {
                 let instance = self.known.instance(id).await?;
                 Ok(Box::new(guest::connect_later(id, instance, Arc::clone(&self.known))))
             }
-            connected => Ok(connected?.into_stream()),
+            connected => connected,
         }
+    }
+
+    fn greets_within(&self) -> Option<Duration> {
+        Some(LONGEST_SETTLING)
     }
 
     fn called(&self, id: BoxId, name: &BoxName) {

@@ -13,17 +13,20 @@ use std::time::Duration;
 
 use boxherd_agent_blob::SHA256;
 use boxherd_engine::{EngineError, LinkStream, TruthState};
-use boxherd_link::agent_config::{BESIDE, CONFIG, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY};
+use boxherd_link::agent_config::{
+    BESIDE, CONFIG, KEPT, KEPT_CONSOLE, KEPT_EXIT, RELAY, has_reached,
+};
+use boxherd_link::client::HANDSHAKE_TIMEOUT;
 use boxherd_link::{ExecRequest, Link};
 use boxherd_lxd_client::{Duplex, Error, ExecRequest as Program, Instance, InstanceInfo};
 use boxherd_model::{BoxId, StopReason};
 use bytes::{Buf as _, Bytes};
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf, copy_bidirectional,
-};
-use tokio::task::JoinHandle;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::early::Early;
 use crate::engine::content;
 use crate::error::{failed_of, with_causes};
 use crate::put::{NotPut, put};
@@ -35,7 +38,7 @@ pub(crate) const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var
 /// How long an agent stays that nobody needs.
 const TTL: Duration = Duration::from_secs(600);
 /// How long it may take until it has said its first word.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const FIRST_WORD: Duration = Duration::from_secs(30);
 /// Between looks whether an instance has been thawed.
 const LOOK: Duration = Duration::from_millis(100);
 /// Bytes of an exit code.
@@ -81,7 +84,8 @@ pub(crate) async fn settle(
     let (mut refusals, mut for_good) = (Vec::new(), true);
     for folder in FOLDERS {
         if folder != tried
-            && let Reached::There(stream) = reach(id, instance, folder).await?
+            && let Reached::There(stream) =
+                Relay::ask(id, instance, folder).await?.answered().await?
         {
             return Ok((Connection::Agent(stream), folder));
         }
@@ -103,7 +107,8 @@ pub(crate) async fn settle(
                 return Err(failed_of(id, "put the agent into the instance")(error));
             }
         }
-        match run(id, instance, folder, &beside).await? {
+        let relay = Relay::ask_for(id, instance, folder, &beside).await?;
+        match relay.answered().await? {
             Reached::There(stream) => return Ok((Connection::Agent(stream), folder)),
             Reached::Not(why) => refusals.push(format!("{folder}: {why}")),
         }
@@ -131,66 +136,27 @@ pub(crate) fn native(instance: &Instance, why: String, for_good: bool) -> Connec
 }
 
 /// A link to an instance that is frozen: it is silent until that is thawed.
-pub(crate) fn connect_later(id: BoxId, instance: Instance, known: Arc<Known>) -> Later {
-    let (near, mut far) = tokio::io::duplex(FIRST);
-    let waiting = tokio::spawn(async move {
+pub(crate) fn connect_later(id: BoxId, instance: Instance, known: Arc<Known>) -> Early {
+    let thawed = async move {
+        let until = Instant::now() + HANDSHAKE_TIMEOUT;
         loop {
-            tokio::time::sleep(LOOK).await;
-            match instance.get().await.map(|info| state::state(&info)) {
-                Ok(TruthState::Suspended) => {}
-                Ok(TruthState::Running) => break,
-                // Nobody will answer any more.
-                Ok(_) | Err(_) => return,
+            let found = match state::state(&instance.get().await.map_err(looked(id))?) {
+                TruthState::Running => break,
+                TruthState::Suspended => "suspended",
+                _ => "stopped",
+            };
+            if found == "stopped" || Instant::now() >= until {
+                return Err(EngineError::WrongState { op: "connect", found });
             }
+            tokio::time::sleep(LOOK).await;
         }
-        match known.connect(id, machine::LONGEST_SILENCE).await {
-            // Either end closes the other.
-            Ok(there) => drop(copy_bidirectional(&mut far, &mut there.into_stream()).await),
-            Err(error) => tracing::debug!(%id, %error, "no agent after the thaw"),
-        }
-    });
-    Later { near, waiting }
+        Ok(known.connect(id, machine::LONGEST_SILENCE).await?.into_stream())
+    };
+    Early::settling(id, Box::pin(thawed))
 }
 
-/// See [`connect_later`]. Dropped, nothing is waited for any more.
-#[derive(Debug)]
-pub(crate) struct Later {
-    near: DuplexStream,
-    waiting: JoinHandle<()>,
-}
-
-impl Drop for Later {
-    fn drop(&mut self) {
-        self.waiting.abort();
-    }
-}
-
-impl AsyncRead for Later {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.near).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Later {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.near).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.near).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.near).poll_shutdown(cx)
-    }
+fn looked(id: BoxId) -> impl FnOnce(Error) -> EngineError {
+    failed_of(id, "look at the instance")
 }
 
 /// What came of looking for an agent.
@@ -200,47 +166,83 @@ pub(crate) enum Reached {
     Not(String),
 }
 
-/// Looks for the agent in a folder, and starts it when it is there.
-pub(crate) async fn reach(
+/// The program that connects to the agent, which was asked for and has said nothing yet.
+pub(crate) struct Relay {
     id: BoxId,
-    instance: &Instance,
-    folder: &str,
-) -> Result<Reached, EngineError> {
-    run(id, instance, folder, &program(folder)).await
+    pub(crate) stream: Duplex,
+    code: BoxFuture<'static, Result<i32, Error>>,
 }
 
-/// The same with the agent under another name.
-async fn run(
-    id: BoxId,
-    instance: &Instance,
-    folder: &str,
-    program: &str,
-) -> Result<Reached, EngineError> {
-    let ttl = TTL.as_secs().to_string();
-    let command = [program, RELAY, folder, &ttl].map(str::to_owned);
-    let request = Program { cwd: "/".to_owned(), ..Program::new(command) };
-    let exec = match instance.exec(&request).await {
-        Ok(exec) => exec,
-        Err(error) => return Err(not_run(id, instance, error).await),
-    };
-    let ended = exec.wait();
-    let mut stream = exec.into_duplex();
-    let mut first = vec![0; FIRST];
-    let read = tokio::time::timeout(PATIENCE, stream.read(&mut first)).await;
-    let count = read
-        .map_err(|_| EngineError::AgentSilent { id, after: PATIENCE })?
-        .map_err(|error| EngineError::refused("hear from the agent", error))?;
-    if count > 0 {
-        first.truncate(count);
-        let there = GuestStream { first: first.into(), stream };
-        return Ok(Reached::There(Box::new(there)));
+/// What an agent has heard of what a program was told that ended without a word.
+pub(crate) enum Heard {
+    /// Nothing: the program was not there, or did not reach it, for that reason.
+    Nothing(String),
+    /// That is not known.
+    Perhaps(String),
+}
+
+impl Relay {
+    /// Asks for the program in a folder.
+    pub(crate) async fn ask(
+        id: BoxId,
+        instance: &Instance,
+        folder: &str,
+    ) -> Result<Self, EngineError> {
+        Self::ask_for(id, instance, folder, &program(folder)).await
     }
-    let said = String::from_utf8_lossy(&stream.stderr()).trim().to_owned();
-    Ok(Reached::Not(match ended.await {
-        Ok(code) if said.is_empty() => format!("it ended with {code}"),
-        Ok(code) => format!("it ended with {code}: {said}"),
-        Err(error) => error.to_string(),
-    }))
+
+    /// The same with the program under another name.
+    async fn ask_for(
+        id: BoxId,
+        instance: &Instance,
+        folder: &str,
+        program: &str,
+    ) -> Result<Self, EngineError> {
+        let ttl = TTL.as_secs().to_string();
+        let command = [program, RELAY, folder, &ttl].map(str::to_owned);
+        let request = Program { cwd: "/".to_owned(), ..Program::new(command) };
+        match instance.exec(&request).await {
+            Ok(exec) => {
+                let code = Box::pin(exec.wait());
+                Ok(Self { id, stream: exec.into_duplex(), code })
+            }
+            Err(error) => Err(not_run(id, instance, error).await),
+        }
+    }
+
+    /// Waits for the agent's first word.
+    pub(crate) async fn answered(mut self) -> Result<Reached, EngineError> {
+        let mut first = vec![0; FIRST];
+        let read = tokio::time::timeout(FIRST_WORD, self.stream.read(&mut first)).await;
+        let count = read
+            .map_err(|_| EngineError::AgentSilent { id: self.id, after: FIRST_WORD })?
+            .map_err(|error| EngineError::refused("hear from the agent", error))?;
+        if count > 0 {
+            first.truncate(count);
+            let there = GuestStream { first: first.into(), stream: self.stream };
+            return Ok(Reached::There(Box::new(there)));
+        }
+        let (Heard::Nothing(why) | Heard::Perhaps(why)) = self.ended().await;
+        Ok(Reached::Not(why))
+    }
+
+    /// Waits until the program, whose output has ended, has too.
+    pub(crate) async fn ended(self) -> Heard {
+        let said = String::from_utf8_lossy(&self.stream.stderr()).trim().to_owned();
+        match self.code.await {
+            Ok(code) => {
+                let why = match said.is_empty() {
+                    true => format!("it ended with {code}"),
+                    false => format!("it ended with {code}: {said}"),
+                };
+                match has_reached(code) {
+                    true => Heard::Perhaps(why),
+                    false => Heard::Nothing(why),
+                }
+            }
+            Err(error) => Heard::Perhaps(error.to_string()),
+        }
+    }
 }
 
 /// Why the server runs nothing in an instance.

@@ -13,6 +13,7 @@
 
 mod archive;
 mod copies;
+mod early;
 mod engine;
 mod error;
 mod guest;

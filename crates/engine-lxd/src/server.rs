@@ -1,9 +1,10 @@
 //! What the engine knows of its server: which instance a box is, and how it is changed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use boxherd_engine::{EngineError, TruthState};
+use boxherd_engine::{EngineError, LinkStream, TruthState};
 use boxherd_lxd_client::{
     Client, Devices, Error, FullInstance, Instance, InstanceInfo, InstanceState, Locations, Remote,
     Server, StateChange,
@@ -12,8 +13,9 @@ use boxherd_model::{BoxId, EngineName, ImageRef, StopReason};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::early::Early;
 use crate::error::{failed, failed_of};
-use crate::guest::{self, Connection, FOLDERS, Reached};
+use crate::guest::{self, Connection, FOLDERS, Reached, Relay};
 use crate::marks::{self, box_of};
 use crate::names::{Names, Seen};
 use crate::spec::{self, Ground};
@@ -70,6 +72,20 @@ pub(crate) struct Known {
     pub(crate) client: Client,
     names: Names,
     ground: OnceCell<Ground>,
+}
+
+/// Where a box is.
+struct At {
+    instance: Instance,
+    info: InstanceInfo,
+    /// In which its agent is looked for first.
+    folder: String,
+}
+
+/// An agent that was asked for.
+struct Call {
+    at: At,
+    relay: Result<Relay, EngineError>,
 }
 
 impl Known {
@@ -199,30 +215,72 @@ impl Known {
         id: BoxId,
         patience: Duration,
     ) -> Result<Connection, EngineError> {
+        let call = self.call(id).await?;
+        self.answered(id, call, patience).await
+    }
+
+    /// The same, which does not wait until the agent has said its first word: what it is told goes out
+    /// meanwhile.
+    pub(crate) async fn connect_early(
+        self: Arc<Self>,
+        id: BoxId,
+    ) -> Result<Box<dyn LinkStream>, EngineError> {
+        let Call { at, relay } = self.call(id).await?;
+        let relay = match relay {
+            Ok(relay) => relay,
+            Err(_) => {
+                let call = Call { at, relay };
+                return Ok(self.answered(id, call, machine::LONGEST_SILENCE).await?.into_stream());
+            }
+        };
+        let settled = async move { Ok(self.settle(id, at).await?.into_stream()) };
+        Ok(Box::new(Early::asked(id, relay, Box::pin(settled))))
+    }
+
+    async fn answered(
+        &self,
+        id: BoxId,
+        call: Call,
+        patience: Duration,
+    ) -> Result<Connection, EngineError> {
+        let Call { at, relay } = call;
+        let reached = match relay {
+            Ok(relay) => relay.answered().await?,
+            Err(EngineError::Refused { .. }) if machine::is_machine(&at.info) => {
+                machine::until_it_answers(id, &at.instance, patience).await?;
+                match machine::cannot_run(&at.info) {
+                    None => Relay::ask(id, &at.instance, &at.folder).await?.answered().await?,
+                    Some(why) => Reached::Not(why),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        match reached {
+            Reached::There(stream) => Ok(Connection::Agent(stream)),
+            Reached::Not(_) => self.settle(id, at).await,
+        }
+    }
+
+    /// Asks for the program that connects to the agent of a box.
+    async fn call(&self, id: BoxId) -> Result<Call, EngineError> {
         self.client.warm(CONNECTIONS).await.map_err(failed("connect to the server"))?;
         if let Some(seen) = self.names.guess(id)
-            && let Some(there) = self.connect_to(id, seen, patience).await?
+            && let Some(call) = self.call_at(id, seen).await?
         {
-            return Ok(there);
+            return Ok(call);
         }
         // It is called otherwise by now, or gone.
         self.look(id).await?;
         let seen = self.names.get(id).ok_or(EngineError::NoSuchBox(id))?;
-        let there = self.connect_to(id, seen, patience).await?;
-        there.ok_or(EngineError::NoSuchBox(id))
+        self.call_at(id, seen).await?.ok_or(EngineError::NoSuchBox(id))
     }
 
-    /// The same for an instance that may be the box; `None` when it is not. To look what it is costs no
-    /// time, since its agent is looked for meanwhile, to whom nothing is said before.
-    async fn connect_to(
-        &self,
-        id: BoxId,
-        seen: Seen,
-        patience: Duration,
-    ) -> Result<Option<Connection>, EngineError> {
+    /// The same in an instance that may be the box; `None` when it is not. To look what it is costs no
+    /// time, since its agent is asked for meanwhile, to whom nothing is said before.
+    async fn call_at(&self, id: BoxId, seen: Seen) -> Result<Option<Call>, EngineError> {
         let instance = self.client.instance(&seen.name);
-        let folder = seen.folder.as_deref().unwrap_or(FOLDERS[0]);
-        let (info, reached) = tokio::join!(instance.get(), guest::reach(id, &instance, folder));
+        let folder = seen.folder.unwrap_or_else(|| FOLDERS[0].to_owned());
+        let (info, relay) = tokio::join!(instance.get(), Relay::ask(id, &instance, &folder));
         let info = match info {
             Ok(info) if self.ours(&info) == Some(id) => info,
             Ok(_) | Err(Error::NotFound { .. }) => {
@@ -232,23 +290,17 @@ impl Known {
             Err(error) => return Err(failed("look at the instance")(error)),
         };
         self.names.see(id, &info);
-        let reached = match reached {
-            Err(EngineError::Refused { .. }) if machine::is_machine(&info) => {
-                machine::until_it_answers(id, &instance, patience).await?;
-                match machine::cannot_run(&info) {
-                    None => guest::reach(id, &instance, folder).await,
-                    Some(why) => Ok(Reached::Not(why)),
-                }
-            }
-            reached => reached,
-        };
-        if let Reached::There(stream) = reached? {
-            return Ok(Some(Connection::Agent(stream)));
-        }
+        Ok(Some(Call { at: At { instance, info, folder }, relay }))
+    }
+
+    /// Connects to the agent of a box where it is not in the folder that it was looked for in, and
+    /// remembers where it is, or that it runs nowhere.
+    async fn settle(&self, id: BoxId, at: At) -> Result<Connection, EngineError> {
+        let At { instance, info, folder } = at;
         if let Some(why) = marks::native(&info) {
-            return Ok(Some(guest::native(&instance, why, true)));
+            return Ok(guest::native(&instance, why, true));
         }
-        let (there, found) = guest::settle(id, &instance, &info, folder).await?;
+        let (there, found) = guest::settle(id, &instance, &info, &folder).await?;
         let mark = match &there {
             Connection::Native(native) if native.for_good => {
                 Some((marks::NATIVE, marks::native_for(&native.why)))
@@ -262,7 +314,7 @@ impl Known {
             // It is found out again the next time.
             tracing::debug!(%id, %error, mark, "not written down");
         }
-        Ok(Some(there))
+        Ok(there)
     }
 
     /// Has the agent of a box that is about to be started tried again.

@@ -179,7 +179,8 @@ async fn in_a_machine_of_another_kind_of_processor_the_server_runs_commands() {
     let engine = engine(script.socket(), Facts::default());
     engine.start(id).await.unwrap();
     let link = boxherd_link::Link::open(engine.connect(id).await.unwrap()).await.unwrap();
-    let why = link.agent().native().unwrap();
+    let agent = link.agent().await.unwrap();
+    let why = agent.native().unwrap();
     assert!(why.contains("`s390x`") && why.contains(std::env::consts::ARCH), "{why}");
     assert!(
         !script.seen().iter().any(|request| request.contains("/files")),

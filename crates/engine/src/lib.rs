@@ -180,6 +180,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// does not run; on a suspended box the stream opens and stays silent.
     async fn connect(&self, id: BoxId) -> Result<Box<dyn LinkStream>, EngineError>;
 
+    /// How long whoever answers at a new stream may take to greet, where that may be longer than usual:
+    /// where an agent may have to be brought into the box first.
+    fn greets_within(&self) -> Option<Duration> {
+        None
+    }
+
     /// A connection to a TCP port on the IPv4 loopback of a box, by a way that is shorter than
     /// through its agent; `None` where there is no such way, or it leads nowhere just now. Who asks
     /// goes through the agent then, which also says what is wrong. Holding the connection keeps

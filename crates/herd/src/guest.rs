@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boxherd_engine::{ConsoleChunk, Engine, EngineError, Usage};
-use boxherd_link::{Exec, ExecId, ExecRequest, ExitStatus, Link, LinkError, Offsets};
+use boxherd_link::client::HANDSHAKE_TIMEOUT;
+use boxherd_link::{AgentInfo, Exec, ExecId, ExecRequest, ExitStatus, Link, LinkError, Offsets};
 use boxherd_model::policy::Decision;
 use boxherd_model::spec::is_another_user;
 use boxherd_model::{Address, Capability, Request};
@@ -27,6 +28,17 @@ impl Herd {
     pub async fn link(&self, address: &Address) -> Result<Link, HerdError> {
         let record = self.find(address).await?;
         self.link_of(record).await.map(|(_, link)| link)
+    }
+
+    /// Who answers in a box, when it has greeted. The link is kept for what comes next.
+    ///
+    /// # Errors
+    ///
+    /// As [`link`](Self::link), and when nobody greets.
+    pub async fn agent(&self, address: &Address) -> Result<AgentInfo, HerdError> {
+        let record = self.find(address).await?;
+        let (record, link) = self.link_of(record).await?;
+        link.agent().await.map_err(|source| no_link(&record, source))
     }
 
     /// Runs a command in a box with what its spec says of environment, folder and user; what the
@@ -67,8 +79,7 @@ impl Herd {
     ) -> Result<Exec, HerdError> {
         let record = self.find(address).await?;
         let (record, link) = self.link_of(record).await?;
-        let failed = |source| HerdError::Link { name: record.spec.name.to_string(), source };
-        link.reattach(id, from).await.map_err(failed)
+        link.reattach(id, from).await.map_err(|source| no_link(&record, source))
     }
 
     /// A command that was run has ended.
@@ -86,7 +97,7 @@ impl Herd {
     ) -> Result<(), HerdError> {
         const CP: &str = "cp";
         let record = self.find(address).await?;
-        let failed = |source| HerdError::Link { name: record.spec.name.to_string(), source };
+        let failed = |source| no_link(&record, source);
         // Says it as every other call that is about files does.
         self.link(address).await?.files().stat(from).await.map_err(failed)?;
         let mut request = ExecRequest::argv([CP, "-a", "-T", "--", from, to]);
@@ -144,9 +155,8 @@ impl Herd {
             Ok(stream) => stream,
             Err(error) => return Err(self.why_no_link(&engine, record, error).await),
         };
-        let link = Link::open(stream).await;
-        let link =
-            link.map_err(|source| HerdError::Link { name: record.spec.name.to_string(), source })?;
+        // What it is asked first goes out with the greeting.
+        let link = Link::begin(stream, engine.greets_within().unwrap_or(HANDSHAKE_TIMEOUT));
         let again = self.links.put(record.id, link.clone());
         self.metrics.linked(again);
         Ok((record, link))
@@ -172,11 +182,16 @@ impl Herd {
 
 /// A command that did not begin: the agent may have had a reason, or be the reason.
 fn not_begun(record: &BoxRecord, source: LinkError) -> HerdError {
-    let name = record.spec.name.to_string();
     match source {
-        LinkError::Refused { .. } => HerdError::NotBegun { name, source },
-        _ => HerdError::Link { name, source },
+        LinkError::Refused { .. } => {
+            HerdError::NotBegun { name: record.spec.name.to_string(), source }
+        }
+        _ => no_link(record, source),
     }
+}
+
+pub(crate) fn no_link(record: &BoxRecord, source: LinkError) -> HerdError {
+    HerdError::Link { name: record.spec.name.to_string(), source }
 }
 
 /// What the request says comes before what the spec says, and that before what the user says.

@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::guest::no_link;
 use crate::herd::decide;
 use crate::{Herd, HerdError};
 
@@ -82,7 +83,11 @@ impl Again {
             return None;
         }
         match self.herd.link_of(record).await {
-            Ok((_, link)) => Some(Ok(link)),
+            // It counts as there once somebody answers.
+            Ok((record, link)) => match link.agent().await {
+                Ok(_) => Some(Ok(link)),
+                Err(source) => Some(Err(no_link(&record, source))),
+            },
             Err(HerdError::Engine { source: EngineError::NoSuchBox(_), .. }) => None,
             Err(error @ (HerdError::Engine { .. } | HerdError::Link { .. })) => Some(Err(error)),
             // It does not run any more.

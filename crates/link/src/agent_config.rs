@@ -55,6 +55,16 @@ pub const BESIDE: &str = ".beside-";
 /// folder, and is started when there is none; then it stays until it had no link and no command for
 /// that time.
 pub const RELAY: &str = "relay";
+/// What a relay ends with that has reached the agent, and was cut off from it by an error; 0 when it was
+/// not. With anything else it has not reached it.
+pub const CUT_OFF: u8 = 1;
+
+/// Whether a relay that ended with `code` had reached the agent.
+#[must_use]
+pub fn has_reached(code: i32) -> bool {
+    code == 0 || code == i32::from(CUT_OFF)
+}
+
 /// The same of such an agent, which finds its listening socket on descriptor 0.
 pub const GUEST: &str = "guest";
 

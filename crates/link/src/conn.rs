@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::stream::Stream;
 pub use crate::mux::{Inbound, Role};
 
-use crate::mux::{self, Mux};
+use crate::mux::Mux;
 use crate::{LinkError, proto, window};
 
 /// Writers wait while this much is still to be sent, in bytes, so that many streams do not add up
@@ -98,7 +98,8 @@ struct State {
     mux: Mux,
     waiting: HashMap<u32, Waiting>,
     opened: VecDeque<(u32, Bytes)>,
-    hello: Option<Bytes>,
+    /// The peer's greeting.
+    hello: Option<Arc<proto::Hello>>,
     goodbye: bool,
     /// Ends in good order once everything has been sent.
     leaving: bool,
@@ -137,47 +138,35 @@ fn watch(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
 }
 
 impl Conn {
-    /// Greets the peer and returns once it has greeted back. Must be called within a tokio
+    /// Greets the peer, and does not wait for its greeting: what is asked for meanwhile goes out behind
+    /// ours. A peer that is silent for `timeout` has lost the link. Must be called within a tokio
     /// runtime, on which the driver is spawned.
+    pub fn begin(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        role: Role,
+        hello: &proto::Hello,
+        timeout: Duration,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(Box::new(stream), role, hello));
+        tokio::spawn(driver::drive(Arc::clone(&shared), timeout));
+        Self { shared: Arc::new(Handle(shared)) }
+    }
+
+    /// Greets the peer and returns once it has greeted back. See [`begin`](Self::begin).
     pub async fn open(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         role: Role,
         hello: &proto::Hello,
         timeout: Duration,
-    ) -> Result<(Self, proto::Hello), LinkError> {
-        let shared = Arc::new(Shared::new(Box::new(stream), role, hello));
-        tokio::spawn(driver::drive(Arc::clone(&shared)));
-        let conn = Self { shared: Arc::new(Handle(shared)) };
-        let greeting = tokio::time::timeout(timeout, conn.greeting()).await;
-        match greeting.unwrap_or(Err(LinkError::Silent { after: timeout })) {
-            Ok(theirs) => Ok((conn, theirs)),
-            Err(error) => {
-                conn.abort(error.clone());
-                Err(error)
-            }
-        }
+    ) -> Result<(Self, Arc<proto::Hello>), LinkError> {
+        let conn = Self::begin(stream, role, hello, timeout);
+        let theirs = conn.greeting().await?;
+        Ok((conn, theirs))
     }
 
-    async fn greeting(&self) -> Result<proto::Hello, LinkError> {
-        let bytes = poll_fn(|cx| {
-            let mut state = lock(&self.shared.state);
-            if let Some(hello) = state.hello.take() {
-                return Poll::Ready(Ok(hello));
-            }
-            if let Some(error) = &state.ended {
-                return Poll::Ready(Err(error.clone()));
-            }
-            watch(&mut state.watchers, cx);
-            Poll::Pending
-        })
-        .await?;
-        let hello = proto::Hello::decode(bytes)
-            .map_err(|_| LinkError::Protocol(mux::Violation::Malformed("greeting")))?;
-        if hello.protocol < proto::OLDEST_PROTOCOL || hello.oldest_protocol > proto::PROTOCOL {
-            let (theirs, ours) = (hello.protocol, proto::OLDEST_PROTOCOL);
-            return Err(LinkError::Version { theirs, ours });
-        }
-        Ok(hello)
+    /// Waits for the peer's greeting.
+    pub async fn greeting(&self) -> Result<Arc<proto::Hello>, LinkError> {
+        self.shared.greeting().await
     }
 
     /// Opens a stream with a request. Host only.

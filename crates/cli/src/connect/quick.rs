@@ -57,8 +57,7 @@ pub(super) async fn list(desk: &Desk, id: u64, asked: List) -> Result<(), Refusa
 
 /// Whether a box is there and its agent answers. The link is kept for what comes next.
 pub(super) async fn open(desk: &Desk, id: u64, asked: Open) -> Result<(), Refusal> {
-    let link = desk.herd.link(&asked.address).await?;
-    let agent = link.agent();
+    let agent = desk.herd.agent(&asked.address).await?;
     let told = match agent.native() {
         None => json!({ "agent": agent.version, "path": "agent" }),
         Some(why) => json!({ "path": "native", "reason": why }),

@@ -8,6 +8,7 @@ mod stdin;
 mod transfer;
 
 use std::fmt;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,7 +32,8 @@ use crate::{LinkError, Violation};
 /// How long an agent may take to greet.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an agent may take to answer a question, or to say that a command has started. What takes
+/// How long an agent that has greeted may take to answer a question, or to say that a command has
+/// started. What takes
 /// as long as it takes has no such limit: commands, the content of files, the removal of trees.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -47,11 +49,28 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Link {
     conn: Conn,
-    agent: std::sync::Arc<AgentInfo>,
 }
 
 impl Link {
-    /// Greets the agent at the other end of `stream`. Gives it [`HANDSHAKE_TIMEOUT`].
+    /// Greets the agent at the other end of `stream`, and does not wait until it has greeted back: the
+    /// first request goes out with the greeting, which saves a round trip. An agent that is silent for
+    /// `patience`, or speaks another protocol, fails what was asked for.
+    #[must_use]
+    pub fn begin(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        patience: Duration,
+    ) -> Self {
+        let hello = proto::Hello {
+            protocol: proto::PROTOCOL,
+            oldest_protocol: proto::OLDEST_PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            features: Vec::new(),
+        };
+        Self { conn: Conn::begin(stream, Role::Host, &hello, patience) }
+    }
+
+    /// Greets the agent at the other end of `stream` and waits until it has greeted back. Gives it
+    /// [`HANDSHAKE_TIMEOUT`].
     pub async fn open(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) -> Result<Self, LinkError> {
@@ -63,25 +82,19 @@ impl Link {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         timeout: Duration,
     ) -> Result<Self, LinkError> {
-        let hello = proto::Hello {
-            protocol: proto::PROTOCOL,
-            oldest_protocol: proto::OLDEST_PROTOCOL,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: Vec::new(),
-        };
-        let (conn, theirs) = Conn::open(stream, Role::Host, &hello, timeout).await?;
-        let agent = AgentInfo {
-            version: theirs.version,
-            protocol: theirs.protocol.min(proto::PROTOCOL),
-            features: theirs.features,
-        };
-        Ok(Self { conn, agent: agent.into() })
+        let link = Self::begin(stream, timeout);
+        link.agent().await?;
+        Ok(link)
     }
 
-    /// The agent, by its own account.
-    #[must_use]
-    pub fn agent(&self) -> &AgentInfo {
-        &self.agent
+    /// The agent, by its own account, when it has greeted.
+    pub async fn agent(&self) -> Result<AgentInfo, LinkError> {
+        let theirs = self.conn.greeting().await?;
+        Ok(AgentInfo {
+            version: theirs.version.clone(),
+            protocol: theirs.protocol.min(proto::PROTOCOL),
+            features: theirs.features.clone(),
+        })
     }
 
     /// Starts a command. Fails with [`LinkError::Refused`] when it cannot even be tried (no such
@@ -90,7 +103,7 @@ impl Link {
     pub async fn exec(&self, request: ExecRequest) -> Result<Exec, LinkError> {
         let asked = Instant::now();
         let started = Exec::start(self.conn.request(Request::Exec(request.into()))?);
-        let started = within(ANSWER_TIMEOUT, started).await;
+        let started = within(&self.conn, ANSWER_TIMEOUT, started).await;
         self.conn.took(asked.elapsed());
         started
     }
@@ -100,7 +113,7 @@ impl Link {
     pub async fn reattach(&self, id: ExecId, from: Offsets) -> Result<Exec, LinkError> {
         let request = proto::Reattach { id: id.0, stdout: from.stdout, stderr: from.stderr };
         let stream = self.conn.request(Request::Reattach(request))?;
-        within(ANSWER_TIMEOUT, Exec::resume(stream, id, from)).await
+        within(&self.conn, ANSWER_TIMEOUT, Exec::resume(stream, id, from)).await
     }
 
     /// The files of the box.
@@ -113,7 +126,7 @@ impl Link {
     pub async fn dial(&self, port: u16) -> Result<PortStream, LinkError> {
         let request = proto::Dial { port: port.into() };
         let stream = self.conn.request(Request::Dial(request))?;
-        within(ANSWER_TIMEOUT, PortStream::connect(stream, port)).await
+        within(&self.conn, ANSWER_TIMEOUT, PortStream::connect(stream, port)).await
     }
 
     /// The TCP ports on which something in the box listens, in order.
@@ -160,7 +173,7 @@ impl Link {
             self.conn.closed().await;
             Ok(())
         };
-        within(grace.saturating_add(ANSWER_TIMEOUT), gone).await
+        within(&self.conn, grace.saturating_add(ANSWER_TIMEOUT), gone).await
     }
 
     /// Waits until the link has ended and says why.
@@ -179,7 +192,7 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("agent", &self.agent).finish_non_exhaustive()
+        f.debug_struct("Link").field("conn", &self.conn).finish()
     }
 }
 
@@ -190,7 +203,7 @@ fn unexpected() -> LinkError {
 
 /// Asks one question.
 async fn ask(conn: &Conn, ask: Ask) -> Result<Answer, LinkError> {
-    within(ANSWER_TIMEOUT, ask_at_leisure(conn, ask)).await
+    within(conn, ANSWER_TIMEOUT, ask_at_leisure(conn, ask)).await
 }
 
 /// Asks one question whose answer may be long in coming.
@@ -202,11 +215,19 @@ async fn ask_at_leisure(conn: &Conn, ask: Ask) -> Result<Answer, LinkError> {
     answer
 }
 
-/// What comes of `answered`, unless the agent is silent for too long.
+/// What comes of `answered`, unless the agent is silent for too long after its greeting.
 async fn within<T>(
+    conn: &Conn,
     after: Duration,
     answered: impl Future<Output = Result<T, LinkError>>,
 ) -> Result<T, LinkError> {
+    let mut answered = pin!(answered);
+    tokio::select! {
+        biased;
+        // First, so that what is asked goes out with our greeting.
+        answered = &mut answered => return answered,
+        greeting = conn.greeting() => greeting?,
+    };
     tokio::time::timeout(after, answered).await.unwrap_or(Err(LinkError::Silent { after }))
 }
 

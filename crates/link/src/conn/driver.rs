@@ -7,12 +7,13 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::{HIGH_WATER, Io, Pipe, Role, Shared, State, UNKNOWN, lock, wake, wake_all};
+use super::{HIGH_WATER, Io, Pipe, Role, Shared, State, UNKNOWN, lock, wake, wake_all, watch};
 use crate::mux::{self, Event, Mux};
 use crate::{LinkError, proto};
 
@@ -47,6 +48,22 @@ impl Shared {
         };
         let round_trip = AtomicU64::new(UNKNOWN);
         Self { io: Mutex::new(pipe), state: Mutex::new(state), round_trip }
+    }
+
+    /// Waits for the peer's greeting.
+    pub(super) async fn greeting(&self) -> Result<Arc<proto::Hello>, LinkError> {
+        poll_fn(|cx| {
+            let mut state = lock(&self.state);
+            if let Some(hello) = &state.hello {
+                return Poll::Ready(Ok(Arc::clone(hello)));
+            }
+            if let Some(error) = &state.ended {
+                return Poll::Ready(Err(error.clone()));
+            }
+            watch(&mut state.watchers, cx);
+            Poll::Pending
+        })
+        .await
     }
 
     /// Sends what waits, as far as the byte stream takes it now; the driver does the rest.
@@ -121,8 +138,13 @@ impl Shared {
 }
 
 /// Runs until the link ends, then closes the byte stream.
-pub(super) async fn drive(shared: Arc<Shared>) {
-    let error = poll_fn(|cx| shared.poll_drive(cx)).await;
+pub(super) async fn drive(shared: Arc<Shared>, patience: Duration) {
+    let error = tokio::select! {
+        error = poll_fn(|cx| shared.poll_drive(cx)) => error,
+        Err(_) = tokio::time::timeout(patience, shared.greeting()) => {
+            LinkError::Silent { after: patience }
+        }
+    };
     lock(&shared.state).finish(error);
     lock(&shared.io).stream = None;
 }
@@ -181,10 +203,13 @@ impl State {
 
     fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Hello(hello) => {
-                self.hello = Some(hello);
-                wake_all(&mut self.watchers);
-            }
+            Event::Hello(bytes) => match greeting(&bytes) {
+                Ok(hello) => {
+                    self.hello = Some(hello.into());
+                    wake_all(&mut self.watchers);
+                }
+                Err(error) => self.finish(error),
+            },
             Event::Opened(id, open) => {
                 self.opened.push_back((id, open));
                 wake_all(&mut self.watchers);
@@ -206,6 +231,16 @@ impl State {
             }
         }
     }
+}
+
+fn greeting(bytes: &[u8]) -> Result<proto::Hello, LinkError> {
+    let hello = proto::Hello::decode(bytes)
+        .map_err(|_| LinkError::Protocol(mux::Violation::Malformed("greeting")))?;
+    if hello.protocol < proto::OLDEST_PROTOCOL || hello.oldest_protocol > proto::PROTOCOL {
+        let (theirs, ours) = (hello.protocol, proto::OLDEST_PROTOCOL);
+        return Err(LinkError::Version { theirs, ours });
+    }
+    Ok(hello)
 }
 
 fn advance(outgoing: &mut VecDeque<Bytes>, mut written: usize) {

@@ -66,8 +66,9 @@ fn opened(requests: &[u8]) -> u32 {
 
 /// The requests of a transcript, and what must come of them.
 async fn converse(link: &Link) {
-    assert_eq!(link.agent().protocol, 1);
-    assert!(link.agent().features.iter().any(|f| f == "reattach"));
+    let agent = link.agent().await.unwrap();
+    assert_eq!(agent.protocol, 1);
+    assert!(agent.features.iter().any(|f| f == "reattach"));
     let mut request = ExecRequest::shell("cat; echo err >&2; exit 7");
     request.stdin = true;
     let ran = link.exec(request).await.unwrap().collect("in\n".into(), 100).await.unwrap();
