@@ -240,6 +240,12 @@ impl Relay {
                     false => Heard::Nothing(why),
                 }
             }
+            // Servers say so in place of an exit with 127 or 126.
+            Err(Error::OperationFailed { message, .. })
+                if native::like_a_shell(&message).is_some() =>
+            {
+                Heard::Nothing(message)
+            }
             Err(error) => Heard::Perhaps(error.to_string()),
         }
     }

@@ -110,6 +110,36 @@ fn the_agent_goes_where_it_may_run() {
     guest.delete();
 }
 
+/// What was said to an agent that turns out not to be there has not been heard by anybody.
+#[test]
+fn what_is_said_before_the_agent_is_there_is_heard_once() {
+    let test = "what_is_said_before_the_agent_is_there_is_heard_once";
+    let Some(guest) = Guest::launch(test, "early") else { return };
+    guest.exec(&["--", "true"]).ok();
+    let gone = || {
+        guest.sh("for process in /proc/[0-9]*; do
+                grep -qs '^/proc/self/exe.guest' $process/cmdline && kill -9 ${process#/proc/}
+            done; rm -rf /run/boxherd")
+    };
+    let input: Vec<u8> = (0..3_u32 << 18).flat_map(u32::to_le_bytes).collect();
+    gone();
+    let counted = fed(&guest.lxd.lab, &["exec", &guest.at(), "--", "wc", "-c"], &input);
+    assert_eq!(counted.ok().trim(), input.len().to_string());
+    gone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, back) = (folder.path().join("file"), folder.path().join("back"));
+    fs::write(&file, &input).expect("a file");
+    let at = format!("{}:/srv/put", guest.at());
+    guest.lxd.lab.boxherd(&["cp", file.to_str().expect("text"), &at]).ok();
+    gone();
+    guest.lxd.lab.boxherd(&["cp", &at, back.to_str().expect("text")]).ok();
+    assert!(fs::read(&back).expect("a file") == input);
+    gone();
+    guest.exec(&["--", "sh", "-c", "echo once >> /srv/times"]).ok();
+    assert_eq!(guest.sh("cat /srv/times"), "once\n");
+    guest.delete();
+}
+
 #[test]
 fn a_root_that_is_read_only_does_not_matter() {
     let test = "a_root_that_is_read_only_does_not_matter";

@@ -168,8 +168,8 @@ impl Native {
     }
 }
 
-/// What a shell exits with, and says, when the server says that of a program.
-fn like_a_shell(message: &str) -> Option<(i32, &'static str)> {
+/// What a shell exits with, and says, when the server says that of a program that it did not run.
+pub(crate) fn like_a_shell(message: &str) -> Option<(i32, &'static str)> {
     match message {
         "Command not found" => Some((127, "not found")),
         "Command not executable" => Some((126, "permission denied")),

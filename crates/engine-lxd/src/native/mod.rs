@@ -11,6 +11,8 @@ mod files;
 
 use std::sync::Arc;
 
+pub(crate) use exec::like_a_shell;
+
 use boxherd_link::client::HANDSHAKE_TIMEOUT;
 use boxherd_link::conn::{Conn, Role, Stream};
 use boxherd_link::proto::{self, Answer, Ask, Cause, Failure, Request};
