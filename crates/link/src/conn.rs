@@ -78,9 +78,9 @@ impl Shared {
         self.round_trip.fetch_min(micros, Ordering::Relaxed);
     }
 
-    fn bulk_window(&self) -> u32 {
+    fn bulk_window(&self, most: u32) -> u32 {
         let micros = self.round_trip.load(Ordering::Relaxed);
-        window::of_round_trip((micros != UNKNOWN).then(|| Duration::from_micros(micros)))
+        window::of_round_trip((micros != UNKNOWN).then(|| Duration::from_micros(micros)), most)
     }
 }
 

@@ -138,7 +138,7 @@ impl Chunk {
                 Inbound::Message(message) => {
                     let asked = proto::Control::decode(message).ok().and_then(|asked| asked.what);
                     if let Some(proto::Do::Widen(more)) = asked {
-                        stream.grant(more.min(window::FAR));
+                        stream.grant(more.min(window::MOST_IN));
                     }
                 }
                 Inbound::End | Inbound::Reset => return None,

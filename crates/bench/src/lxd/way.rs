@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use boxherd_engine::Engine;
 use boxherd_link::Link;
+use boxherd_link::client::HANDSHAKE_TIMEOUT;
 use boxherd_lxd_client::{Client, Endpoint, Instance, Remote};
 use boxherd_model::{BoxId, BoxName};
 
@@ -89,7 +90,8 @@ impl Way {
         // As the herd does, which knows its boxes by their names.
         engine.called(self.id, &self.name);
         let stream = engine.connect(self.id).await.context("cannot connect to the box")?;
-        Ok(Link::open(stream).await?)
+        // As the herd does it.
+        Ok(Link::begin(stream, engine.greets_within().unwrap_or(HANDSHAKE_TIMEOUT)))
     }
 
     /// The instance, as the API has it.

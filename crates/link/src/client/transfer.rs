@@ -53,25 +53,26 @@ pub struct FileReader {
 #[derive(Debug)]
 struct Distance {
     window: u32,
+    most: u32,
     asked: Instant,
 }
 
 impl Distance {
     /// Of a transfer that was just asked for.
-    fn of(stream: &Stream) -> Self {
-        Self { window: stream.bulk_window(), asked: Instant::now() }
+    fn of(stream: &Stream, most: u32) -> Self {
+        Self { window: stream.bulk_window(most), most, asked: Instant::now() }
     }
 
     /// By how much the window is too small, now that the first answer is there.
     fn learn(self, stream: &Stream) -> u32 {
         stream.took(self.asked.elapsed());
-        stream.bulk_window().saturating_sub(self.window)
+        stream.bulk_window(self.most).saturating_sub(self.window)
     }
 }
 
 impl FileReader {
     pub(super) fn new(stream: Stream, about: About) -> Self {
-        let distance = Distance::of(&stream);
+        let distance = Distance::of(&stream, window::MOST_OUT);
         stream.grant(distance.window);
         let distance = Some(distance);
         Self { stream, about, owed: 0, rest: Bytes::new(), ended: false, distance }
@@ -159,7 +160,7 @@ pub struct FileWriter {
 
 impl FileWriter {
     pub(super) fn new(stream: Stream, about: About) -> Self {
-        let distance = Distance::of(&stream);
+        let distance = Distance::of(&stream, window::MOST_IN);
         widen(&stream, distance.window - window::NEAR);
         let distance = Some(distance);
         Self { stream, about, shut: false, outcome: None, distance, waited: false }

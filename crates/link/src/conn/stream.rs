@@ -72,11 +72,11 @@ impl Stream {
         self.shared.took(time);
     }
 
-    /// What of a bulk transfer should be under way beyond a new stream's window, in bytes, by the shortest
-    /// time that an answer took on this link.
+    /// What of a bulk transfer should be under way beyond a new stream's window, in bytes and at most
+    /// `most`, by the shortest time that an answer took on this link.
     #[must_use]
-    pub fn bulk_window(&self) -> u32 {
-        self.shared.bulk_window()
+    pub fn bulk_window(&self, most: u32) -> u32 {
+        self.shared.bulk_window(most)
     }
 
     /// Waits until at least one byte may be sent, and says how many may be.

@@ -2,9 +2,12 @@
 
 use boxherd_link::frame::{FLAG_END, HEADER, Header, Kind, PREFACE};
 use boxherd_link::proto::{self, Answer, Reply};
-use boxherd_link::{ExecRequest, Link, LinkError, ReadRange, Violation};
+use std::time::Duration;
+
+use boxherd_link::{Exec, ExecRequest, Link, LinkError, ReadRange, Violation};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinHandle;
 
 fn frame(kind: Kind, flags: u8, channel: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let header = Header { length: payload.len() as u32, kind, flags, channel, stream };
@@ -46,6 +49,49 @@ async fn by_hand() -> (Link, DuplexStream) {
     let (host, mut agent) = tokio::io::duplex(4 << 20);
     agent.write_all(&greeting(1)).await.unwrap();
     (Link::open(host).await.unwrap(), agent)
+}
+
+/// A link that is begun with an agent that a test plays by hand, and that has not greeted.
+fn begun() -> (Link, DuplexStream) {
+    let (host, agent) = tokio::io::duplex(4 << 20);
+    (Link::begin(host, Duration::from_millis(300)), agent)
+}
+
+/// A command that is asked for before anybody has greeted.
+fn asked_early() -> (Link, DuplexStream, JoinHandle<Result<Exec, LinkError>>) {
+    let (link, agent) = begun();
+    let asking = link.clone();
+    let asked = async move { asking.exec(ExecRequest::shell("true")).await };
+    (link, agent, tokio::spawn(asked))
+}
+
+#[tokio::test]
+async fn what_is_asked_first_goes_out_with_the_greeting() {
+    let (link, mut agent, asked) = asked_early();
+    opened(&mut agent).await;
+    agent.write_all(&greeting(1)).await.unwrap();
+    agent.write_all(&frame(Kind::Message, 0, 0, 1, &started())).await.unwrap();
+    let exec = asked.await.unwrap().unwrap();
+    assert_eq!(exec.id().as_u64(), 7);
+    assert_eq!(link.agent().await.unwrap().protocol, 1);
+}
+
+#[tokio::test]
+async fn what_was_asked_of_an_agent_that_never_greets_fails() {
+    let (link, mut agent, asked) = asked_early();
+    opened(&mut agent).await;
+    let error = asked.await.unwrap().unwrap_err();
+    assert!(matches!(error, LinkError::Silent { after } if after.as_millis() == 300), "{error:?}");
+    assert!(matches!(link.agent().await, Err(LinkError::Silent { .. })));
+}
+
+#[tokio::test]
+async fn what_was_asked_of_an_agent_of_another_protocol_fails() {
+    let (_link, mut agent, asked) = asked_early();
+    opened(&mut agent).await;
+    agent.write_all(&greeting(99)).await.unwrap();
+    let error = asked.await.unwrap().unwrap_err();
+    assert!(matches!(error, LinkError::Version { theirs: 99, .. }), "{error:?}");
 }
 
 /// Reads until the host has opened its first stream: nothing may be said of it before.

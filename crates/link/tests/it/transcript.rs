@@ -4,6 +4,7 @@
 //! To record one, start the agent of that release and run these requests in this order over a link
 //! whose bytes towards the host are kept (`record` below does it for the agent of today).
 
+use boxherd_link::client::HANDSHAKE_TIMEOUT;
 use boxherd_link::{ExecRequest, ExitStatus, FileKind, Link, ReadRange, WriteOptions};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const PROTOCOL_1: &[u8] = include_bytes!("../transcripts/protocol-1.bin");
 
 /// Plays the agent's side: greets, then answers each stream once its request has begun.
-async fn replay(bytes: &'static [u8]) -> Link {
+fn replay(bytes: &'static [u8]) -> Link {
     let (host, agent) = tokio::io::duplex(1 << 20);
     let (mut reader, mut writer) = tokio::io::split(agent);
     tokio::spawn(async move {
@@ -31,7 +32,7 @@ async fn replay(bytes: &'static [u8]) -> Link {
             }
         }
     });
-    Link::open(host).await.unwrap()
+    Link::begin(host, HANDSHAKE_TIMEOUT)
 }
 
 struct Frame {
@@ -66,14 +67,14 @@ fn opened(requests: &[u8]) -> u32 {
 
 /// The requests of a transcript, and what must come of them.
 async fn converse(link: &Link) {
-    let agent = link.agent().await.unwrap();
-    assert_eq!(agent.protocol, 1);
-    assert!(agent.features.iter().any(|f| f == "reattach"));
     let mut request = ExecRequest::shell("cat; echo err >&2; exit 7");
     request.stdin = true;
     let ran = link.exec(request).await.unwrap().collect("in\n".into(), 100).await.unwrap();
     assert_eq!((&ran.stdout[..], &ran.stderr[..]), (&b"in\n"[..], &b"err\n"[..]));
     assert_eq!(ran.status, ExitStatus::Code(7));
+    let agent = link.agent().await.unwrap();
+    assert_eq!(agent.protocol, 1);
+    assert!(agent.features.iter().any(|f| f == "reattach"));
     let missing = link.exec(ExecRequest::argv(["no-such-program"])).await.unwrap();
     let missing = missing.collect(Bytes::new(), 100).await.unwrap();
     assert_eq!(missing.status, ExitStatus::Code(127));
@@ -93,7 +94,7 @@ async fn converse(link: &Link) {
 
 #[tokio::test]
 async fn the_agent_of_protocol_1_is_understood() {
-    let link = replay(PROTOCOL_1).await;
+    let link = replay(PROTOCOL_1);
     let conversed = converse(&link);
     tokio::time::timeout(std::time::Duration::from_secs(10), conversed).await.expect("it hangs");
 }
