@@ -1,7 +1,7 @@
 //! Subvolumes, snapshots and quota groups of btrfs, which are asked for by `ioctl` alone
 //! (`linux/btrfs.h`). Where a call needs a folder, any open folder of the filesystem will do.
 
-use std::ffi::{OsStr, c_ulong};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,15 +16,15 @@ pub const SUBVOLUME_INODE: u64 = 256;
 const READ: u32 = 2;
 const WRITE: u32 = 1;
 
-const SYNC: c_ulong = request(0, 8, 0);
-const SNAP_DESTROY: c_ulong = request(WRITE, 15, size_of::<ByName>());
-const INO_LOOKUP: c_ulong = request(READ | WRITE, 18, size_of::<Lookup>());
-const SNAP_CREATE_V2: c_ulong = request(WRITE, 23, size_of::<Create>());
-const SUBVOL_CREATE_V2: c_ulong = request(WRITE, 24, size_of::<Create>());
-const FS_INFO: c_ulong = request(READ, 31, size_of::<Info>());
-const QUOTA_CTL: c_ulong = request(READ | WRITE, 40, size_of::<QuotaControl>());
-const QGROUP_CREATE: c_ulong = request(WRITE, 42, size_of::<QgroupCreate>());
-const QGROUP_LIMIT: c_ulong = request(READ, 43, size_of::<QgroupLimit>());
+const SYNC: libc::Ioctl = request(0, 8, 0);
+const SNAP_DESTROY: libc::Ioctl = request(WRITE, 15, size_of::<ByName>());
+const INO_LOOKUP: libc::Ioctl = request(READ | WRITE, 18, size_of::<Lookup>());
+const SNAP_CREATE_V2: libc::Ioctl = request(WRITE, 23, size_of::<Create>());
+const SUBVOL_CREATE_V2: libc::Ioctl = request(WRITE, 24, size_of::<Create>());
+const FS_INFO: libc::Ioctl = request(READ, 31, size_of::<Info>());
+const QUOTA_CTL: libc::Ioctl = request(READ | WRITE, 40, size_of::<QuotaControl>());
+const QGROUP_CREATE: libc::Ioctl = request(WRITE, 42, size_of::<QgroupCreate>());
+const QGROUP_LIMIT: libc::Ioctl = request(READ, 43, size_of::<QgroupLimit>());
 
 const QUOTA_ENABLE: u64 = 1;
 const QUOTA_ENABLE_SIMPLE: u64 = 4;
@@ -36,8 +36,8 @@ const NAME_V2: usize = 4040;
 
 /// The number of a btrfs request: direction, size, type and function, as `_IOC` packs them.
 #[expect(clippy::cast_possible_truncation, reason = "the structures are 4096 bytes at most")]
-const fn request(direction: u32, function: u32, size: usize) -> c_ulong {
-    (direction << 30 | (size as u32) << 16 | 0x94 << 8 | function) as c_ulong
+const fn request(direction: u32, function: u32, size: usize) -> libc::Ioctl {
+    (direction << 30 | (size as u32) << 16 | 0x94 << 8 | function) as libc::Ioctl
 }
 
 #[repr(C)]
@@ -131,7 +131,7 @@ impl Group {
 /// # Safety
 ///
 /// `argument` must be the structure that the kernel expects for `request`.
-unsafe fn call<T>(fd: BorrowedFd<'_>, request: c_ulong, argument: &mut T) -> io::Result<()> {
+unsafe fn call<T>(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: &mut T) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the caller vouches for the structure, which is live and
     // borrowed for the whole call.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, std::ptr::from_mut(argument)) };
@@ -184,7 +184,7 @@ pub fn snapshot(
 fn create(
     folder: BorrowedFd<'_>,
     name: &OsStr,
-    request: c_ulong,
+    request: libc::Ioctl,
     source: i64,
     group: Option<Group>,
 ) -> io::Result<()> {

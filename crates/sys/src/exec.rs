@@ -1,6 +1,6 @@
 //! Becoming another program.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -37,8 +37,7 @@ pub fn exec_fd(program: BorrowedFd<'_>, argv: &[CString], env: &[CString]) -> io
 /// them, which is why it takes ownership of what it hands on and must come last.
 pub fn hand_on(descriptors: Vec<Option<OwnedFd>>) -> io::Result<()> {
     let count = c_int::try_from(descriptors.len()).map_err(io::Error::other)?;
-    // SAFETY: marks descriptors of this process's own table.
-    checked(unsafe { libc::close_range(0, c_int::MAX as u32, libc::CLOSE_RANGE_CLOEXEC as i32) })?;
+    close_range(0, libc::CLOSE_RANGE_CLOEXEC)?;
     // Out of the way of the targets first.
     let mut sources = Vec::with_capacity(descriptors.len());
     for fd in &descriptors {
@@ -68,10 +67,15 @@ pub fn hand_on(descriptors: Vec<Option<OwnedFd>>) -> io::Result<()> {
 /// never be used again, nor dropped.
 pub fn close_from(lowest: c_int) -> io::Result<()> {
     let lowest = u32::try_from(lowest).map_err(io::Error::other)?;
-    // SAFETY: closes descriptors of this process's own table; by the contract above nobody uses or
-    // closes them afterwards.
-    checked(unsafe { libc::close_range(lowest, c_int::MAX as u32, 0) })?;
-    Ok(())
+    // By the contract above nobody uses or closes them afterwards.
+    close_range(lowest, 0)
+}
+
+/// `close_range(2)` up to the last number. Not every C library has it.
+fn close_range(lowest: u32, flags: c_uint) -> io::Result<()> {
+    // SAFETY: takes numbers, and closes or marks descriptors of this process's own table.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, lowest, c_uint::MAX, flags) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn move_above(fd: &OwnedFd, lowest: c_int) -> io::Result<c_int> {

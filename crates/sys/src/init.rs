@@ -67,12 +67,16 @@ pub fn credit_entropy(random: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
 
 /// Lets all threads allocate from one arena, since an arena for each costs more than the waiting, and
 /// lets that arena keep some free memory: otherwise every buffer of a bulk transfer is mapped, faulted
-/// in page by page, and unmapped again. [`trim_memory`] gives it back.
+/// in page by page, and unmapped again. [`trim_memory`] gives it back. With musl there is another
+/// allocator, in which it is so anyway.
 pub fn use_one_arena() {
     /// From this size on an allocation gets a mapping of its own, in bytes.
+    #[cfg(target_env = "gnu")]
     const MAPPED: c_int = 1024 * 1024;
     /// As much may be free at the arena's end, in bytes.
+    #[cfg(target_env = "gnu")]
     const KEPT: c_int = 4 * 1024 * 1024;
+    #[cfg(target_env = "gnu")]
     for (parameter, value) in
         [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, MAPPED), (libc::M_TRIM_THRESHOLD, KEPT)]
     {
@@ -84,5 +88,10 @@ pub fn use_one_arena() {
 /// Gives memory that the allocator holds and nobody uses back to the kernel.
 pub fn trim_memory() {
     // SAFETY: takes a number; the allocator locks itself.
-    unsafe { libc::malloc_trim(0) };
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    };
+    #[cfg(target_env = "musl")]
+    crate::alloc::trim();
 }

@@ -4,6 +4,8 @@
 //! It knows the kernel and nothing of boxes, engines or links. One file per family of calls; every
 //! `unsafe` block says why it is sound.
 
+#[cfg(target_env = "musl")]
+mod alloc;
 pub mod btrfs;
 pub mod clone;
 pub mod exec;

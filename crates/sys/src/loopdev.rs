@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-const GET_FREE: libc::c_ulong = 0x4c82;
-const CONFIGURE: libc::c_ulong = 0x4c0a;
+const GET_FREE: libc::Ioctl = 0x4c82;
+const CONFIGURE: libc::Ioctl = 0x4c0a;
 const AUTOCLEAR: u32 = 4;
 const DIRECT_IO: u32 = 16;
 /// How often another process may take the free device before we do.
