@@ -26,6 +26,7 @@ mod inventory;
 mod null;
 mod operations;
 mod pool;
+mod progress;
 mod server;
 mod snapshots;
 mod state;
