@@ -15,6 +15,8 @@ use crate::{spec, state};
 
 /// What tells machines apart that have systemd or dbus.
 const MACHINE_ID: &str = "/etc/machine-id";
+/// How the names of snapshots begin that are taken to be copied.
+const TO_COPY: &str = "boxherd-fork-";
 /// Of a machine id, in bytes.
 const MACHINE_ID_LENGTH: usize = 64;
 
@@ -27,7 +29,8 @@ impl LxdEngine {
         children: &[Child],
     ) -> Result<Vec<Made>, EngineError> {
         let (instance, info) = self.known.there(source).await?;
-        let snapshot = format!("boxherd-fork-{}", Uuid::now_v7().simple());
+        self.remove_stale(&instance).await.map_err(failed_of(source, "look at the snapshots"))?;
+        let snapshot = format!("{TO_COPY}{}", Uuid::now_v7().simple());
         take(&instance, &snapshot).await.map_err(failed_of(source, "take a snapshot to copy"))?;
         let from = format!("{}/{snapshot}", instance.name());
         let copied = self.copy_all(&from, &info, children).await;
@@ -37,6 +40,7 @@ impl LxdEngine {
             Err(error) => Err(failed("remove the snapshot that was copied")(error)),
         };
         let done = copied.and_then(|made| removed.map(|()| made));
+        let done = done.map_err(|error| error.after_all("copy the instance"));
         if done.is_err() {
             for child in children {
                 if let Err(error) = self.delete(child.id).await {
@@ -45,6 +49,17 @@ impl LxdEngine {
             }
         }
         done
+    }
+
+    /// Removes what is left of a copy in the middle of which the server was lost. Whoever copies a box has
+    /// it for itself, so that there is none that somebody needs.
+    async fn remove_stale(&self, instance: &Instance) -> Result<(), Error> {
+        for snapshot in instance.snapshots().await? {
+            if snapshot.name.starts_with(TO_COPY) {
+                instance.delete_snapshot(&snapshot.name).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn copy_all(

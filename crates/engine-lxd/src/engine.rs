@@ -261,7 +261,8 @@ impl Engine for LxdEngine {
         self.make(new.clone()).await.map_err(|error| not_made(&new, &spec.image, error))?;
         self.known.is_called(id, &new.name);
         let info = self.known.client.instance(&new.name).get().await;
-        let info = info.map_err(failed_of(id, "look at the instance"))?;
+        let step = "make the instance";
+        let info = info.map_err(|error| failed_of(id, step)(error).after_all(step))?;
         let image_digest = info.config.get("volatile.base_image").cloned();
         Ok(Made { image_digest, location: state::location(&info), ..Made::default() })
     }
@@ -309,7 +310,8 @@ impl Engine for LxdEngine {
         let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
         if seconds > 0 {
             let asked = when_idle(|| async {
-                instance.change_state(StateChange::stop(seconds)).await?.wait().await
+                let stopping = instance.change_state(StateChange::stop(seconds)).await?;
+                stopping.quiet_for(grace).wait().await
             });
             match asked.await {
                 Ok(_) => return self.known.until_written_down(id).await,

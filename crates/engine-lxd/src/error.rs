@@ -1,13 +1,26 @@
 //! What the server says, as what an engine says.
 
-use boxherd_engine::EngineError;
+use boxherd_engine::{EngineError, LOST};
 use boxherd_lxd_client::{Error, NewInstance};
 use boxherd_model::{BoxId, ImageRef};
+
+/// What to do about an operation that gets nowhere.
+const STALLED: &str = "`lxc operation list` on the server says what it is at; `--patience` of `boxherd \
+                       engine add` has such operations waited for longer";
 
 /// A step that failed.
 pub(crate) fn failed(step: impl Into<String>) -> impl FnOnce(Error) -> EngineError {
     let step = step.into();
     move |error| match error {
+        error if error.may_go_on() => {
+            let hint = if matches!(error, Error::Stalled { .. }) { STALLED } else { LOST };
+            EngineError::Unfinished { step, source: error.into(), hint }
+        }
+        error @ Error::OperationForgotten { .. } => EngineError::Refused {
+            step,
+            source: error.into(),
+            hint: Some("the server answers again: try it once more".to_owned()),
+        },
         error @ (Error::Connect { .. }
         | Error::NoEndpoint { .. }
         | Error::Broken { .. }

@@ -47,6 +47,9 @@ pub struct Settings {
     pub pool: Option<String>,
     /// Where `lxc` or `incus` of whoever asks says which remotes there are, for images of theirs.
     pub remotes: Option<Locations>,
+    /// How long an operation of the server may show no progress until it is given up; as long as its
+    /// client waits when `None`.
+    pub patience: Option<Duration>,
     /// What is known of the server without asking it.
     pub facts: Facts,
 }
@@ -74,7 +77,10 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn new(settings: Settings, remote: &Remote) -> Result<Self, EngineError> {
-        let client = Client::new(remote).map_err(failed("use what is known of the server"))?;
+        let mut patience = boxherd_lxd_client::Settings::default();
+        patience.operation_patience = settings.patience.unwrap_or(patience.operation_patience);
+        let client = Client::with_settings(remote, patience);
+        let client = client.map_err(failed("use what is known of the server"))?;
         Ok(Self { settings, client, names: Names::default(), ground: OnceCell::new() })
     }
 

@@ -38,8 +38,12 @@ impl Herd {
         let taken = snapshots.take(record.id, id).await;
         begun.reached("made");
         if let Err(source) = taken {
+            let may_be_there = matches!(source, EngineError::Unfinished { .. });
             let error = engine_error("snapshot", &record, source);
-            self.end(begun, Outcome::Failed, &[], &[]).await?;
+            // In the journal it is removed by whoever opens the store when this process has ended.
+            if !may_be_there || snapshots.remove(record.id, id).await.is_ok() {
+                self.end(begun, Outcome::Failed, &[], &[]).await?;
+            }
             return Err(error);
         }
         self.store.add_snapshot(&info).await?;
