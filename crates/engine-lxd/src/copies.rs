@@ -28,6 +28,7 @@ impl LxdEngine {
         source: BoxId,
         children: &[Child],
     ) -> Result<Vec<Made>, EngineError> {
+        children.iter().for_each(|child| self.known.names.intend(child.id));
         let (instance, info) = self.known.there(source).await?;
         self.remove_stale(&instance).await.map_err(failed_of(source, "look at the snapshots"))?;
         let snapshot = format!("{TO_COPY}{}", Uuid::now_v7().simple());
@@ -85,6 +86,7 @@ impl LxdEngine {
                 ..NewInstance::default()
             };
             let step = format!("copy it to `{name}`");
+            self.known.names.begins(child.id);
             let copied = async {
                 let operation = self.known.client.create_instance(&new).await?;
                 operation.wait().await?;

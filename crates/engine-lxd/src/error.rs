@@ -62,8 +62,13 @@ pub(crate) fn no_member(error: &Error) -> bool {
     is_lost(message)
 }
 
-/// Why an instance was not made.
-pub(crate) fn not_made(new: &NewInstance, image: &ImageRef, error: Error) -> EngineError {
+/// Why an instance was not made in a project.
+pub(crate) fn not_made(
+    new: &NewInstance,
+    image: &ImageRef,
+    project: &str,
+    error: Error,
+) -> EngineError {
     let name = &new.name;
     if let Some(target) = &new.target {
         let refused = |reason: &str| EngineError::Refused {
@@ -84,7 +89,9 @@ pub(crate) fn not_made(new: &NewInstance, image: &ImageRef, error: Error) -> Eng
     let no_image = |message: &str| EngineError::Image {
         image: image.to_string(),
         reason: message.to_owned(),
-        hint: Some("`lxc image list` says which images the server has".to_owned()),
+        hint: Some(format!(
+            "`lxc image list --project {project}` says which images the server has"
+        )),
     };
     match error {
         Error::Conflict { message } => EngineError::Refused {

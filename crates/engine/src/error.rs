@@ -117,7 +117,7 @@ pub enum EngineError {
 pub const DISK_SPACE: &str = "disk space";
 
 /// What to do when an engine was lost in the middle of something.
-pub const LOST: &str = "when `boxherd doctor` says that the engine answers, try again: what is left of \
+pub const LOST: &str = "when `boxherd engine check` says that it answers, try again: what is left of \
                         this try is removed first";
 
 impl EngineError {
@@ -171,7 +171,7 @@ impl EngineError {
             ),
             Self::Unsupported(_) => Some("`boxherd doctor` says what this host can do"),
             Self::Unfinished { hint, .. } => Some(hint),
-            Self::Unreachable { .. } => Some("`boxherd doctor` says which engines answer"),
+            Self::Unreachable { .. } => Some("`boxherd engine check` says whether it answers"),
             _ => None,
         }
     }

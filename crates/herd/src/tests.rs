@@ -224,7 +224,7 @@ async fn what_an_engine_may_have_begun_when_it_was_lost_is_removed_later() {
     lab.faults().next("start", Trouble::Unreachable);
     let lost = herd.create(wanted.clone()).await.unwrap_err();
     assert_eq!(lost.code(), "unfinished");
-    assert!(lost.hint().unwrap().contains("doctor"));
+    assert!(lost.hint().unwrap().contains("engine check"));
     let left = herd.list().await.unwrap().boxes;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].state, BoxState::Deleting);

@@ -201,7 +201,8 @@ impl Error {
     }
 
     /// Whether the server, or the way to it, is gone for now.
-    pub(crate) fn is_away(&self) -> bool {
+    #[must_use]
+    pub fn is_away(&self) -> bool {
         matches!(
             self,
             Self::Connect { .. }
