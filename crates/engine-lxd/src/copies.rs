@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use boxherd_engine::{Child, Engine as _, EngineError, Made, Snapshots, TruthState};
 use boxherd_lxd_client::{
     Error, FileMeta, Instance, InstanceInfo, InstanceKind, NewFile, NewInstance, NewSnapshot,
-    Source,
+    Source, StateChange,
 };
 use boxherd_model::{BoxId, SnapshotId};
 use uuid::Uuid;
@@ -32,7 +32,8 @@ impl LxdEngine {
         let (instance, info) = self.known.there(source).await?;
         self.remove_stale(&instance).await.map_err(failed_of(source, "look at the snapshots"))?;
         let snapshot = format!("{TO_COPY}{}", Uuid::now_v7().simple());
-        take(&instance, &snapshot).await.map_err(failed_of(source, "take a snapshot to copy"))?;
+        let taken = self.take_of(source, &instance, &info, &snapshot).await;
+        taken.map_err(failed_of(source, "take a snapshot to copy"))?;
         let from = format!("{}/{snapshot}", instance.name());
         let copied = self.copy_all(&from, &info, children).await;
         // A copy of a disk needs what it was made from no more, on every pool of the server's.
@@ -50,6 +51,26 @@ impl LxdEngine {
             }
         }
         done
+    }
+
+    /// Takes a snapshot of a box. One that ran goes on, also when the server died in the middle of it and
+    /// left it frozen.
+    async fn take_of(
+        &self,
+        id: BoxId,
+        instance: &Instance,
+        before: &InstanceInfo,
+        name: &str,
+    ) -> Result<(), Error> {
+        let Err(error) = take(instance, name).await else { return Ok(()) };
+        if state::state(before) == TruthState::Running
+            && matches!(instance.get().await, Ok(now) if state::state(&now) == TruthState::Suspended)
+            && let Err(error) = self.known.change(id, StateChange::UNFREEZE).await
+        {
+            // Its next use thaws it.
+            tracing::warn!(%id, %error, "a box was left frozen");
+        }
+        Err(error)
     }
 
     /// Removes what is left of a copy in the middle of which the server was lost. Whoever copies a box has
@@ -132,8 +153,8 @@ async fn take(instance: &Instance, name: &str) -> Result<(), Error> {
 #[async_trait]
 impl Snapshots for LxdEngine {
     async fn take(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
-        let instance = self.known.there(id).await?.0;
-        let taken = take(&instance, &snapshot.to_string()).await;
+        let (instance, info) = self.known.there(id).await?;
+        let taken = self.take_of(id, &instance, &info, &snapshot.to_string()).await;
         taken.map_err(failed_of(id, "take a snapshot"))
     }
 
