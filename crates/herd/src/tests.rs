@@ -246,6 +246,31 @@ async fn what_an_engine_may_have_begun_when_it_was_lost_is_removed_later() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_get_rid_of_a_box_keeps_nobody_waiting_for_long() {
+    let engine = FakeEngine::new("far".parse().unwrap()).unwrap();
+    let lab = Lab { engine: Arc::new(engine), ..Lab::new() };
+    {
+        let herd = lab.herd().await;
+        let far = |name| Create { engine: Some("far".parse().unwrap()), ..spec(name).into() };
+        herd.create(far("web")).await.unwrap();
+        lab.faults().next("start", Trouble::Unreachable);
+        assert_eq!(herd.create(far("lost")).await.unwrap_err().code(), "unfinished");
+    }
+    for step in ["delete", "delete.disk"] {
+        lab.faults().next(step, Trouble::Hang);
+        let begun = std::time::Instant::now();
+        let herd = lab.herd().await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert_eq!(herd.show(&at("web")).await.unwrap().state, BoxState::Running);
+        let lost =
+            herd.list().await.unwrap().boxes.into_iter().find(|b| b.spec.name.as_str() == "lost");
+        assert_eq!(lost.unwrap().state, BoxState::Deleting, "{step}");
+    }
+    lab.faults().clear();
+    agree(&lab.herd().await, &lab).await;
+}
+
+#[tokio::test]
 async fn a_box_that_nobody_can_look_at_is_unreachable_and_not_gone() {
     let lab = Lab::new();
     let herd = lab.herd().await;
