@@ -144,13 +144,9 @@ impl Herd {
             if !unfinished && self.is_alive(maker)? {
                 continue;
             }
-            let (id, is_far) = (record.id, is_far(&record));
-            match in_time(is_far, until, self.delete_record(record)).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => tracing::warn!(%error, "a box that has to go is still there"),
-                None => {
-                    tracing::warn!(%id, "a box that has to go is still there, and its engine busy")
-                }
+            let until = is_far(&record).then_some(until);
+            if let Err(error) = self.delete_by(record, until).await {
+                tracing::warn!(%error, "a box that has to go is still there");
             }
         }
         Ok(())

@@ -265,6 +265,7 @@ async fn a_server_that_does_not_get_rid_of_a_box_keeps_nobody_waiting_for_long()
         let lost =
             herd.list().await.unwrap().boxes.into_iter().find(|b| b.spec.name.as_str() == "lost");
         assert_eq!(lost.unwrap().state, BoxState::Deleting, "{step}");
+        assert!(herd.store.unfinished().await.unwrap().is_empty(), "{step}");
     }
     lab.faults().clear();
     agree(&lab.herd().await, &lab).await;
