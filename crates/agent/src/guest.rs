@@ -16,11 +16,11 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use boxherd_link::ExitStatus;
 use boxherd_link::agent_config::{
@@ -38,6 +38,8 @@ use crate::init::Console;
 const SOCKET: &str = "socket";
 /// What is locked in it.
 const LOCK: &str = "lock";
+/// Longer than it takes to put an agent there.
+const LONGEST_PUT: Duration = Duration::from_secs(600);
 /// What a relay moves at once, in bytes.
 const PIECE: usize = 64 * 1024;
 
@@ -140,6 +142,8 @@ fn begin(place: &Place) -> io::Result<UnixStream> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    // What cannot be removed now is found again by the next one.
+    drop(sweep(folder, LONGEST_PUT));
     let listener = UnixListener::bind(&socket)?;
     let started = Command::new("/proc/self/exe")
         .arg(GUEST)
@@ -156,6 +160,25 @@ fn begin(place: &Place) -> io::Result<UnixStream> {
     }
     // It listens already, and answers when it has started.
     UnixStream::connect(&socket)
+}
+
+/// Removes what was put there beside its place and never took it, because the host was lost meanwhile:
+/// what nobody has changed for so long.
+fn sweep(folder: &Path, unchanged: Duration) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_beside = entry.file_name().to_str().is_some_and(|name| name.contains(BESIDE));
+        // Who puts it there may say that it is of any time; when it was changed says the kernel.
+        let changed = SystemTime::UNIX_EPOCH
+            + Duration::from_secs(u64::try_from(entry.metadata()?.ctime()).unwrap_or(0));
+        if is_beside && changed.elapsed().is_ok_and(|age| age >= unchanged) {
+            match std::fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whoever else may write there could be spoken with in place of the agent.
@@ -268,4 +291,24 @@ fn leave(place: &Place, listener: &tokio::net::UnixListener) -> io::Result<bool>
     }
     std::fs::remove_file(place.socket())?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_never_taken_is_swept_and_only_when_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let beside = format!("agent-0123{BESIDE}4567");
+        for name in [&beside, "agent-0123", CONFIG, LOCK] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let left = || std::fs::read_dir(folder.path()).unwrap().count();
+        sweep(folder.path(), LONGEST_PUT).unwrap();
+        assert_eq!(left(), 4, "somebody may still be at it");
+        sweep(folder.path(), Duration::ZERO).unwrap();
+        assert_eq!(left(), 3);
+        assert!(!folder.path().join(beside).exists());
+    }
 }

@@ -1,6 +1,6 @@
 //! Boxes, here or on a server: what commands ask for that work for both.
 
-use boxherd_engine::Usage;
+use boxherd_engine::{EngineError, Usage};
 use boxherd_herd::{Create, Fork, Herd};
 use boxherd_link::ExecRequest;
 use boxherd_model::{Address, BoxName, BoxStatus, Labels, SnapshotInfo, SnapshotName};
@@ -25,10 +25,13 @@ impl Boxes<'_> {
         match self {
             Self::Here(herd) => {
                 let listing = herd.list().await?;
-                let told = listing
-                    .unreachable
-                    .iter()
-                    .map(|(engine, reason)| format!("engine `{engine}` does not answer: {reason}"));
+                let told = listing.unreachable.into_iter().map(|(engine, reason)| {
+                    let verb = match &reason {
+                        EngineError::Unreachable { .. } => "does not answer",
+                        _ => "cannot be used",
+                    };
+                    format!("engine `{engine}` {verb}: {}", Failure::from(reason).message())
+                });
                 Ok((listing.boxes, told.collect()))
             }
             Self::There(remote) => Ok((remote.list().await?, Vec::new())),

@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use boxherd_engine_lxd::{Facts, LxdEngine, Settings};
 use boxherd_lxd_client::{Config, Endpoint, Flavour, Locations, Remote};
@@ -39,6 +40,9 @@ pub(crate) struct Known {
     /// Where their disks are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<String>,
+    /// How many seconds an operation may show no progress there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) patience: Option<u64>,
     /// What drives that pool, when it was looked at last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pool_driver: Option<String>,
@@ -120,6 +124,7 @@ impl Engine {
             image: self.known.image.clone(),
             pool: self.known.pool.clone(),
             remotes: Some(Locations::of(self.known.kind.flavour(), |name| std::env::var_os(name))),
+            patience: self.known.patience.map(Duration::from_secs),
             facts: self.known.facts(),
         }
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use boxherd_engine::{Child, Engine as _, EngineError, Made, Snapshots, TruthState};
 use boxherd_lxd_client::{
     Error, FileMeta, Instance, InstanceInfo, InstanceKind, NewFile, NewInstance, NewSnapshot,
-    Source,
+    Source, StateChange,
 };
 use boxherd_model::{BoxId, SnapshotId};
 use uuid::Uuid;
@@ -15,6 +15,8 @@ use crate::{spec, state};
 
 /// What tells machines apart that have systemd or dbus.
 const MACHINE_ID: &str = "/etc/machine-id";
+/// How the names of snapshots begin that are taken to be copied.
+const TO_COPY: &str = "boxherd-fork-";
 /// Of a machine id, in bytes.
 const MACHINE_ID_LENGTH: usize = 64;
 
@@ -26,9 +28,12 @@ impl LxdEngine {
         source: BoxId,
         children: &[Child],
     ) -> Result<Vec<Made>, EngineError> {
+        children.iter().for_each(|child| self.known.names.intend(child.id));
         let (instance, info) = self.known.there(source).await?;
-        let snapshot = format!("boxherd-fork-{}", Uuid::now_v7().simple());
-        take(&instance, &snapshot).await.map_err(failed_of(source, "take a snapshot to copy"))?;
+        self.remove_stale(&instance).await.map_err(failed_of(source, "look at the snapshots"))?;
+        let snapshot = format!("{TO_COPY}{}", Uuid::now_v7().simple());
+        let taken = self.take_of(source, &instance, &info, &snapshot).await;
+        taken.map_err(failed_of(source, "take a snapshot to copy"))?;
         let from = format!("{}/{snapshot}", instance.name());
         let copied = self.copy_all(&from, &info, children).await;
         // A copy of a disk needs what it was made from no more, on every pool of the server's.
@@ -37,6 +42,7 @@ impl LxdEngine {
             Err(error) => Err(failed("remove the snapshot that was copied")(error)),
         };
         let done = copied.and_then(|made| removed.map(|()| made));
+        let done = done.map_err(|error| error.after_all("copy the instance"));
         if done.is_err() {
             for child in children {
                 if let Err(error) = self.delete(child.id).await {
@@ -45,6 +51,37 @@ impl LxdEngine {
             }
         }
         done
+    }
+
+    /// Takes a snapshot of a box. One that ran goes on, also when the server died in the middle of it and
+    /// left it frozen.
+    async fn take_of(
+        &self,
+        id: BoxId,
+        instance: &Instance,
+        before: &InstanceInfo,
+        name: &str,
+    ) -> Result<(), Error> {
+        let Err(error) = take(instance, name).await else { return Ok(()) };
+        if state::state(before) == TruthState::Running
+            && matches!(instance.get().await, Ok(now) if state::state(&now) == TruthState::Suspended)
+            && let Err(error) = self.known.change(id, StateChange::UNFREEZE).await
+        {
+            // Its next use thaws it.
+            tracing::warn!(%id, %error, "a box was left frozen");
+        }
+        Err(error)
+    }
+
+    /// Removes what is left of a copy in the middle of which the server was lost. Whoever copies a box has
+    /// it for itself, so that there is none that somebody needs.
+    async fn remove_stale(&self, instance: &Instance) -> Result<(), Error> {
+        for snapshot in instance.snapshots().await? {
+            if snapshot.name.starts_with(TO_COPY) {
+                instance.delete_snapshot(&snapshot.name).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn copy_all(
@@ -70,6 +107,7 @@ impl LxdEngine {
                 ..NewInstance::default()
             };
             let step = format!("copy it to `{name}`");
+            self.known.names.begins(child.id);
             let copied = async {
                 let operation = self.known.client.create_instance(&new).await?;
                 operation.wait().await?;
@@ -115,8 +153,8 @@ async fn take(instance: &Instance, name: &str) -> Result<(), Error> {
 #[async_trait]
 impl Snapshots for LxdEngine {
     async fn take(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
-        let instance = self.known.there(id).await?.0;
-        let taken = take(&instance, &snapshot.to_string()).await;
+        let (instance, info) = self.known.there(id).await?;
+        let taken = self.take_of(id, &instance, &info, &snapshot.to_string()).await;
         taken.map_err(failed_of(id, "take a snapshot"))
     }
 

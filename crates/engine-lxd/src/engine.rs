@@ -246,7 +246,12 @@ impl Engine for LxdEngine {
             Ok(server) => {
                 let environment = &server.environment;
                 let found = format!("{} {}", environment.server, environment.server_version);
-                vec![check(Verdict::Works, found, None)]
+                let mut checks = vec![check(Verdict::Works, found, None)];
+                if let Err(error) = self.known.check_project().await {
+                    let fix = error.hint().map(str::to_owned);
+                    checks.push(check(Verdict::Broken, with_causes(&error), fix));
+                }
+                checks
             }
             Err(error) => {
                 let fix = error.hint().map(str::to_owned);
@@ -256,14 +261,22 @@ impl Engine for LxdEngine {
     }
 
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
+        self.known.names.intend(id);
         let ground = self.known.ground(&spec::profiles(spec)).await?;
         let image = spec::image(&spec.image, self.known.settings.image.as_ref())?;
         let source = self.known.origin(image).await?.into_source();
         let new = spec::instance(id, spec, source, &ground)?;
-        self.make(new.clone()).await.map_err(|error| not_made(&new, &spec.image, error))?;
+        self.known.names.begins(id);
+        if let Err(error) = self.make(new.clone()).await {
+            if error.nothing_happened() {
+                self.known.names.intend(id);
+            }
+            return Err(not_made(&new, &spec.image, self.known.client.project(), error));
+        }
         self.known.is_called(id, &new.name);
         let info = self.known.client.instance(&new.name).get().await;
-        let info = info.map_err(failed_of(id, "look at the instance"))?;
+        let step = "make the instance";
+        let info = info.map_err(|error| failed_of(id, step)(error).after_all(step))?;
         let image_digest = info.config.get("volatile.base_image").cloned();
         Ok(Made { image_digest, location: state::location(&info), ..Made::default() })
     }
@@ -311,7 +324,8 @@ impl Engine for LxdEngine {
         let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
         if seconds > 0 {
             let asked = when_idle(|| async {
-                instance.change_state(StateChange::stop(seconds)).await?.wait().await
+                let stopping = instance.change_state(StateChange::stop(seconds)).await?;
+                stopping.quiet_for(grace).wait().await
             });
             match asked.await {
                 Ok(_) => return self.known.until_written_down(id).await,
@@ -366,11 +380,15 @@ impl Engine for LxdEngine {
     }
 
     async fn adopt(&self, id: BoxId, name: &BoxName) -> Result<Option<BoxSpec>, EngineError> {
+        self.known.names.intend(id);
         let instance = self.known.client.instance(name.as_str());
         let (info, tag) = match instance.get_tagged().await {
             Ok(found) => found,
-            Err(Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(failed("look at the instance")(error)),
+            Err(Error::NotFound { .. }) => {
+                self.known.check_project().await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(self.known.failed("look at the instance", error).await),
         };
         if marks::is_somebodys(&info) {
             let reason = "another installation of Boxherd says that it is its own";
@@ -380,6 +398,7 @@ impl Engine for LxdEngine {
         let mut new = InstancePut::from(info);
         new.config.extend(marks::of(id, &spec, &self.known.settings.installation));
         new.config.insert(marks::ADOPTED.to_owned(), "true".to_owned());
+        self.known.names.begins(id);
         let put = async { instance.put(&new, Some(&tag)).await?.wait().await };
         put.await.map_err(failed("take the instance for a box"))?;
         self.known.is_called(id, name.as_str());
@@ -387,6 +406,11 @@ impl Engine for LxdEngine {
     }
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
+        // What was refused before it began has nothing that could be deleted, and may be refused again.
+        if self.known.names.is_only_intended(id) {
+            self.known.is_gone(id);
+            return Ok(());
+        }
         let Some((instance, info)) = self.known.info(id).await? else { return Ok(()) };
         if marks::is_adopted(&info) {
             return self.release(id, &instance).await;

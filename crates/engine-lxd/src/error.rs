@@ -1,13 +1,26 @@
 //! What the server says, as what an engine says.
 
-use boxherd_engine::EngineError;
+use boxherd_engine::{EngineError, LOST};
 use boxherd_lxd_client::{Error, NewInstance};
 use boxherd_model::{BoxId, ImageRef};
+
+/// What to do about an operation that gets nowhere.
+const STALLED: &str = "`lxc operation list` on the server says what it is at; `--patience` of `boxherd \
+                       engine add` has such operations waited for longer";
 
 /// A step that failed.
 pub(crate) fn failed(step: impl Into<String>) -> impl FnOnce(Error) -> EngineError {
     let step = step.into();
     move |error| match error {
+        error if error.may_go_on() => {
+            let hint = if matches!(error, Error::Stalled { .. }) { STALLED } else { LOST };
+            EngineError::Unfinished { step, source: error.into(), hint }
+        }
+        error @ Error::OperationForgotten { .. } => EngineError::Refused {
+            step,
+            source: error.into(),
+            hint: Some("the server answers again: try it once more".to_owned()),
+        },
         error @ (Error::Connect { .. }
         | Error::NoEndpoint { .. }
         | Error::Broken { .. }
@@ -49,8 +62,13 @@ pub(crate) fn no_member(error: &Error) -> bool {
     is_lost(message)
 }
 
-/// Why an instance was not made.
-pub(crate) fn not_made(new: &NewInstance, image: &ImageRef, error: Error) -> EngineError {
+/// Why an instance was not made in a project.
+pub(crate) fn not_made(
+    new: &NewInstance,
+    image: &ImageRef,
+    project: &str,
+    error: Error,
+) -> EngineError {
     let name = &new.name;
     if let Some(target) = &new.target {
         let refused = |reason: &str| EngineError::Refused {
@@ -71,7 +89,9 @@ pub(crate) fn not_made(new: &NewInstance, image: &ImageRef, error: Error) -> Eng
     let no_image = |message: &str| EngineError::Image {
         image: image.to_string(),
         reason: message.to_owned(),
-        hint: Some("`lxc image list` says which images the server has".to_owned()),
+        hint: Some(format!(
+            "`lxc image list --project {project}` says which images the server has"
+        )),
     };
     match error {
         Error::Conflict { message } => EngineError::Refused {

@@ -92,7 +92,10 @@ impl Images for LxdEngine {
     }
 
     async fn list(&self) -> Result<Vec<ImageInfo>, EngineError> {
-        let images = self.known.client.images().await.map_err(failed("list the images"))?;
+        let images = match self.known.client.images().await {
+            Ok(images) => images,
+            Err(error) => return Err(self.known.failed("list the images", error).await),
+        };
         let mut infos: Vec<_> = images.iter().flat_map(infos).collect();
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos)

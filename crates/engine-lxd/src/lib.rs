@@ -23,6 +23,7 @@ mod marks;
 mod names;
 mod native;
 mod origin;
+mod project;
 mod put;
 mod server;
 mod spec;

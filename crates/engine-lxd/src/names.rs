@@ -3,7 +3,7 @@
 //! An instance tells by its configuration which box it is. The server is asked for all of them when a
 //! box is looked for that is not known yet, or is not where it was, as after somebody renamed it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use boxherd_lxd_client::InstanceInfo;
 use boxherd_model::BoxId;
@@ -17,6 +17,8 @@ pub(crate) struct Names {
     seen: Mutex<HashMap<BoxId, Seen>>,
     /// What boxes may be called that were not seen yet.
     told: Mutex<HashMap<BoxId, String>>,
+    /// Boxes that are to be made, and for which nothing has been asked of the server yet.
+    intended: Mutex<HashSet<BoxId>>,
 }
 
 /// What was seen of an instance.
@@ -42,6 +44,20 @@ impl Names {
         self.told.lock().insert(id, name.to_owned());
     }
 
+    /// One is to be made. Until it [begins](Self::begins) there is nothing of it.
+    pub(crate) fn intend(&self, id: BoxId) {
+        self.intended.lock().insert(id);
+    }
+
+    /// From now on there may be something of it.
+    pub(crate) fn begins(&self, id: BoxId) {
+        self.intended.lock().remove(&id);
+    }
+
+    pub(crate) fn is_only_intended(&self, id: BoxId) -> bool {
+        self.intended.lock().contains(&id)
+    }
+
     /// One that is new.
     pub(crate) fn put(&self, id: BoxId, name: &str) {
         self.seen.lock().insert(id, Seen { name: name.to_owned(), folder: None });
@@ -55,6 +71,7 @@ impl Names {
 
     pub(crate) fn forget(&self, id: BoxId) {
         self.seen.lock().remove(&id);
+        self.intended.lock().remove(&id);
         self.told.lock().remove(&id);
     }
 }

@@ -33,6 +33,8 @@ const USER_DATA: &str = "cloud-init.user-data";
 const OLD_USER_DATA: &str = "user.user-data";
 /// How long a server may take to write down that it has stopped an instance.
 const LONGEST_WRITING: Duration = Duration::from_secs(5);
+/// What is done to see which boxes there are.
+const LIST: &str = "list the instances";
 /// Between looks whether it still is.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -49,6 +51,9 @@ pub struct Settings {
     pub pool: Option<String>,
     /// Where `lxc` or `incus` of whoever asks says which remotes there are, for images of theirs.
     pub remotes: Option<Locations>,
+    /// How long an operation of the server may show no progress until it is given up; as long as its
+    /// client waits when `None`.
+    pub patience: Option<Duration>,
     /// What is known of the server without asking it.
     pub facts: Facts,
 }
@@ -70,7 +75,7 @@ pub struct Facts {
 pub(crate) struct Known {
     pub(crate) settings: Settings,
     pub(crate) client: Client,
-    names: Names,
+    pub(crate) names: Names,
     ground: OnceCell<Ground>,
 }
 
@@ -90,7 +95,10 @@ struct Call {
 
 impl Known {
     pub(crate) fn new(settings: Settings, remote: &Remote) -> Result<Self, EngineError> {
-        let client = Client::new(remote).map_err(failed("use what is known of the server"))?;
+        let mut patience = boxherd_lxd_client::Settings::default();
+        patience.operation_patience = settings.patience.unwrap_or(patience.operation_patience);
+        let client = Client::with_settings(remote, patience);
+        let client = client.map_err(failed("use what is known of the server"))?;
         Ok(Self { settings, client, names: Names::default(), ground: OnceCell::new() })
     }
 
@@ -119,8 +127,13 @@ impl Known {
         let mut devices = Devices::new();
         // A device of a later one takes the place of one of that name.
         for name in profiles {
-            let profile = self.client.profile(name).await;
-            devices.extend(profile.map_err(no_profile(name))?.devices);
+            match self.client.profile(name).await {
+                Ok(profile) => devices.extend(profile.devices),
+                Err(error) => match self.no_project_of(&error).await {
+                    Some(refused) => return Err(refused),
+                    None => return Err(no_profile(name)(error)),
+                },
+            }
         }
         let Settings { installation, pool, .. } = self.settings.clone();
         Ok(Ground { installation, pool, user_data, profiles: profiles.to_vec(), devices })
@@ -137,7 +150,13 @@ impl Known {
     pub(crate) async fn list(
         &self,
     ) -> Result<(Vec<(BoxId, FullInstance)>, Vec<String>), EngineError> {
-        let all = self.client.full_instances().await.map_err(failed("list the instances"))?;
+        let all = match self.client.full_instances().await {
+            Ok(all) => all,
+            Err(error) => return Err(self.failed(LIST, error).await),
+        };
+        if all.is_empty() {
+            self.check_project().await?;
+        }
         let lost = lost(all.iter().map(|full| &full.info));
         let ours = all.into_iter().filter_map(|full| Some((self.ours(&full.info)?, full)));
         let ours: Vec<_> = ours.collect();
@@ -147,7 +166,13 @@ impl Known {
 
     /// The instance of a box among all of ours. From now on the names of all are known.
     async fn look(&self, id: BoxId) -> Result<Option<InstanceInfo>, EngineError> {
-        let all = self.client.instances().await.map_err(failed("list the instances"))?;
+        let all = match self.client.instances().await {
+            Ok(all) => all,
+            Err(error) => return Err(self.failed(LIST, error).await),
+        };
+        if all.is_empty() {
+            self.check_project().await?;
+        }
         let lost = lost(all.iter());
         let ours = all.into_iter().filter_map(|info| Some((self.ours(&info)?, info)));
         let ours: Vec<_> = ours.collect();
@@ -195,7 +220,7 @@ impl Known {
                 return Ok(Some((instance, info)));
             }
             Ok(_) | Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(failed("look at the instance")(error)),
+            Err(error) => return Err(self.failed("look at the instance", error).await),
         }
         // It has another name by now, or is gone.
         self.names.forget(id);
@@ -287,7 +312,7 @@ impl Known {
                 self.names.forget(id);
                 return Ok(None);
             }
-            Err(error) => return Err(failed("look at the instance")(error)),
+            Err(error) => return Err(self.failed("look at the instance", error).await),
         };
         self.names.see(id, &info);
         Ok(Some(Call { at: At { instance, info, folder }, relay }))

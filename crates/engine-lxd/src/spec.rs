@@ -39,7 +39,7 @@ pub(crate) fn profiles(spec: &BoxSpec) -> Vec<String> {
 impl Ground {
     /// The pool that disks of boxes are in.
     pub(crate) fn pool(&self) -> Option<&str> {
-        let of_profile = || root(self).ok()?.1.get("pool").map(String::as_str);
+        let of_profile = || root_of_profiles(self)?.1.get("pool").map(String::as_str);
         self.pool.as_deref().or_else(of_profile)
     }
 }
@@ -211,29 +211,40 @@ pub(crate) fn devices(spec: &BoxSpec, ground: &Ground) -> Result<Devices, Engine
         }
     }
     if spec.limits.disk.is_some() || ground.pool.is_some() {
-        let (name, root) = root(ground)?;
-        let mut root = root.clone();
+        let (name, mut root) = root(ground)?;
         if let Some(pool) = &ground.pool {
             root.insert("pool".to_owned(), pool.clone());
         }
         if let Some(disk) = spec.limits.disk {
             root.insert("size".to_owned(), format!("{}B", disk.bytes()));
         }
-        devices.insert(name.clone(), root);
+        devices.insert(name, root);
     }
     Ok(devices)
 }
 
-fn root(ground: &Ground) -> Result<(&String, &BTreeMap<String, String>), EngineError> {
+fn root_of_profiles(ground: &Ground) -> Option<(&String, &BTreeMap<String, String>)> {
     let is_root = |(_, device): &(&String, &BTreeMap<String, String>)| {
         kind(device) == "disk" && device.get("path").is_some_and(|path| path == "/")
     };
-    ground.devices.iter().find(is_root).ok_or_else(|| {
-        let reason = format!(
-            "no root disk that could be another is in the profiles: {}",
-            ground.profiles.join(", ")
-        );
-        EngineError::refused("say where the disk is and how large", reason)
+    ground.devices.iter().find(is_root)
+}
+
+/// The root disk of the profiles. Where they have none, as in a project with profiles of its own that
+/// nobody has filled, the pool says all that is needed.
+fn root(ground: &Ground) -> Result<(String, BTreeMap<String, String>), EngineError> {
+    if let Some((name, device)) = root_of_profiles(ground) {
+        return Ok((name.clone(), device.clone()));
+    }
+    if ground.pool.is_some() {
+        let device = [("type", "disk"), ("path", "/")].map(owned).into();
+        return Ok(("root".to_owned(), device));
+    }
+    let profiles = ground.profiles.join(", ");
+    Err(EngineError::Refused {
+        step: "say where the disk is and how large".to_owned(),
+        source: format!("no root disk that could be another is in the profiles: {profiles}").into(),
+        hint: Some("`--pool` of `boxherd engine add` names the storage pool for it".to_owned()),
     })
 }
 

@@ -18,6 +18,7 @@ fn engine(socket: PathBuf, facts: Facts) -> LxdEngine {
         image: Some("debian/12".parse().unwrap()),
         pool: None,
         remotes: None,
+        patience: None,
         facts,
     };
     LxdEngine::new(settings, &Remote::unix(socket)).unwrap()

@@ -91,7 +91,20 @@ pub enum EngineError {
     /// Another process has taken over the box with a later claim; nothing was done.
     #[error("another server has taken over the box {0}")]
     Fenced(BoxId),
-    /// The engine itself cannot be reached; boxes keep their last known state.
+    /// Something was begun, and then the engine was lost or told no more of it. It may be done, half done,
+    /// or still be under way.
+    #[error("{step} was begun, and what became of it is not known")]
+    Unfinished {
+        /// The step, such as `make the instance`.
+        step: String,
+        /// What was seen last.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The engine itself cannot be reached; boxes keep their last known state. Of what was asked, nothing
+    /// was begun.
     #[error("the engine cannot be reached")]
     Unreachable {
         /// What the system said.
@@ -103,6 +116,10 @@ pub enum EngineError {
 /// The [`resource`](EngineError::Exhausted) that disks are made of.
 pub const DISK_SPACE: &str = "disk space";
 
+/// What to do when an engine was lost in the middle of something.
+pub const LOST: &str = "when `boxherd engine check` says that it answers, try again: what is left of \
+                        this try is removed first";
+
 impl EngineError {
     /// A refused step without a known way out.
     pub fn refused(
@@ -110,6 +127,17 @@ impl EngineError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Refused { step: step.into(), source: source.into(), hint: None }
+    }
+
+    /// The same where a step before it is done, so that it is not true any more that nothing was begun.
+    #[must_use]
+    pub fn after_all(self, step: &str) -> Self {
+        match self {
+            Self::Unreachable { source } => {
+                Self::Unfinished { step: step.to_owned(), source, hint: LOST }
+            }
+            other => other,
+        }
     }
 
     /// A stable code for scripts and wires.
@@ -127,6 +155,7 @@ impl EngineError {
             Self::Refused { .. } => "refused",
             Self::AgentSilent { .. } => "agent-silent",
             Self::Fenced(_) => "fenced",
+            Self::Unfinished { .. } => "unfinished",
             Self::Unreachable { .. } => "unreachable",
         }
     }
@@ -141,6 +170,8 @@ impl EngineError {
                  rm` and `boxherd image rm` do",
             ),
             Self::Unsupported(_) => Some("`boxherd doctor` says what this host can do"),
+            Self::Unfinished { hint, .. } => Some(hint),
+            Self::Unreachable { .. } => Some("`boxherd engine check` says whether it answers"),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ mod undo;
 
 pub use check::{Check, Verdict};
 pub use disks::{DiskTruth, Disks};
-pub use error::{DISK_SPACE, EngineError, Unsupported};
+pub use error::{DISK_SPACE, EngineError, LOST, Unsupported};
 pub use images::Images;
 pub use snapshots::Snapshots;
 pub use truth::{ConsoleChunk, Made, Running, Survey, Truth, TruthState, Usage};
@@ -81,6 +81,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// Makes the disk and the configuration of a box; starts nothing. Called once per id. The
     /// caller has checked [`BoxSpec::needs`] against [`capabilities`](Self::capabilities).
+    /// [`EngineError::Unfinished`] where it may still be made after this has returned.
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError>;
 
     /// Starts a box that has no process and returns when its agent accepts a link. Succeeds and
@@ -91,7 +92,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// with less ado. When it fails the box may be there, made or half-made, until it is deleted.
     async fn launch(&self, id: BoxId, spec: &BoxSpec) -> Result<(Made, Running), EngineError> {
         let made = self.create(id, spec).await?;
-        Ok((made, self.start(id).await?))
+        let running = self.start(id).await.map_err(|error| error.after_all("start the box"))?;
+        Ok((made, running))
     }
 
     /// Ends every process of a box and keeps its disk: asks the agent, and after `grace` kills.

@@ -68,7 +68,9 @@ fn of_engine(error: &EngineError) -> Code {
         EngineError::Exhausted { .. } => Code::ResourceExhausted,
         EngineError::AgentSilent { .. } => Code::DeadlineExceeded,
         EngineError::Fenced(_) => Code::Aborted,
-        EngineError::Refused { .. } | EngineError::Unreachable { .. } => Code::Internal,
+        EngineError::Refused { .. }
+        | EngineError::Unfinished { .. }
+        | EngineError::Unreachable { .. } => Code::Internal,
     }
 }
 

@@ -26,7 +26,8 @@ impl Herd {
         let begun = self.begin(kind, vec![record.id], None, &[record.clone()]).await?;
         let adopted = async {
             let Some(spec) = engine.adopt(record.id, name).await? else { return Ok(None) };
-            let truth = engine.inspect(record.id).await?;
+            let truth = engine.inspect(record.id).await;
+            let truth = truth.map_err(|error| error.after_all("take the machine for a box"))?;
             Ok::<_, EngineError>(truth.map(|truth| (spec, truth)))
         };
         match adopted.await {
@@ -45,13 +46,12 @@ impl Herd {
             }
             // It may be marked already, and is given back.
             Ok(None) => {
-                self.remove_failed(engine, record.id).await;
-                self.end(begun, Outcome::Failed, &[], &[record.id]).await?;
+                let nothing = EngineError::NoSuchBox(record.id);
+                self.undo(engine, begun, vec![record], &nothing).await?;
                 Ok(None)
             }
             Err(source) => {
-                self.remove_failed(engine, record.id).await;
-                self.end(begun, Outcome::Failed, &[], &[record.id]).await?;
+                self.undo(engine, begun, vec![record.clone()], &source).await?;
                 Err(engine_error("adopt", &record, source))
             }
         }

@@ -16,6 +16,7 @@ use tracing::field::Empty;
 
 use crate::deadline;
 use crate::herd::{apply, status};
+use crate::journal::Begun;
 use crate::{Herd, HerdError, MachineSpec, Volume};
 
 /// How long an idempotency key is remembered, in milliseconds: a day.
@@ -109,8 +110,7 @@ impl Herd {
                 Ok(status(record))
             }
             Err(source) => {
-                self.remove_failed(engine, record.id).await;
-                self.end(begun, Outcome::Failed, &[], &[record.id]).await?;
+                self.undo(engine, begun, vec![record.clone()], &source).await?;
                 Err(HerdError::Create { name: record.spec.name.to_string(), source })
             }
         }
@@ -149,7 +149,8 @@ impl Herd {
             mounts => {
                 let made = engine.create(record.id, &record.spec).await?;
                 attach(engine, record.id, mounts).await?;
-                (made, engine.start(record.id).await?)
+                let running = engine.start(record.id).await;
+                (made, running.map_err(|error| error.after_all("start the box"))?)
             }
         };
         record.details.image_digest = made.image_digest;
@@ -171,11 +172,40 @@ impl Herd {
         Ok(())
     }
 
-    /// Removes a box that could not be made. What cannot be removed now is an orphan that
-    /// reconcile removes later.
-    pub(crate) async fn remove_failed(&self, engine: &Arc<dyn Engine>, id: BoxId) {
-        if let Err(error) = engine.delete(id).await {
+    /// Ends an operation whose boxes could not be made, and removes what there is of them. A box of which
+    /// something may be left is `deleting` from now on: whoever opens the store next tries again.
+    pub(crate) async fn undo(
+        &self,
+        engine: &Arc<dyn Engine>,
+        begun: Begun,
+        boxes: Vec<BoxRecord>,
+        why: &EngineError,
+    ) -> Result<(), HerdError> {
+        let (mut left, mut gone) = (Vec::new(), Vec::new());
+        for mut record in boxes {
+            if self.remove_failed(engine, record.id, why).await {
+                gone.push(record.id);
+            } else {
+                apply(&mut record, Event::Deleting);
+                record.failure = Some(crate::reconcile::chain(why));
+                left.push(record);
+            }
+        }
+        self.end(begun, Outcome::Failed, &left, &gone).await
+    }
+
+    /// Removes a box that could not be made. Answers whether nothing of it is left.
+    async fn remove_failed(&self, engine: &Arc<dyn Engine>, id: BoxId, why: &EngineError) -> bool {
+        let removed = engine.delete(id).await;
+        if let Err(error) = &removed {
             tracing::warn!(%id, %error, "a box that could not be made was not removed yet");
+        }
+        match why {
+            // The engine may still be at it, and what it is about to make cannot be seen yet.
+            EngineError::Unfinished { .. } => false,
+            // Nothing was begun.
+            EngineError::Unreachable { .. } => true,
+            _ => removed.is_ok(),
         }
     }
 
@@ -204,7 +234,9 @@ impl Herd {
         let since = Timestamp::from_millis(self.now().millis() - KEY_LIFE);
         let Some(operation) = self.store.by_key(key, since).await? else { return Ok(None) };
         let Some(id) = operation.boxes.first() else { return Ok(None) };
-        Ok(self.store.box_by_id(*id).await?.map(status))
+        let made = self.store.box_by_id(*id).await?;
+        // One that could not be made may still be there.
+        Ok(made.filter(|record| record.state != BoxState::Deleting).map(status))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Making a box gone.
 
+use boxherd_engine::EngineError;
 use boxherd_model::policy::Event;
 use boxherd_model::{Address, Request};
 use boxherd_store::{BoxRecord, Durability, OperationKind, Outcome};
+use tokio::time::Instant;
 
 use crate::herd::{apply, decide};
 use crate::lookup::engine_error;
@@ -18,7 +20,16 @@ impl Herd {
         self.delete_record(record).await
     }
 
-    pub(crate) async fn delete_record(&self, mut record: BoxRecord) -> Result<(), HerdError> {
+    pub(crate) async fn delete_record(&self, record: BoxRecord) -> Result<(), HerdError> {
+        self.delete_by(record, None).await
+    }
+
+    /// The same, where the engine has no longer than `until`.
+    pub(crate) async fn delete_by(
+        &self,
+        mut record: BoxRecord,
+        until: Option<Instant>,
+    ) -> Result<(), HerdError> {
         decide(&record, Request::Delete)?;
         let _held = self.lock(&record).await?;
         // Somebody else may have deleted it while this waited.
@@ -27,7 +38,14 @@ impl Herd {
         }
         self.links.remove(record.id);
         let begun = self.begin(OperationKind::Delete, vec![record.id], None, &[]).await?;
-        match self.engine_of(&record)?.delete(record.id).await {
+        let deleting = self.engine_of(&record)?.delete(record.id);
+        let deleted = match until {
+            None => deleting.await,
+            Some(until) => tokio::time::timeout_at(until, deleting).await.unwrap_or_else(|_| {
+                Err(EngineError::Unreachable { source: "it is busy, or does not answer".into() })
+            }),
+        };
+        match deleted {
             Ok(()) => {
                 begun.reached("made");
                 self.activity.forget(record.id);

@@ -113,7 +113,7 @@ pub enum HerdError {
         /// The box.
         name: String,
     },
-    /// The box could not be made or started, and nothing is left of it.
+    /// The box could not be made or started. Nothing is left of it, or it is `deleting`.
     #[error("cannot create `{name}`")]
     Create {
         /// The box.

@@ -101,7 +101,7 @@ impl Herd {
         let more = more.fold(Holdings::default(), Holdings::and);
         let admitted = self.admit(&engine, self.quota().await?, more).await?;
         let ids: Vec<_> = copies.iter().map(|copy| copy.id).collect();
-        let begun = self.begin(OperationKind::Fork, ids.clone(), None, &copies).await?;
+        let begun = self.begin(OperationKind::Fork, ids, None, &copies).await?;
         // They are in the store, and count.
         drop(admitted);
         for copy in &mut copies {
@@ -122,10 +122,7 @@ impl Herd {
                 Ok(copies.into_iter().map(status).collect())
             }
             Err(failed) => {
-                for id in &ids {
-                    self.remove_failed(&engine, *id).await;
-                }
-                self.end(begun, Outcome::Failed, &[], &ids).await?;
+                self.undo(&engine, begun, copies, &failed).await?;
                 Err(engine_error("fork", &source, failed))
             }
         }
@@ -179,6 +176,7 @@ impl Herd {
         copies: &mut [BoxRecord],
     ) -> Result<(), boxherd_engine::EngineError> {
         let boots = copies.iter_mut().map(|copy| self.boot(engine, copy));
-        join_all(boots).await.into_iter().collect()
+        let booted: Result<(), _> = join_all(boots).await.into_iter().collect();
+        booted.map_err(|error| error.after_all("start the copies"))
     }
 }

@@ -148,7 +148,9 @@ impl Herd {
         let mut told = Ok(());
         for record in changed {
             if gone.contains(&record.id) {
-                self.remove_failed(self.engine_of(record)?, record.id).await;
+                if let Err(error) = self.engine_of(record)?.delete(record.id).await {
+                    tracing::warn!(id = %record.id, %error, "a deleted box was not removed yet");
+                }
                 told = Err(HerdError::NoSuchBox(status(record.clone()).address()));
             }
         }

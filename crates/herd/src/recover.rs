@@ -1,18 +1,25 @@
 //! Finishing or undoing what dead processes began.
 
+use std::time::Duration;
+
 use boxherd_engine::EngineError;
-use boxherd_model::{BoxId, BoxState};
+use boxherd_model::{BoxId, BoxState, EngineName};
 use boxherd_store::{BoxRecord, Operation, OperationKind, Outcome};
+use tokio::time::Instant;
 
 use crate::lookup::engine_error;
 use crate::reconcile::believe;
 use crate::{Herd, HerdError};
 
+/// How long whoever opens the store waits until other machines have removed what is left of others: one
+/// that is busy or gone is not to keep anybody from the boxes elsewhere.
+const LONGEST: Duration = Duration::from_secs(5);
+
 impl Herd {
     /// Looks for operations and ephemeral boxes of sessions that are dead. Two look-ups when there
     /// are none.
     pub(crate) async fn recover(&self) -> Result<(), HerdError> {
-        let mut found = false;
+        let (mut found, until) = (false, Instant::now() + LONGEST);
         for operation in self.store.unfinished().await? {
             if self.is_alive(&operation.session)? {
                 continue;
@@ -31,11 +38,14 @@ impl Herd {
             found = true;
             // What cannot be recovered now (an engine that does not answer) stays for the next time.
             let (id, kind) = (operation.id, operation.kind);
-            if let Err(error) = self.recover_one(operation).await {
-                tracing::warn!(%id, ?kind, %error, "not recovered yet");
+            let is_far = self.records(&operation.boxes).await?.iter().any(is_far);
+            match in_time(is_far, until, self.recover_one(operation)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::warn!(%id, ?kind, %error, "not recovered yet"),
+                None => tracing::warn!(%id, ?kind, "not recovered yet: the engine takes too long"),
             }
         }
-        self.remove_doomed().await?;
+        self.remove_doomed(until).await?;
         if found {
             self.tidy().await;
         }
@@ -127,17 +137,32 @@ impl Herd {
 
     /// Boxes for one command whose maker died before it could delete them, and boxes whose delete
     /// could not be finished.
-    async fn remove_doomed(&self) -> Result<(), HerdError> {
+    async fn remove_doomed(&self, until: Instant) -> Result<(), HerdError> {
         for record in self.store.doomed().await? {
             let unfinished = record.state == BoxState::Deleting;
             let maker = record.maker.as_deref().unwrap_or_default();
             if !unfinished && self.is_alive(maker)? {
                 continue;
             }
-            if let Err(error) = self.delete_record(record).await {
+            let until = is_far(&record).then_some(until);
+            if let Err(error) = self.delete_by(record, until).await {
                 tracing::warn!(%error, "a box that has to go is still there");
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a box is on another machine, which may take as long as it likes.
+fn is_far(record: &BoxRecord) -> bool {
+    record.engine != EngineName::local()
+}
+
+/// Does something, but no longer than `until` where it is far away: `None` when it was not done then. What
+/// was begun is looked at again by whoever opens the store next.
+async fn in_time<T>(is_far: bool, until: Instant, work: impl Future<Output = T>) -> Option<T> {
+    match is_far {
+        true => tokio::time::timeout_at(until, work).await.ok(),
+        false => Some(work.await),
     }
 }

@@ -39,7 +39,12 @@ impl Herd {
         begun.reached("made");
         if let Err(source) = taken {
             let error = engine_error("snapshot", &record, source);
-            self.end(begun, Outcome::Failed, &[], &[]).await?;
+            // It may be there all the same, or half of it.
+            match snapshots.remove(record.id, id).await {
+                Ok(()) => self.end(begun, Outcome::Failed, &[], &[]).await?,
+                // It stays in the journal: whoever opens the store after this process removes it.
+                Err(error) => tracing::warn!(%id, %error, "a snapshot may be left"),
+            }
             return Err(error);
         }
         self.store.add_snapshot(&info).await?;

@@ -211,6 +211,67 @@ async fn an_engine_that_is_away_costs_a_line_and_a_delete_is_finished_later() {
 }
 
 #[tokio::test]
+async fn what_an_engine_may_have_begun_when_it_was_lost_is_removed_later() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    // Before anything was begun there is nothing to remove.
+    lab.faults().next("create", Trouble::Unreachable);
+    assert_eq!(herd.create(spec("web").into()).await.unwrap_err().code(), "unreachable");
+    agree(&herd, &lab).await;
+
+    let mut wanted = Create::from(spec("web"));
+    wanted.key = Some("a key".to_owned());
+    lab.faults().next("start", Trouble::Unreachable);
+    let lost = herd.create(wanted.clone()).await.unwrap_err();
+    assert_eq!(lost.code(), "unfinished");
+    assert!(lost.hint().unwrap().contains("engine check"));
+    let left = herd.list().await.unwrap().boxes;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].state, BoxState::Deleting);
+    assert!(herd.create(wanted).await.is_err(), "what could not be made was not made before");
+    herd.create(spec("source").into()).await.unwrap();
+    drop(herd);
+
+    let herd = lab.herd().await;
+    agree(&herd, &lab).await;
+    herd.create(spec("web").into()).await.unwrap();
+    lab.faults().next("start", Trouble::Unreachable);
+    let fork = Fork { names: vec!["copy".parse().unwrap()], live: false };
+    let lost = herd.fork(&at("source"), fork.clone()).await.unwrap_err();
+    assert_eq!(lost.code(), "unfinished");
+    herd.reconcile().await.unwrap();
+    agree(&herd, &lab).await;
+    herd.fork(&at("source"), fork).await.unwrap();
+    agree(&herd, &lab).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_get_rid_of_a_box_keeps_nobody_waiting_for_long() {
+    let engine = FakeEngine::new("far".parse().unwrap()).unwrap();
+    let lab = Lab { engine: Arc::new(engine), ..Lab::new() };
+    {
+        let herd = lab.herd().await;
+        let far = |name| Create { engine: Some("far".parse().unwrap()), ..spec(name).into() };
+        herd.create(far("web")).await.unwrap();
+        lab.faults().next("start", Trouble::Unreachable);
+        assert_eq!(herd.create(far("lost")).await.unwrap_err().code(), "unfinished");
+    }
+    for step in ["delete", "delete.disk"] {
+        lab.faults().next(step, Trouble::Hang);
+        let begun = std::time::Instant::now();
+        let herd = lab.herd().await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert_eq!(herd.show(&at("web")).await.unwrap().state, BoxState::Running);
+        let lost =
+            herd.list().await.unwrap().boxes.into_iter().find(|b| b.spec.name.as_str() == "lost");
+        assert_eq!(lost.unwrap().state, BoxState::Deleting, "{step}");
+        assert!(herd.store.unfinished().await.unwrap().is_empty(), "{step}");
+    }
+    lab.faults().clear();
+    agree(&lab.herd().await, &lab).await;
+}
+
+#[tokio::test]
 async fn a_box_that_nobody_can_look_at_is_unreachable_and_not_gone() {
     let lab = Lab::new();
     let herd = lab.herd().await;

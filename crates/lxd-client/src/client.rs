@@ -58,14 +58,18 @@ pub(crate) const DEFAULT_PROJECT: &str = "default";
 pub struct Settings {
     /// For a connection, TLS included.
     pub connect_limit: Duration,
-    /// For the whole answer to a call that is answered at once. Operations, streams and files are
-    /// not limited.
+    /// For the whole answer to a call that is answered at once. Streams and files are not limited.
     pub answer_limit: Duration,
     /// How often a call is repeated that can be repeated without harm: nothing was sent, or it only
     /// reads.
     pub retries: u32,
     /// The pause before the first repetition; doubled before each further one.
     pub retry_after: Duration,
+    /// How long an operation is waited for that shows no progress. The server tells it by the time of
+    /// its last change; many tell of none between begin and end, however much there is to do.
+    pub operation_patience: Duration,
+    /// How long a server is waited for that is lost while it does an operation.
+    pub lost_patience: Duration,
 }
 
 impl Default for Settings {
@@ -75,6 +79,8 @@ impl Default for Settings {
             answer_limit: Duration::from_secs(60),
             retries: 2,
             retry_after: Duration::from_millis(100),
+            operation_patience: Duration::from_secs(30 * 60),
+            lost_patience: Duration::from_secs(30),
         }
     }
 }

@@ -117,6 +117,35 @@ pub enum Error {
         /// What it was to do, in the server's words.
         operation: String,
     },
+    /// The server was lost while an operation was under way. It is not known what became of it, and it
+    /// may still be under way.
+    #[error("the server was lost while it did `{operation}`")]
+    OperationLost {
+        /// What it was to do, in the server's words.
+        operation: String,
+        /// How the server was seen last.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The server answers and knows nothing of an operation that was under way: it was started anew
+    /// meanwhile, which ends all of them, or has forgotten how it ended. It is not under way any more.
+    #[error("the server knows nothing of `{operation}` any more: it was started anew meanwhile")]
+    OperationForgotten {
+        /// What it was to do, in the server's words.
+        operation: String,
+    },
+    /// An operation is under way, and the server says that nothing of it has changed for too long.
+    #[error("`{operation}` of `{endpoint}` has shown no progress for {after:?} (operation {id})")]
+    Stalled {
+        /// The endpoint that was asked last.
+        endpoint: String,
+        /// What it was to do, in the server's words.
+        operation: String,
+        /// Its UUID.
+        id: String,
+        /// For how long.
+        after: Duration,
+    },
     /// No answer in time: what became of the call is not known.
     #[error("no answer to `{call}` within {after:?}")]
     Timeout {
@@ -157,6 +186,31 @@ impl Error {
     #[must_use]
     pub fn nothing_happened(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::NoEndpoint { .. } | Self::Unavailable { .. })
+    }
+
+    /// Whether something was begun on the server of which nobody knows what became, and that may still
+    /// be under way.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        match self {
+            Self::OperationLost { .. } | Self::Stalled { .. } => true,
+            // What only reads begins nothing.
+            Self::Broken { call, .. } | Self::Timeout { call, .. } => !call.starts_with("GET "),
+            _ => false,
+        }
+    }
+
+    /// Whether the server, or the way to it, is gone for now.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::NoEndpoint { .. }
+                | Self::Broken { .. }
+                | Self::Unavailable { .. }
+                | Self::Timeout { .. }
+        )
     }
 
     /// Whether the thing that was asked for is not there.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::client::Client;
 use crate::error::Result;
 use crate::instances::Devices;
+use crate::url::Url;
 
 /// A member of a cluster.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -57,6 +58,17 @@ pub struct StoragePool {
     pub config: BTreeMap<String, String>,
 }
 
+/// A project.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Project {
+    /// Its name.
+    pub name: String,
+    /// Its options, such as `features.images`: whether it has images of its own.
+    #[serde(deserialize_with = "crate::null::is_empty")]
+    pub config: BTreeMap<String, String>,
+}
+
 /// A profile.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -92,6 +104,16 @@ pub struct Network {
 }
 
 impl Client {
+    /// This client's own project.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::NotFound`] when the server has none of that name, [`crate::Error::Untrusted`] when
+    /// this client may not use it, and whatever a call may fail with.
+    pub async fn own_project(&self) -> Result<Project> {
+        self.get(Url::new(["projects", self.project()])).await
+    }
+
     /// The members of the cluster.
     ///
     /// # Errors
@@ -99,7 +121,7 @@ impl Client {
     /// [`crate::Error::Unavailable`] or [`crate::Error::BadRequest`] when it is no cluster, and
     /// whatever a call may fail with.
     pub async fn cluster_members(&self) -> Result<Vec<Member>> {
-        let url = crate::url::Url::new(["cluster", "members"]).query("recursion", "1");
+        let url = Url::new(["cluster", "members"]).query("recursion", "1");
         self.get(url).await
     }
 

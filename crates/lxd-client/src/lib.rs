@@ -26,6 +26,7 @@ mod inventory;
 mod null;
 mod operations;
 mod pool;
+mod progress;
 mod server;
 mod snapshots;
 mod state;
@@ -48,7 +49,7 @@ pub use instances::{
     Devices, Etag, FullInstance, Instance, InstanceInfo, InstanceKind, InstancePut, NewInstance,
     Source, StateChange,
 };
-pub use inventory::{Member, Network, Profile, StoragePool};
+pub use inventory::{Member, Network, Profile, Project, StoragePool};
 pub use operations::{Operation, OperationStatus};
 pub use server::{Auth, Environment, Server};
 pub use snapshots::{NewSnapshot, Snapshot};

@@ -6,10 +6,12 @@ use std::time::Duration;
 use hyper::Method;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::envelope;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::transport::Call;
 use crate::url::Url;
 
@@ -36,6 +38,9 @@ pub(crate) struct OperationInfo {
     pub(crate) status_code: u16,
     #[serde(default)]
     pub(crate) err: String,
+    /// When any of it changed last.
+    #[serde(default)]
+    pub(crate) updated_at: String,
     #[serde(default)]
     pub(crate) metadata: Value,
     #[serde(default)]
@@ -91,22 +96,44 @@ impl fmt::Debug for OperationInfo {
 }
 
 /// An operation that was started.
+///
+/// It is waited for as long as the server says that it gets anywhere: one of which nothing has changed
+/// for [`crate::Settings::operation_patience`] has stalled. A server that is lost meanwhile is waited for
+/// as well. Neither is so for commands, which may be silent for as long as they run.
 #[derive(Clone, Debug)]
 pub struct Operation {
     client: Client,
     info: OperationInfo,
     seen: Option<u64>,
+    quiet: Quiet,
 }
 
-/// One long poll; the server answers earlier when the operation ends.
-const POLL: Duration = Duration::from_secs(60);
+/// For how long an operation may show no progress.
+#[derive(Clone, Copy, Debug)]
+enum Quiet {
+    /// As long as the client is patient, and longer.
+    For(Duration),
+    /// It is a command.
+    Ever,
+}
 
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Operation {
     pub(crate) fn new(client: Client, info: OperationInfo, seen: Option<u64>) -> Self {
-        Self { client, info, seen }
+        Self { client, info, seen, quiet: Quiet::For(Duration::ZERO) }
+    }
+
+    /// The same, of a command.
+    pub(crate) fn of_command(self) -> Self {
+        Self { quiet: Quiet::Ever, ..self }
+    }
+
+    /// The same where it is known that nothing will be told of it for so long.
+    #[must_use]
+    pub fn quiet_for(self, longer: Duration) -> Self {
+        Self { quiet: Quiet::For(longer), ..self }
     }
 
     /// Its UUID.
@@ -127,20 +154,27 @@ impl Operation {
         &self.info.metadata
     }
 
-    /// Waits until it is over, and returns what it came to.
+    /// Waits until it is over, and returns what it came to. One that has stalled is cancelled, where the
+    /// server can.
     ///
     /// # Errors
     ///
     /// [`Error::OperationFailed`] or [`Error::Conflict`] with the server's words,
-    /// [`Error::Cancelled`], and whatever a call may fail with.
+    /// [`Error::Cancelled`], [`Error::Stalled`], [`Error::OperationLost`],
+    /// [`Error::OperationForgotten`], and whatever a call may fail with.
     pub async fn wait(&self) -> Result<Value> {
         if self.info.is_over() {
             return self.info.clone().outcome();
         }
-        if let Some(info) = self.heard().await? {
+        let patience = self.client.core.settings.operation_patience;
+        let mut progress = Progress::new(match self.quiet {
+            Quiet::For(longer) => Some(patience.saturating_add(longer)),
+            Quiet::Ever => None,
+        });
+        if let Some(info) = self.heard(&mut progress).await? {
             return info.outcome();
         }
-        self.long_poll().await?.outcome()
+        self.long_poll(&mut progress).await?.outcome()
     }
 
     /// As [`Operation::wait`], but no longer than `limit`. The operation goes on beyond it.
@@ -185,7 +219,7 @@ impl Operation {
     }
 
     /// The end as the events tell it; `None` when they cannot.
-    async fn heard(&self) -> Result<Option<OperationInfo>> {
+    async fn heard(&self, progress: &mut Progress) -> Result<Option<OperationInfo>> {
         let hub = &self.client.core.hub;
         hub.listen(&self.client);
         // Events of other members of a cluster come by way of the members' own connections, which
@@ -194,37 +228,82 @@ impl Operation {
         let end = self.seen.filter(|_| !clustered).and_then(|mark| hub.end_of(self.id(), mark));
         let Some(mut end) = end else { return Ok(None) };
         loop {
-            match tokio::time::timeout(POLL, &mut end).await {
+            match tokio::time::timeout(progress.next(), &mut end).await {
                 Ok(Ok(info)) => return Ok(Some(info)),
                 // The websocket broke.
                 Ok(Err(_)) => return Ok(None),
                 // An end that was not told (a server that keeps it to itself) must not hang anybody.
                 Err(_) => {
-                    let info: OperationInfo =
-                        self.client.get(self.client.scoped(self.url())).await?;
+                    let looked = self.client.get(self.client.scoped(self.url())).await;
+                    let info: OperationInfo = looked.map_err(|error| self.lost(error))?;
                     if info.is_over() {
                         return Ok(Some(info));
                     }
+                    self.check(&info, progress).await?;
                 }
             }
         }
     }
 
-    async fn long_poll(&self) -> Result<OperationInfo> {
-        let seconds = POLL.as_secs().to_string();
+    async fn long_poll(&self, progress: &mut Progress) -> Result<OperationInfo> {
+        let mut away = None;
         loop {
-            let url = Url::new(["operations", self.id(), "wait"]).query("timeout", &seconds);
-            let call = Call::new(Method::GET, self.client.scoped(url));
-            let name = call.name();
-            let limit = POLL + self.client.core.settings.answer_limit;
-            let (head, body) = self.client.whole(call, limit).await?;
-            let info = match envelope::open(&name, head.status, &body)? {
-                envelope::Answer::Sync(value) => envelope::metadata::<OperationInfo>(&name, value)?,
-                envelope::Answer::Async(info) => info,
-            };
-            if info.is_over() {
-                return Ok(info);
+            let asked = Instant::now();
+            match self.poll(progress.next()).await {
+                Ok(info) if info.is_over() => return Ok(info),
+                Ok(info) => {
+                    away = None;
+                    self.check(&info, progress).await?;
+                }
+                Err(error) if error.is_away() && !matches!(self.quiet, Quiet::Ever) => {
+                    let since = *away.get_or_insert(asked);
+                    if since.elapsed() >= self.client.core.settings.lost_patience {
+                        return Err(self.lost(error));
+                    }
+                }
+                Err(error) => return Err(self.lost(error)),
             }
+            // One that answers before the time is not to be asked without a pause.
+            tokio::time::sleep_until(asked + LOOK.min(progress.next())).await;
+        }
+    }
+
+    async fn poll(&self, longest: Duration) -> Result<OperationInfo> {
+        let seconds = longest.as_secs().max(1);
+        let url = Url::new(["operations", self.id(), "wait"]);
+        let url = url.query("timeout", &seconds.to_string());
+        let call = Call::new(Method::GET, self.client.scoped(url));
+        let name = call.name();
+        let limit = Duration::from_secs(seconds) + self.client.core.settings.answer_limit;
+        let (head, body) = self.client.whole(call, limit).await?;
+        match envelope::open(&name, head.status, &body)? {
+            envelope::Answer::Sync(value) => envelope::metadata(&name, value),
+            envelope::Answer::Async(info) => Ok(info),
+        }
+    }
+
+    /// Gives up on one that gets nowhere.
+    async fn check(&self, info: &OperationInfo, progress: &mut Progress) -> Result<()> {
+        progress.see(info);
+        let Some(after) = progress.stalled() else { return Ok(()) };
+        if let Err(error) = self.cancel().await {
+            tracing::debug!(id = self.id(), %error, "not cancelled");
+        }
+        Err(Error::Stalled {
+            endpoint: self.client.core.transport.preferred().to_string(),
+            operation: self.info.description.clone(),
+            id: self.info.id.clone(),
+            after,
+        })
+    }
+
+    /// What a look at it that failed says of it.
+    fn lost(&self, error: Error) -> Error {
+        let operation = self.info.description.clone();
+        match error {
+            Error::NotFound { .. } => Error::OperationForgotten { operation },
+            error if error.is_away() => Error::OperationLost { operation, source: Box::new(error) },
+            error => error,
         }
     }
 

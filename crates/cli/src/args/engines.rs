@@ -66,4 +66,8 @@ pub(crate) struct EngineAddArgs {
     /// The storage pool for their disks; that of the profile `default` when not given
     #[arg(long, value_name = "POOL")]
     pub(crate) pool: Option<String>,
+    /// How long an operation of the server may show no progress until it is given up; 30 minutes when not
+    /// given. Commands are not meant
+    #[arg(long, value_name = "DURATION", value_parser = super::values::duration)]
+    pub(crate) patience: Option<std::time::Duration>,
 }

@@ -1,11 +1,12 @@
 //! `boxherd cp`.
 
 use boxherd_link::Files;
+use boxherd_model::Address;
 
 use crate::app::App;
 use crate::args::{CopyEnd, CpArgs};
 use crate::copy::{self, There};
-use crate::failure::Failure;
+use crate::failure::{Failure, LINK_LOST};
 use crate::progress::Bar;
 use crate::signals::uninterrupted;
 
@@ -35,7 +36,29 @@ pub(super) async fn cp(app: &App, args: CpArgs) -> Result<(), Failure> {
     let copying = copy_between(&files, ends, &bar);
     let copied = uninterrupted(copying, "a file that was not copied whole is as it was").await;
     link.close().await;
-    copied
+    match copied {
+        Err(failure) if failure.code() == Some(LINK_LOST) => {
+            Err(with_way_out(app, address, failure).await)
+        }
+        copied => copied,
+    }
+}
+
+/// What to do about a link that was lost in the middle of a copy.
+async fn with_way_out(app: &App, address: &Address, failure: Failure) -> Failure {
+    let whole = "what was not copied whole is as it was";
+    let seen = match app.herd().await {
+        Ok(herd) => herd.show(address).await.ok(),
+        Err(_) => None,
+    };
+    match seen {
+        Some(status) if status.unreachable => failure.hint(format!(
+            "the server does not answer, and {whole}: try again when `boxherd engine check {}` says that \
+             it does",
+            status.engine
+        )),
+        _ => failure.hint(format!("{whole}: try again")),
+    }
 }
 
 async fn copy_elsewhere(

@@ -57,6 +57,7 @@ async fn add(app: &App, args: EngineAddArgs) -> Result<(), Failure> {
         project: args.project.unwrap_or(remote.project),
         image: args.image,
         pool: args.pool,
+        patience: args.patience.map(|patience| patience.as_secs().max(1)),
         pool_driver: None,
         clustered: false,
         virtual_machines: false,

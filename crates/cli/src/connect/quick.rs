@@ -9,6 +9,7 @@ use super::request::{Hello, List, Open};
 use super::window::WINDOW;
 use super::{Desk, PROTOCOL};
 use crate::engines;
+use crate::failure::Failure;
 
 /// What is spoken, and how much of it at once.
 pub(super) fn hello(desk: &Desk, id: u64, asked: &Hello) -> Result<(), Refusal> {
@@ -47,9 +48,11 @@ pub(super) async fn list(desk: &Desk, id: u64, asked: List) -> Result<(), Refusa
     let boxes: Vec<_> = boxes.map(|found| told(desk, found)).collect();
     let unreachable: Vec<_> = listing
         .unreachable
-        .iter()
+        .into_iter()
         .filter(|(engine, _)| wanted(engine.as_str()))
-        .map(|(engine, error)| json!({ "engine": engine.as_str(), "reason": error.to_string() }))
+        .map(|(engine, error)| {
+            json!({ "engine": engine.as_str(), "reason": Failure::from(error).message() })
+        })
         .collect();
     desk.answers.event(id, "boxes", json!({ "boxes": boxes, "unreachable": unreachable }));
     Ok(())

@@ -1,7 +1,8 @@
 //! Engines besides the one of this machine: an LXD server of the lab's, and servers that are not there.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use boxherd_testkit::LxdLab;
 
@@ -231,4 +232,30 @@ fn engines_that_make_no_sense_are_refused() {
     }
     assert_eq!(lab.boxherd(&["engine", "ls", "-q"]).ok(), "local\n");
     assert_eq!(lab.boxherd(&["ls", "-q"]).ok(), "");
+}
+
+#[test]
+fn a_create_that_is_interrupted_keeps_nobody_waiting_and_leaves_nothing() {
+    let test = "a_create_that_is_interrupted_keeps_nobody_waiting_and_leaves_nothing";
+    let Some(lxd) = Lxd::open(test) else { return };
+    lxd.add("lab", &[]).ok();
+    lxd.lab.create("here", &[]);
+    let at = format!("lab:{}", name("interrupted"));
+    let mut create = lxd.lab.command(&["create", &at, "--image", "deb12"]);
+    let mut create = create.stdout(Stdio::null()).spawn().expect("boxherd runs");
+    let instance = at.trim_start_matches("lab:");
+    let is_there = || lxd.lxc(&["list", "-f", "csv", "-c", "n"]).contains(instance);
+    crate::wait::until("it is begun", || is_there().then_some(()));
+    let pid = rustix::process::Pid::from_child(&create);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let begun = Instant::now();
+    assert!(!create.wait().expect("it ends").success());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // The server is still at it, and cannot be told to stop.
+    let begun = Instant::now();
+    assert_eq!(lxd.lab.boxherd(&["exec", "here", "echo", "alive"]).ok(), "alive\n");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    crate::wait::until("it is gone", || {
+        (lxd.lab.boxherd(&["ls", "-q"]).ok() == "here\n" && !is_there()).then_some(())
+    });
 }

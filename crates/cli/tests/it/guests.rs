@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
+use std::time::Instant;
 
 use crate::commands::fed;
 use crate::engines::{Lxd, name};
@@ -45,15 +46,17 @@ impl Guest {
     }
 }
 
+/// No folder lets programs run.
+pub(crate) const NO_PROGRAMS: &str = "for folder in /run /dev/shm /var/lib/boxherd; do
+        mkdir -p $folder && mount -t tmpfs -o noexec,size=9m none $folder || exit 1
+    done";
+
 /// Where no folder lets programs run, as in images that are made for one program.
 #[test]
 fn where_the_agent_does_not_run_the_server_stands_in_for_it() {
     let test = "where_the_agent_does_not_run_the_server_stands_in_for_it";
     let Some(guest) = Guest::launch(test, "native") else { return };
-    let no_programs = "for folder in /run /dev/shm /var/lib/boxherd; do
-            mkdir -p $folder && mount -t tmpfs -o noexec,size=9m none $folder || exit 1
-        done";
-    guest.sh(no_programs);
+    guest.sh(NO_PROGRAMS);
     let (at, lab) = (guest.at(), &guest.lxd.lab);
     let of = |args: &[&str]| guest.exec(args);
     let said = of(&["--", "sh", "-c", "echo out; echo err >&2; pwd; exit 7"]);
@@ -216,23 +219,72 @@ fn names_may_be_as_long_as_they_may_be() {
 
 #[test]
 fn output_is_passed_on_and_not_gathered() {
-    const MIB: u64 = 1 << 20;
     let test = "output_is_passed_on_and_not_gathered";
     let Some(guest) = Guest::launch(test, "much") else { return };
-    let at = guest.at();
-    let much = ["exec", at.as_str(), "--", "head", "-c", "1G", "/dev/zero"];
+    is_passed_on(&guest, "the link");
+    guest.delete();
+}
+
+#[test]
+fn output_is_passed_on_where_the_server_stands_in_for_the_agent() {
+    let test = "output_is_passed_on_where_the_server_stands_in_for_the_agent";
+    let Some(guest) = Guest::launch(test, "much-native") else { return };
+    guest.sh(NO_PROGRAMS);
+    guest.exec(&["true"]).ok();
+    assert!(guest.lxd.lab.boxherd(&["show", &guest.at()]).ok().contains("since no agent runs"));
+    is_passed_on(&guest, "the server");
+    guest.delete();
+}
+
+/// How many GiB of output; one without it, which takes seconds.
+const OUTPUT_GIB: &str = "BOXHERD_OUTPUT_GIB";
+
+/// A command says much, and the program on its way needs little memory for it.
+fn is_passed_on(guest: &Guest, by: &str) {
+    const MIB: u64 = 1 << 20;
+    let gib = std::env::var(OUTPUT_GIB).map_or(1, |text| text.parse().expect("a number"));
+    let (at, all) = (guest.at(), gib * 1024 * MIB);
+    let size = format!("{gib}G");
+    let much = ["exec", at.as_str(), "--", "head", "-c", &size, "/dev/zero"];
+    let since = Instant::now();
     let mut command = guest.lxd.lab.command(&much);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("boxherd runs");
     let mut output = child.stdout.take().expect("a pipe");
-    let mut last = output.by_ref().take((1 << 30) - MIB);
+    let mut last = output.by_ref().take(all - MIB);
     let count = std::io::copy(&mut last, &mut std::io::sink()).expect("it is read");
     // The pipe does not hold what is left, so that it runs.
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it is there");
     let rest = std::io::copy(&mut output, &mut std::io::sink()).expect("it is read");
     assert!(child.wait().expect("it ends").success());
-    assert_eq!((count, rest), ((1 << 30) - MIB, MIB));
+    assert_eq!((count, rest), (all - MIB, MIB));
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: u64 = peak.expect("Linux").trim().trim_end_matches(" kB").parse().expect("a number");
+    println!("{gib} GiB by {by} in {:?}, {kib} KiB of memory", since.elapsed());
     assert!(kib < 128 * 1024, "{kib} KiB");
-    guest.delete();
+}
+
+/// The kernel ends one process; the machine has an init of its own and goes on.
+#[test]
+fn out_of_memory_one_process_ends_and_the_machine_goes_on() {
+    let test = "out_of_memory_one_process_ends_and_the_machine_goes_on";
+    let Some(lxd) = Lxd::open(test) else { return };
+    lxd.add("lab", &[]).ok();
+    let at = format!("lab:{}", name("oom"));
+    lxd.lab.boxherd(&["create", &at, "--image", "deb12", "--memory", "128MiB"]).ok();
+    let of = |args: &[&str]| lxd.lab.boxherd(&[&["exec", &at, "--"], args].concat());
+    of(&["sh", "-c", "sleep 98765 >/dev/null 2>&1 & echo $! > /root/pid"]).ok();
+    // It looks for a line, and keeps all that is none.
+    let killed = of(&["sh", "-c", "echo begun; exec tail /dev/zero"]);
+    assert_eq!((killed.code, killed.out.as_str()), (Some(137), "begun\n"), "{killed:?}");
+    assert_eq!(lxd.lab.state(&at), "running null");
+    assert_eq!(of(&["sh", "-c", "kill -0 $(cat /root/pid) && echo alive"]).ok(), "alive\n");
+    // Where that process is what the box is there for, it has ended.
+    let only = format!("lab:{}", name("oom-cmd"));
+    let ask =
+        ["create", &only, "--image", "deb12", "--memory", "128MiB", "--", "tail", "/dev/zero"];
+    lxd.lab.boxherd(&ask).ok();
+    crate::wait::until("it has ended", || {
+        (lxd.lab.state(&only) == "stopped {exited:{code:137}}").then_some(())
+    });
+    lxd.lab.boxherd(&["rm", "--force", &at, &only]).ok();
 }

@@ -29,9 +29,11 @@ mod networks;
 mod outages;
 mod pools;
 mod postgres;
+mod projects;
 mod readme;
 mod reboot;
 mod records;
+mod restarts;
 #[path = "../common/rootfs.rs"]
 mod rootfs;
 mod rootless;

@@ -2,6 +2,7 @@
 //! or of busybox), since the server can do little more than read and write.
 
 use std::io;
+use std::time::Duration;
 
 use boxherd_link::channel;
 use boxherd_link::conn::{Inbound, Stream};
@@ -11,6 +12,7 @@ use bytes::{Buf as _, Bytes};
 use futures_util::stream::unfold;
 use prost::Message as _;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Native, end, failed, failure, refused, text};
 
@@ -18,6 +20,10 @@ use super::{Native, end, failed, failure, refused, text};
 const MOST_SAID: usize = 1 << 20;
 /// Entries of a folder that one program looks at.
 const AT_ONCE: usize = 256;
+/// How long a server that was lost is looked for, to remove what it has of a file.
+const LONGEST_LOSS: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
 /// Pieces of a file on their way to the server.
 const PIECES: usize = 8;
 /// What `stat` is to tell: mode in hex, and then numbers.
@@ -107,13 +113,25 @@ impl Native {
             }
             unfinished => unfinished,
         };
-        if !matches!(written, Ok(true))
-            && let Err(error) = self.instance.delete_file(&beside).await
-            && !matches!(error, Error::NotFound { .. })
-        {
-            tracing::warn!(%error, path = %beside, "a part of an upload is left in a box");
+        if !matches!(written, Ok(true)) {
+            self.remove_part(&beside).await;
         }
         written
+    }
+
+    /// Removes what came of an upload; where the server was lost in the middle of it, when it is back.
+    async fn remove_part(&self, path: &str) {
+        let until = Instant::now() + LONGEST_LOSS;
+        while let Err(error) = self.instance.delete_file(path).await {
+            if matches!(error, Error::NotFound { .. }) {
+                return;
+            }
+            if !error.is_away() || Instant::now() >= until {
+                tracing::warn!(%error, path, "a part of an upload is left in a box");
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Whether all of it came.

@@ -45,6 +45,7 @@ impl Subject for Server {
             // A limit there is one of the image and what is written together, and the image is
             // larger than the limits of the cases.
             remotes: None,
+            patience: None,
             facts: Facts::default(),
         };
         Ok(Arc::new(LxdEngine::new(settings, &Remote::unix(&self.socket))?))

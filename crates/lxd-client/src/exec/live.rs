@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
@@ -47,7 +46,7 @@ impl Instance {
     /// program that is not there is told by [`LiveExec::wait`].
     pub async fn exec(&self, request: &ExecRequest) -> Result<LiveExec> {
         let wire = Wire::live(request);
-        let operation = self.client().start_json(Method::POST, self.url(["exec"]), &wire).await?;
+        let operation = self.start_exec(&wire).await?;
         let open = |name| websocket::open_of(&operation, name);
         let (stdin, stdout, stderr, control) =
             tokio::try_join!(open("0"), open("1"), open("2"), open("control"))?;

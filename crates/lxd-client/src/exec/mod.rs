@@ -8,12 +8,17 @@ mod terminal;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use hyper::Method;
 use serde::Serialize;
 
 pub use duplex::Duplex;
 pub use live::{LiveExec, Output, Signals, Stdin};
 pub use recorded::Recorded;
 pub use terminal::Terminal;
+
+use crate::error::Result;
+use crate::instances::Instance;
+use crate::operations::Operation;
 
 /// A command, as `POST /1.0/instances/NAME/exec` takes it.
 #[derive(Clone, Default, Serialize)]
@@ -86,5 +91,12 @@ impl<'request> Wire<'request> {
     fn terminal(request: &'request ExecRequest, columns: u16, rows: u16) -> Self {
         let (width, height) = (Some(columns), Some(rows));
         Self { interactive: true, width, height, ..Self::live(request) }
+    }
+}
+
+impl Instance {
+    async fn start_exec(&self, wire: &Wire<'_>) -> Result<Operation> {
+        let operation = self.client().start_json(Method::POST, self.url(["exec"]), wire).await?;
+        Ok(operation.of_command())
     }
 }

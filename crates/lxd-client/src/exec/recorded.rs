@@ -40,7 +40,7 @@ impl Instance {
     /// fail with.
     pub async fn exec_recorded(&self, request: &ExecRequest, keep: usize) -> Result<Recorded> {
         let wire = Wire::recorded(request);
-        let operation = self.client().start_json(Method::POST, self.url(["exec"]), &wire).await?;
+        let operation = self.start_exec(&wire).await?;
         let record = Record { instance: self.clone(), operation, keep };
         let finished = tokio::spawn(record.finish()).await;
         finished.map_err(|error| Error::protocol("exec", error))?

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use hyper::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::Result;
@@ -42,7 +41,7 @@ impl Instance {
         rows: u16,
     ) -> Result<Terminal> {
         let wire = Wire::terminal(request, columns, rows);
-        let operation = self.client().start_json(Method::POST, self.url(["exec"]), &wire).await?;
+        let operation = self.start_exec(&wire).await?;
         let (socket, control) = tokio::try_join!(
             websocket::open_of(&operation, "0"),
             websocket::open_of(&operation, "control"),

@@ -13,3 +13,4 @@ mod real_operations;
 mod real_trust;
 mod script;
 mod scripted;
+mod scripted_operations;

@@ -134,7 +134,7 @@ fn a_connection_that_is_cut_ends_streams_with_an_error_and_the_command() {
         let mut rest = Vec::new();
         duplex.read_to_end(&mut rest).await.unwrap_err();
         let error = waiting.await.unwrap().unwrap_err();
-        assert!(matches!(error, Error::Connect { .. } | Error::Broken { .. }), "{error:?}");
+        assert!(matches!(error, Error::OperationLost { .. }), "{error:?}");
         let error = far.instances().await.unwrap_err();
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
         let until = Instant::now() + Duration::from_secs(20);
