@@ -31,12 +31,16 @@ async fn a_command_whose_server_is_killed_runs_again_with_the_next_server() {
     let lab = Lab::new();
     let first = lab.herd().await;
     let ann = user(&first, "ann").await;
-    let flag = lab.folder.path().join("go").display().to_string();
-    let wait = format!("test -e {flag} || sleep 600");
+    let (flag, begun) = (lab.folder.path().join("go"), lab.folder.path().join("begun"));
+    let wait = format!("test -e {0} || {{ : > {1}; sleep 600; }}", flag.display(), begun.display());
     first.acting_for(Caller::User(ann)).create(create(&[&wait, "false"])).await.unwrap();
     let running = |packages: &[Package]| packages[0].state == PackageState::Running;
     let anns = first.acting_for(Caller::User(ann));
     packages(&anns, running).await;
+    // It is said before the shell has looked.
+    while !begun.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 
     // Its links are lost, as when it is killed.
     first.close().await;
