@@ -24,6 +24,8 @@ use crate::{machine, state};
 /// Connections that connecting to an agent takes: both outputs of an exec, its input and its control, and
 /// one to look at the instance. All are opened at once.
 const CONNECTIONS: usize = 5;
+/// With how many of them it begins.
+const FIRST: usize = 2;
 /// How long the server may be busy with an instance that it is to do something else with.
 const LONGEST_BUSY: Duration = Duration::from_secs(60);
 /// How long an instance may take to freeze.
@@ -288,7 +290,7 @@ impl Known {
 
     /// Asks for the program that connects to the agent of a box.
     async fn call(&self, id: BoxId) -> Result<Call, EngineError> {
-        self.client.warm(CONNECTIONS).await.map_err(failed("connect to the server"))?;
+        self.client.warm(CONNECTIONS, FIRST).await.map_err(failed("connect to the server"))?;
         if let Some(seen) = self.names.guess(id)
             && let Some(call) = self.call_at(id, seen).await?
         {

@@ -152,14 +152,15 @@ impl Client {
         &self.project
     }
 
-    /// Opens `count` connections ahead of their use, all at once: whatever is done next saves two
-    /// round trips. Over a unix socket there is nothing to save, and nothing is opened.
+    /// Opens `count` connections ahead of their use, all at once, and returns when `first` of them are
+    /// there: whatever is done next saves two round trips. Over a unix socket there is nothing to save,
+    /// and nothing is opened.
     ///
     /// # Errors
     ///
     /// Whatever a connection may fail with.
-    pub async fn warm(&self, count: usize) -> Result<()> {
-        self.core.transport.warm(count).await
+    pub async fn warm(&self, count: usize, first: usize) -> Result<()> {
+        self.core.transport.warm(count, first).await
     }
 
     /// How many connections this client, with all its clones, ever opened.

@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -66,18 +68,29 @@ impl Pool {
         self.dialled.load(Ordering::Relaxed)
     }
 
-    /// Opens connections until `count` are idle, all at once; none to a socket of this machine. There
-    /// it saves nothing, and LXD 5.0.2 takes no other connection while it waits for the first byte of
-    /// one that it has taken.
-    pub(crate) async fn warm(self: &Arc<Self>, count: usize) -> Result<()> {
+    /// Opens connections until `count` are idle, all at once, and returns when `first` of them are there;
+    /// none to a socket of this machine. There it saves nothing, and LXD 5.0.2 takes no other connection
+    /// while it waits for the first byte of one that it has taken.
+    pub(crate) async fn warm(self: &Arc<Self>, count: usize, first: usize) -> Result<()> {
         if self.tls.is_none() {
             return Ok(());
         }
-        let wanted = count.min(MAX_IDLE).saturating_sub(self.idle.lock().len());
-        let fresh = futures_util::future::join_all((0..wanted).map(|_| self.connect())).await;
-        for sender in fresh {
-            self.put_back(sender?);
+        let there = self.idle.lock().len();
+        let connect = |_| Arc::clone(self).connect_to_keep();
+        let mut fresh: FuturesUnordered<_> = (there..count.min(MAX_IDLE)).map(connect).collect();
+        for _ in there..first {
+            if let Some(made) = fresh.next().await {
+                made?;
+            }
         }
+        // Whoever misses one of them makes it anew, and says why that fails.
+        tokio::spawn(async move { while fresh.next().await.is_some() {} });
+        Ok(())
+    }
+
+    async fn connect_to_keep(self: Arc<Self>) -> Result<()> {
+        let sender = self.connect().await?;
+        self.put_back(sender);
         Ok(())
     }
 

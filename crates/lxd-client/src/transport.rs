@@ -106,12 +106,12 @@ impl Transport {
 
     /// Opens connections ahead of their use: to the preferred endpoint, or else to the first that
     /// can be connected to.
-    pub(crate) async fn warm(&self, count: usize) -> Result<()> {
-        let first = self.preferred.load(Ordering::Relaxed);
+    pub(crate) async fn warm(&self, count: usize, first: usize) -> Result<()> {
+        let preferred = self.preferred.load(Ordering::Relaxed);
         let mut causes = Vec::new();
         for step in 0..self.pools.len() {
-            let at = (first + step) % self.pools.len();
-            match self.pools[at].warm(count).await {
+            let at = (preferred + step) % self.pools.len();
+            match self.pools[at].warm(count, first).await {
                 Ok(()) => {
                     self.preferred.store(at, Ordering::Relaxed);
                     return Ok(());

@@ -90,7 +90,7 @@ fn round_trips_are_few() {
         for _ in 0..4 {
             let far = Client::new(&far).unwrap();
             let started = Instant::now();
-            far.warm(5).await.unwrap();
+            far.warm(5, 5).await.unwrap();
             let mut duplex = cat(&far.instance(guest.name())).await;
             echo(&mut duplex, b"first").await;
             first = first.min(trips(started));

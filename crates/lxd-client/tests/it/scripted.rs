@@ -139,7 +139,7 @@ async fn the_next_endpoint_is_asked_when_one_cannot_be_reached() {
     client.instances().await.unwrap();
     client.instances().await.unwrap();
     assert_eq!(client.connections_opened(), 2, "one in vain, one that is kept");
-    Client::new(&remote).unwrap().warm(2).await.unwrap();
+    Client::new(&remote).unwrap().warm(2, 2).await.unwrap();
 
     let settings = Settings { retries: 0, ..Settings::default() };
     let none = several([gone.clone(), gone]);
