@@ -15,10 +15,11 @@ use boxherd_lxd_client::{
 use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, StopReason,
 };
+use tokio::time::Instant;
 
 use crate::error::{failed, failed_of, no_member, not_made, with_causes};
 use crate::guest::Connection;
-use crate::server::{Facts, Known, Settings, addresses, when_idle};
+use crate::server::{Facts, Known, LONGEST_WRITING, LOOK, Settings, addresses, when_idle};
 use crate::{guest, machine, marks, origin, spec, state};
 
 /// How long it may take until an agent was brought into an instance, which greets then.
@@ -158,6 +159,23 @@ impl LxdEngine {
                 Ok(renamed)
             }
             _ => Ok(instance),
+        }
+    }
+
+    /// Whether a box has stopped because its program has ended, as one that ends at once. The server may
+    /// take a while to write that down.
+    async fn has_ended(&self, id: BoxId) -> Result<bool, EngineError> {
+        let until = Instant::now() + LONGEST_WRITING;
+        loop {
+            match self.inspect(id).await?.map(|truth| truth.state) {
+                Some(TruthState::Stopped(StopReason::Exited { .. })) => return Ok(true),
+                Some(TruthState::Running | TruthState::Stopped(StopReason::HostReboot))
+                    if Instant::now() < until =>
+                {
+                    tokio::time::sleep(LOOK).await;
+                }
+                _ => return Ok(false),
+            }
         }
     }
 
@@ -303,10 +321,7 @@ impl Engine for LxdEngine {
             }
             Ok(_) => {}
             Err(error) => {
-                // A program that ends at once takes the machine with it.
-                let ended = self.inspect(id).await?.is_some_and(|truth| {
-                    matches!(truth.state, TruthState::Stopped(StopReason::Exited { .. }))
-                });
+                let ended = marks::has_cmd(&info) && self.has_ended(id).await?;
                 return if ended { Ok(Running::default()) } else { Err(error) };
             }
         }

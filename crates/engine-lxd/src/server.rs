@@ -34,11 +34,11 @@ const LONGEST_FREEZE: Duration = Duration::from_secs(30);
 const USER_DATA: &str = "cloud-init.user-data";
 const OLD_USER_DATA: &str = "user.user-data";
 /// How long a server may take to write down that it has stopped an instance.
-const LONGEST_WRITING: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_WRITING: Duration = Duration::from_secs(5);
 /// What is done to see which boxes there are.
 const LIST: &str = "list the instances";
 /// Between looks whether it still is.
-const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// What of an engine is for an operator to say.
 #[derive(Debug, Clone)]

@@ -74,6 +74,26 @@ impl Mortal {
         });
     }
 
+    /// Copies a large file to `/srv/file` of a box, and the server dies in the middle of it: what the copy
+    /// says. The old file is there, whole, and nothing else.
+    fn copy_that_is_cut(&self, name: &str) -> Said {
+        let (at, root) = (format!("lab:{name}"), self.root(name).join("srv"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let big = folder.path().join("big");
+        File::create(&big).and_then(|file| file.set_len(1 << 30)).expect("a file");
+        let copy = self.spawn(&["cp", big.to_str().expect("text"), &format!("{at}:/srv/file")]);
+        let part = || entries(&root).into_iter().find(|entry| entry != "file");
+        let size = |part: String| fs::metadata(root.join(part)).map_or(0, |found| found.len());
+        catch("it is on its way", || part().is_some_and(|part| size(part) > 1 << 20));
+        self.cluster.kill(MEMBER);
+        self.cluster.start(MEMBER);
+        let said = ended(copy);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        let there = self.lab.boxherd(&["exec", &at, "sh", "-c", "cd /srv; ls; cat file"]).ok();
+        assert_eq!(there, "file\nold\n");
+        said
+    }
+
     /// That a box of that name can be made, and be used.
     fn can_be_made(&self, name: &str) {
         ended(self.create(name)).ok();
@@ -156,27 +176,17 @@ fn a_file_on_its_way_when_the_server_dies_leaves_the_old_one() {
     let test = "a_file_on_its_way_when_the_server_dies_leaves_the_old_one";
     let Some(at) = Mortal::open(test) else { return };
     let name = name("upload");
-    let (box_, root) = (format!("lab:{name}"), at.root(&name).join("srv"));
+    let box_ = format!("lab:{name}");
     ended(at.create(&name)).ok();
     at.lab.boxherd(&["exec", &box_, "sh", "-c", "echo old > /srv/file"]).ok();
-    let folder = tempfile::tempdir().expect("a folder");
-    let big = folder.path().join("big");
-    File::create(&big).and_then(|file| file.set_len(1 << 30)).expect("a file");
-    let copy = at.spawn(&["cp", big.to_str().expect("text"), &format!("{box_}:/srv/file")]);
-    let part = || entries(&root).into_iter().find(|entry| entry != "file");
-    let size = |part: String| fs::metadata(root.join(part)).map_or(0, |found| found.len());
-    catch("it is on its way", || part().is_some_and(|part| size(part) > 1 << 20));
-    at.cluster.kill(MEMBER);
-    at.cluster.start(MEMBER);
-    let said = ended(copy);
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let said = at.copy_that_is_cut(&name);
     assert!(said.err.contains("error: the link to the agent was lost"), "{said:?}");
     assert!(said.err.contains("hint: what was not copied whole is as it was"), "{said:?}");
-    let there = at.lab.boxherd(&["exec", &box_, "sh", "-c", "cd /srv; ls; cat file"]).ok();
-    assert_eq!(there, "file\nold\n");
     // It was nothing that stays.
-    fs::write(&big, "new\n").expect("a file");
-    at.lab.boxherd(&["cp", big.to_str().expect("text"), &format!("{box_}:/srv/file")]).ok();
+    let folder = tempfile::tempdir().expect("a folder");
+    let new = folder.path().join("new");
+    fs::write(&new, "new\n").expect("a file");
+    at.lab.boxherd(&["cp", new.to_str().expect("text"), &format!("{box_}:/srv/file")]).ok();
     assert_eq!(at.lab.boxherd(&["exec", &box_, "cat", "/srv/file"]).ok(), "new\n");
     at.lab.boxherd(&["rm", "--force", &box_]).ok();
     at.nothing_is_left(&name);
@@ -187,25 +197,13 @@ fn a_part_of_a_file_is_removed_by_the_server_that_stands_in_for_the_agent() {
     let test = "a_part_of_a_file_is_removed_by_the_server_that_stands_in_for_the_agent";
     let Some(at) = Mortal::open(test) else { return };
     let name = name("native-upload");
-    let (box_, root) = (format!("lab:{name}"), at.root(&name).join("srv"));
+    let box_ = format!("lab:{name}");
     at.lxc(&["launch", "-q", "deb12", &name, "--target", MEMBER]);
     let before = format!("{NO_PROGRAMS}; echo old > /srv/file");
     at.lxc(&["exec", &name, "--", "sh", "-c", &before]);
     at.lab.boxherd(&["exec", &box_, "true"]).ok();
     assert!(at.lab.boxherd(&["show", &box_]).ok().contains("since no agent runs"));
-    let folder = tempfile::tempdir().expect("a folder");
-    let big = folder.path().join("big");
-    File::create(&big).and_then(|file| file.set_len(1 << 30)).expect("a file");
-    let copy = at.spawn(&["cp", big.to_str().expect("text"), &format!("{box_}:/srv/file")]);
-    let part = || entries(&root).into_iter().find(|entry| entry != "file");
-    let size = |part: String| fs::metadata(root.join(part)).map_or(0, |found| found.len());
-    catch("it is on its way", || part().is_some_and(|part| size(part) > 1 << 20));
-    at.cluster.kill(MEMBER);
-    at.cluster.start(MEMBER);
-    let said = ended(copy);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    let there = at.lab.boxherd(&["exec", &box_, "sh", "-c", "cd /srv; ls; cat file"]).ok();
-    assert_eq!(there, "file\nold\n");
+    at.copy_that_is_cut(&name);
     at.lab.boxherd(&["rm", "--force", &box_]).ok();
     at.lxc(&["delete", "--force", &name]);
     at.nothing_is_left(&name);
