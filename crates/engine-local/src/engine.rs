@@ -84,6 +84,8 @@ impl LocalEngine {
     pub fn dismantle(&self) -> Result<(), EngineError> {
         self.core.networks.dismantle().map_err(crate::error::network)?;
         self.core.pool.settle().map_err(storage)?;
+        // What others deleted and may still be at.
+        self.core.pool.sweep().map_err(storage)?;
         let groups = self.core.hierarchies.as_ref();
         groups.map_or(Ok(()), |groups| groups.remove_ours()).map_err(at("remove control groups"))
     }
