@@ -35,10 +35,10 @@ const USER_DATA: &str = "cloud-init.user-data";
 const OLD_USER_DATA: &str = "user.user-data";
 /// How long a server may take to write down that it has stopped an instance.
 pub(crate) const LONGEST_WRITING: Duration = Duration::from_secs(5);
+/// Between looks whether the server has, or is still busy.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 /// What is done to see which boxes there are.
 const LIST: &str = "list the instances";
-/// Between looks whether it still is.
-pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// What of an engine is for an operator to say.
 #[derive(Debug, Clone)]

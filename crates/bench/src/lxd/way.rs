@@ -87,10 +87,9 @@ impl Way {
 
     /// A link that this engine makes.
     pub(crate) async fn link_over(&self, engine: &dyn Engine) -> anyhow::Result<Link> {
-        // As the herd does, which knows its boxes by their names.
+        // All as the herd does, which knows its boxes by their names.
         engine.called(self.id, &self.name);
         let stream = engine.connect(self.id).await.context("cannot connect to the box")?;
-        // As the herd does it.
         Ok(Link::begin(stream, engine.greets_within().unwrap_or(HANDSHAKE_TIMEOUT)))
     }
 

@@ -38,9 +38,12 @@ async fn a_command_whose_server_is_killed_runs_again_with_the_next_server() {
     let anns = first.acting_for(Caller::User(ann));
     packages(&anns, running).await;
     // It is said before the shell has looked.
-    while !begun.exists() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let looked = async {
+        while !begun.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looked).await.expect("the shell looks");
 
     // Its links are lost, as when it is killed.
     first.close().await;
