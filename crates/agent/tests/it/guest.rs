@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::task::{Context, Poll};
 
-use boxherd_link::agent_config::{AgentConfig, RELAY};
+use boxherd_link::agent_config::{AgentConfig, RELAY, has_reached};
 use boxherd_link::proto::Env;
 use boxherd_link::{ExecRequest, Link};
 use bytes::Bytes;
@@ -164,7 +164,8 @@ async fn a_relay_ends_with_its_host_and_with_its_agent() {
     let (mut child, link) = guest.link(600).await;
     let [agent] = agents_in(&guest.place())[..] else { panic!("one agent") };
     kill_process(agent, Signal::KILL).unwrap();
-    tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap();
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap();
+    assert!(ended.code().is_some_and(has_reached), "the agent may have heard the host: {ended}");
     link.closed().await;
     until("it is gone", || test_kill_process(agent).is_err()).await;
     // The socket is there, and nobody at it.
@@ -195,7 +196,8 @@ async fn a_folder_that_others_may_write_to_is_refused() {
     let (child, pipes) = guest.relay(600);
     drop(pipes);
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
-    assert!(!output.status.success());
+    let code = output.status.code().expect("it ends by itself");
+    assert!(!has_reached(code), "nobody has heard the host: {code}");
     assert!(agents_in(&guest.place()).is_empty());
 }
 
