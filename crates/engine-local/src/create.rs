@@ -5,18 +5,43 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use boxherd_engine::{EngineError, Made, Unsupported, fault};
+use boxherd_engine::{EngineError, Made, Running, Unsupported, fault};
 use boxherd_image::Rootfs;
 use boxherd_model::{BoxId, BoxSpec, Capability, ImageRef, ImageSource, Isolation};
+use boxherd_net::netd::NetdCommand;
 
 use crate::capabilities;
 use crate::core::Core;
 use crate::error::{at, storage};
 use crate::record::{self, BoxRecord};
-use crate::sandbox;
+use crate::sandbox::{self, Renewal};
 
 impl Core {
     pub(crate) fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
+        self.create_while(id, spec, |_| Ok(())).map(|(made, ())| made)
+    }
+
+    /// Makes a box and starts it. Its first process is made at the same time as its root.
+    pub(crate) fn launch(
+        &self,
+        id: BoxId,
+        spec: &BoxSpec,
+        netd: Option<&NetdCommand>,
+    ) -> Result<(Made, (Running, Option<Renewal>)), EngineError> {
+        let begin = |record: &BoxRecord| Ok((record.clone(), self.half(id, record)?));
+        let (made, (record, half)) = self.create_while(id, spec, begin)?;
+        let disk = (spec.limits.disk, true);
+        let started = self.pool.with_room(id, disk, || self.start_with(id, &record, half, netd))?;
+        Ok((made, started))
+    }
+
+    /// What `meanwhile` begins, once it is written down what box is made, goes on beside the rest.
+    fn create_while<T>(
+        &self,
+        id: BoxId,
+        spec: &BoxSpec,
+        meanwhile: impl FnOnce(&BoxRecord) -> Result<T, EngineError>,
+    ) -> Result<(Made, T), EngineError> {
         let begun = Instant::now();
         let mut made = Made::default();
         self.refuse_what_cannot_be(spec)?;
@@ -24,7 +49,8 @@ impl Core {
         made.image_digest = image.as_ref().map(|image| image.digest.clone());
         made.timings.push("image", begun.elapsed());
         let at_rootfs = Instant::now();
-        self.begin(id, spec, made.image_digest.clone())?;
+        let record = self.begin(id, spec, made.image_digest.clone())?;
+        let begun = meanwhile(&record)?;
         let layer = self.pool.create_layer(id, spec.limits.disk).map_err(storage)?;
         fault::point("create.layer");
         furnish(&layer.path).map_err(at("make the box's root"))?;
@@ -33,7 +59,7 @@ impl Core {
         // From here on the record holds the image's layers.
         drop(image);
         made.timings.push("rootfs", at_rootfs.elapsed());
-        Ok(made)
+        Ok((made, begun))
     }
 
     /// Writes down what is about to be made, so that a delete finds all of it.
@@ -42,7 +68,7 @@ impl Core {
         id: BoxId,
         spec: &BoxSpec,
         image: Option<String>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<BoxRecord, EngineError> {
         let folder = self.folder(id);
         fs::create_dir(folder.path()).map_err(at("make the box's folder"))?;
         fault::point("create.folder");
@@ -52,7 +78,7 @@ impl Core {
         let record = BoxRecord { spec: spec.clone(), uids, image };
         record::write(&folder.draft(), &record).map_err(at("write `box.json`"))?;
         fault::point("create.draft");
-        Ok(())
+        Ok(record)
     }
 
     /// The box is whole.

@@ -197,10 +197,7 @@ impl Engine for LocalEngine {
     async fn launch(&self, id: BoxId, spec: &BoxSpec) -> Result<(Made, Running), EngineError> {
         let (spec, netd) = (spec.clone(), self.netd.clone());
         // In one thread: one hand-over less to another processor, which may have to wake first.
-        let launched = self.alone(id, move |core| {
-            let made = core.create(id, &spec)?;
-            Ok((made, core.start(id, netd.as_deref())?))
-        });
+        let launched = self.alone(id, move |core| core.launch(id, &spec, netd.as_deref()));
         let (made, (running, renewal)) = launched.await?;
         self.renew(id, renewal).await?;
         Ok((made, running))

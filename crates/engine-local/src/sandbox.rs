@@ -313,9 +313,9 @@ impl Warden {
     /// Has it do something, and waits until it is done.
     fn order(&self, order: Order) -> Result<(), EngineError> {
         let asked = wire::send(&self.0, &order, &[])
-            .and_then(|()| wire::receive::<Result<(), Failure>>(&self.0))
+            .and_then(|()| wire::receive_on_stream::<Result<(), Failure>>(&self.0))
             .and_then(|done| done.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-        let (done, _) = asked.map_err(at("talk to the box's warden"))?;
+        let done = asked.map_err(at("talk to the box's warden"))?;
         done.map_err(|failure| helper(HelperError::Failed(failure)))
     }
 }

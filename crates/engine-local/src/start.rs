@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::create::{CONSOLE, WORK};
 use crate::data::{BoxFolder, ORDERS, SOCKET};
 use crate::error::{at, helper, network};
+use crate::helper::Beginning;
 use crate::helper::wire::{Root, Start, StartFds};
 use crate::identity;
 use crate::record::{self, BoxRecord};
@@ -36,6 +37,13 @@ const PASSING_MARK: &str = "work/incompat";
 const OWN_THREADS: u32 = 128;
 /// How long the agent may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What there is of a box before anybody knows what it is: its groups, and a process that waits.
+#[derive(Debug)]
+pub(crate) struct Half {
+    joins: Joins,
+    process: Beginning,
+}
 
 impl Core {
     /// What the box has to be told comes along, if it goes on from saved memory.
@@ -54,19 +62,38 @@ impl Core {
             let addresses = lease.as_ref().map(Lease::addresses).unwrap_or_default();
             return Ok((Running { addresses, ..Running::default() }, None));
         }
+        self.clear(id, &folder)?;
+        let half = self.half(id, &record)?;
+        let disk = record.spec.limits.disk;
+        self.pool.with_room(id, (disk, false), || self.start_with(id, &record, half, netd))
+    }
+
+    /// Begins to make a box's first process, in the groups of the box.
+    pub(crate) fn half(&self, id: BoxId, record: &BoxRecord) -> Result<Half, EngineError> {
+        let joins = self.groups(id, record)?;
+        fault::point("start.groups");
+        let group = joins.unified.as_ref().map(OwnedFd::as_fd);
+        let process = self.helper.begin(record, group).map_err(helper)?;
+        Ok(Half { joins, process })
+    }
+
+    /// Makes the rest of a box that has no other processes, and has its first one become the agent.
+    pub(crate) fn start_with(
+        &self,
+        id: BoxId,
+        record: &BoxRecord,
+        half: Half,
+        netd: Option<&NetdCommand>,
+    ) -> Result<(Running, Option<Renewal>), EngineError> {
         let mut running = Running::default();
         let begun = Instant::now();
-        let lease = self.lease(id, &record, &mut running)?;
+        let lease = self.lease(id, record, &mut running)?;
         running.addresses = lease.as_ref().map(Lease::addresses).unwrap_or_default();
         fault::point("start.lease");
-        self.clear(id, &folder)?;
-        let joins = self.groups(id, &record)?;
-        fault::point("start.groups");
         running.timings.push("prepare", begun.elapsed());
-        let lease = lease.as_ref();
-        let launch = || self.launch(id, &record, (lease, netd), joins, &mut running.timings);
-        let restored = self.pool.with_room(id, record.spec.limits.disk, launch)?;
-        let renewal = restored.then(|| self.renewal(id, &record)).transpose()?;
+        let lease = (lease.as_ref(), netd);
+        let restored = self.animate(id, record, lease, half, &mut running.timings)?;
+        let renewal = restored.then(|| self.renewal(id, record)).transpose()?;
         Ok((running, renewal))
     }
 
@@ -137,12 +164,13 @@ impl Core {
         group.and_then(|group| group.joins()).map_err(at("make the box's control groups"))
     }
 
-    fn launch(
+    /// Has a first process become the box.
+    fn animate(
         &self,
         id: BoxId,
         record: &BoxRecord,
         (lease, netd): (Option<&Lease>, Option<&NetdCommand>),
-        joins: Joins,
+        Half { joins, process }: Half,
         timings: &mut Timings,
     ) -> Result<bool, EngineError> {
         let begun = Instant::now();
@@ -161,9 +189,7 @@ impl Core {
         let (fds, stream) = self.descriptors(id, &config, joins, sandboxed)?;
         let fds = StartFds { volumes: trees, ..fds };
         let request = Start {
-            uids: record.uids,
             hostname: record.spec.name.to_string(),
-            nesting: record.spec.nesting,
             root,
             lease: lease.cloned(),
             networks: (self.data.root().to_owned(), self.data.installation().to_owned()),
@@ -172,13 +198,13 @@ impl Core {
             new_identity,
             boot_id: self.boot_id.clone(),
             tasks: fds.tasks.len(),
-            unified: fds.unified.is_some(),
             memory: fds.memory.is_some(),
             volumes,
             sandbox,
         };
         timings.push("files", begun.elapsed());
-        let starting = self.helper.start(request, &fds).map_err(helper)?;
+        let asked = Instant::now();
+        let starting = process.start(&request, &fds).map_err(helper)?;
         if let (Some(lease), Some(command)) = (lease, netd) {
             self.wake_netd(lease, command);
         }
@@ -186,9 +212,12 @@ impl Core {
         // Only the box holds its ends now, so that its end is seen.
         drop(fds);
         fault::point("start.cloned");
-        for (phase, micros) in &started.timings {
-            timings.push(phase, Duration::from_micros(*micros));
-        }
+        let (took, since) = (started.timings, asked.elapsed());
+        let took = took.iter().map(|(phase, took)| (phase, Duration::from_micros(*took)));
+        let took: Vec<_> = took.collect();
+        // What was left of making its namespaces, and the way there and back.
+        timings.push("clone", since.saturating_sub(took.iter().map(|(_, took)| *took).sum()));
+        took.into_iter().for_each(|(phase, took)| timings.push(phase, took));
         if sandboxed {
             // What executes is gVisor, and the agent in a while.
             let begun = Instant::now();
@@ -198,7 +227,9 @@ impl Core {
         // An agent that executes greets whoever asks it first, who says so when it does not.
         self.warm.put(id, stream);
         if new_identity {
-            File::create(folder.identity()).map_err(at("note the box's identity"))?;
+            // Only that it is there counts, and a link costs less than a file.
+            let noted = fs::hard_link(folder.record(), folder.identity());
+            noted.map_err(at("note the box's identity"))?;
         }
         fault::point("start.running");
         if restore {
@@ -280,7 +311,6 @@ impl Core {
             config: sealed(config).map_err(at("write the agent's configuration"))?,
             console: console.map_err(|e| at("open the console")(e.into()))?,
             exit: exit.into(),
-            unified: joins.unified,
             tasks: joins.tasks,
             memory: joins.memory,
             orders,

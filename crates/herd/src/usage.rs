@@ -6,8 +6,8 @@
 //! the state a box is found in.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 use boxherd_model::usage::{DAY, Meter, Sums, Taken, day};
 use boxherd_model::{Address, BoxId, BoxState, BoxStatus, Timestamp, UserId};
@@ -323,9 +323,10 @@ fn end_of(day: i64) -> Timestamp {
 
 /// A box without a limit has every processor of the host.
 fn cpus(record: &BoxRecord) -> u32 {
-    let host = || {
+    // Asked once: it reads the files of this process's control groups.
+    static HOST: LazyLock<u32> = LazyLock::new(|| {
         let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         u32::try_from(count).unwrap_or(u32::MAX).saturating_mul(1000)
-    };
-    record.spec.limits.cpus.map_or_else(host, |cpus| cpus.millis())
+    });
+    record.spec.limits.cpus.map_or_else(|| *HOST, |cpus| cpus.millis())
 }

@@ -37,7 +37,7 @@ pub fn exec_fd(program: BorrowedFd<'_>, argv: &[CString], env: &[CString]) -> io
 /// them, which is why it takes ownership of what it hands on and must come last.
 pub fn hand_on(descriptors: Vec<Option<OwnedFd>>) -> io::Result<()> {
     let count = c_int::try_from(descriptors.len()).map_err(io::Error::other)?;
-    close_range(0, libc::CLOSE_RANGE_CLOEXEC)?;
+    close_range(0, c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)?;
     // Out of the way of the targets first.
     let mut sources = Vec::with_capacity(descriptors.len());
     for fd in &descriptors {
@@ -68,13 +68,27 @@ pub fn hand_on(descriptors: Vec<Option<OwnedFd>>) -> io::Result<()> {
 pub fn close_from(lowest: c_int) -> io::Result<()> {
     let lowest = u32::try_from(lowest).map_err(io::Error::other)?;
     // By the contract above nobody uses or closes them afterwards.
-    close_range(lowest, 0)
+    close_range(lowest, c_uint::MAX, 0)
 }
 
-/// `close_range(2)` up to the last number. Not every C library has it.
-fn close_range(lowest: u32, flags: c_uint) -> io::Result<()> {
+/// Closes every descriptor but the standard ones and `kept`, whoever holds them, as
+/// [`close_from`] does.
+pub fn keep_only(kept: OwnedFd) -> io::Result<OwnedFd> {
+    let number = u32::try_from(kept.as_raw_fd()).map_err(io::Error::other)?;
+    if number > FIRST {
+        close_range(FIRST, number - 1, 0)?;
+    }
+    close_range(FIRST.max(number + 1), c_uint::MAX, 0)?;
+    Ok(kept)
+}
+
+/// The first number that is no standard one.
+const FIRST: u32 = 3;
+
+/// `close_range(2)`, ends included. Not every C library has it.
+fn close_range(lowest: u32, highest: u32, flags: c_uint) -> io::Result<()> {
     // SAFETY: takes numbers, and closes or marks descriptors of this process's own table.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, lowest, c_uint::MAX, flags) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, lowest, highest, flags) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use boxherd_sys::clone::{CLONE_NEWCGROUP, default_signals, unshare};
-use boxherd_sys::exec::{exec_fd, hand_on};
+use boxherd_sys::exec::{exec_fd, hand_on, keep_only};
 use boxherd_sys::seccomp::Program;
 use rustix::io::Errno;
 use rustix::mount::{
@@ -24,37 +24,79 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
-use super::serve::HostIds;
+use super::jail;
+use super::serve::{HostIds, Kept};
 use super::start::{GO, IDS, Mounts, chain};
 use super::volumes;
-use super::wire::{Failure, Start, StartFds};
+use super::wire::{self, Begin, Failure, Start, StartFds};
 use crate::identity;
 
 /// What the child has in its hands.
 pub(super) struct Inside<'a> {
     pub(super) request: &'a Start,
     pub(super) fds: StartFds,
-    pub(super) mounts: Mounts,
-    pub(super) filter: &'a Program,
     pub(super) ids: HostIds,
 }
 
-/// Becomes the agent, or says through `sync` why not.
-pub(super) fn run(inside: Inside<'_>, sync: OwnedFd) {
-    // Above the numbers that the agent is handed.
-    let Ok(sync) = rustix::io::fcntl_dupfd_cloexec(sync, 64) else { return };
-    let Err(failure) = become_agent(inside, &sync);
-    let text = serde_json::to_vec(&failure).unwrap_or_default();
-    // Nobody listens any more when the helper is gone; then nobody waits either.
-    drop(File::from(sync).write_all(&text));
+/// Filesystems of the kernel that are attached nowhere yet, by path.
+type Kernel = Vec<(&'static str, OwnedFd)>;
+
+/// Waits to hear what box this is, and becomes it, or says through `sync` why not.
+pub(super) fn run(kept: &Kept, begin: &Begin, ids: HostIds, sync: OwnedFd) {
+    // Above the numbers that the agent is handed. Of what the helper has, nothing else stays.
+    let sync = rustix::io::fcntl_dupfd_cloexec(sync, 64).map_err(io::Error::from);
+    let Ok(sync) = sync.and_then(keep_only) else { return };
+    let heard = settle(begin, ids, &sync).and_then(|kernel| Ok((kernel, hear(&sync)?)));
+    let (kernel, request, fds) = match heard {
+        Ok((kernel, Some((request, fds)))) => (kernel, request, fds),
+        // It is not wanted, or nobody is there any more.
+        Ok((_, None)) => return,
+        Err(failure) => return report(sync, &failure),
+    };
+    let inside = Inside { request: &request, fds, ids };
+    if let Some(sandbox) = &request.sandbox {
+        return jail::run(inside, sandbox, sync);
+    }
+    let Err(failure) = become_agent(inside, kept, (begin.nesting, kernel), &sync);
+    report(sync, &failure);
 }
 
-fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
-    let Inside { request, fds, mounts, filter, ids } = inside;
-    join_groups(&fds.tasks)?;
+/// Does what is the same for every box, while the rest of this one is made.
+fn settle(begin: &Begin, ids: HostIds, sync: &OwnedFd) -> Result<Kernel, Failure> {
     wait_for(sync, IDS)?;
     become_root(ids).map_err(Failure::at("become the box's root"))?;
-    enter_root(request, mounts, ids)?;
+    // Not in vain: a mount that is let go of without having been attached costs a grace period of the
+    // kernel's.
+    if begin.sandboxed { Ok(Kernel::new()) } else { kernel(begin.nesting, ids) }
+}
+
+fn hear(sync: &OwnedFd) -> Result<Option<(Start, StartFds)>, Failure> {
+    let at = || Failure::at("listen to the helper");
+    let Some((request, fds)) = wire::receive::<Start>(sync).map_err(at())? else { return Ok(None) };
+    let missing = || at()(io::Error::other("descriptors are missing"));
+    let fds = StartFds::from_vec(&request, fds).ok_or_else(missing)?;
+    Ok(Some((request, fds)))
+}
+
+/// Nobody listens any more when the helper is gone; then nobody waits either.
+pub(super) fn report(sync: OwnedFd, failure: &Failure) {
+    drop(File::from(sync).write_all(&serde_json::to_vec(failure).unwrap_or_default()));
+}
+
+fn become_agent(
+    inside: Inside<'_>,
+    kept: &Kept,
+    (nesting, kernel): (bool, Kernel),
+    sync: &OwnedFd,
+) -> Result<std::convert::Infallible, Failure> {
+    let Inside { request, fds, ids } = inside;
+    join_groups(&fds.tasks)?;
+    let mounts = Mounts::receive(sync, request, ids)?;
+    enter_root(request, mounts, kernel)?;
+    if !nesting {
+        mask()?;
+    }
+    chdir("/").map_err(Failure::at("enter the box's root"))?;
     for (path, tree) in request.volumes.iter().zip(&fds.volumes) {
         volumes::mount_at(tree, path)?;
     }
@@ -68,10 +110,10 @@ fn become_agent(inside: Inside<'_>, sync: &OwnedFd) -> Result<std::convert::Infa
             errno: None,
         })?;
     }
-    if !request.nesting {
+    if !nesting {
         drop_capabilities(ids)?;
     }
-    execute(fds, filter, sync)
+    execute(fds, &kept.filters[usize::from(nesting)], sync)
 }
 
 /// Joins the groups of v1 hierarchies, then makes them the root of what the box sees of groups.
@@ -106,22 +148,22 @@ pub(super) fn become_root(ids: HostIds) -> io::Result<()> {
 }
 
 /// Makes the box's root the only one, and mounts what belongs below it.
-fn enter_root(request: &Start, mounts: Mounts, ids: HostIds) -> Result<(), Failure> {
+fn enter_root(request: &Start, mounts: Mounts, kernel: Kernel) -> Result<(), Failure> {
     let Mounts { layer, lower, binds, devices, jail: _ } = mounts;
     stage(&layer, &lower)?;
     let root = overlay(&layer, &lower, request.root.passing)?;
     attach(&root, "/")?;
     fchdir(&root).map_err(Failure::at("enter the box's root"))?;
-    // The old root ends on top of the new one, from where it is taken away below. Until then the
-    // kernel sees that this process could see all of `/proc` and `/sys`, and lets it mount them.
+    // The old root ends on top of the new one, from where it is taken away below.
     pivot_root(".", ".").map_err(Failure::at("change the root"))?;
     attach(&devices, "/dev")?;
     for (path, tree) in &binds {
         attach(tree, path)?;
     }
-    mount_kernel(request.nesting, ids)?;
-    unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))?;
-    chdir("/").map_err(Failure::at("enter the box's root"))
+    for (path, tree) in &kernel {
+        attach(tree, path)?;
+    }
+    unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))
 }
 
 pub(super) fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
@@ -173,9 +215,9 @@ pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// A filesystem of the kernel: type, where, options, attributes.
-type Kernel = (&'static str, &'static str, &'static [(&'static str, &'static str)], MountAttrFlags);
+type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], MountAttrFlags);
 
-const KERNEL: [Kernel; 6] = [
+const KERNEL: [Row; 6] = [
     ("proc", "/proc", &[], PLAIN),
     ("sysfs", "/sys", &[], PLAIN.union(MountAttrFlags::MOUNT_ATTR_RDONLY)),
     (
@@ -200,8 +242,10 @@ const KERNEL: [Kernel; 6] = [
     ),
 ];
 
-fn mount_kernel(nesting: bool, ids: HostIds) -> Result<(), Failure> {
-    for (kind, path, options, attributes) in KERNEL {
+/// They are made before the root changes: as long as this process could see all of the host's `/proc`
+/// and `/sys`, the kernel lets it have its own.
+fn kernel(nesting: bool, ids: HostIds) -> Result<Kernel, Failure> {
+    let row = |(kind, path, options, attributes): Row| {
         // A group that has no id here is an error.
         let known = |(name, _): &&(&str, &str)| ids.count > 1 || *name != "gid";
         let options: Vec<_> = options.iter().filter(known).copied().collect();
@@ -210,10 +254,10 @@ fn mount_kernel(nesting: bool, ids: HostIds) -> Result<(), Failure> {
             "sysfs" if nesting => PLAIN,
             _ => attributes,
         };
-        let at = || Failure::at(format!("mount {kind} on `{path}`"));
-        attach(&mount_detached(kind, &options, attributes).map_err(at())?, path)?;
-    }
-    if nesting { Ok(()) } else { mask() }
+        let mounted = mount_detached(kind, &options, attributes);
+        mounted.map(|tree| (path, tree)).map_err(Failure::at(format!("mount {kind} on `{path}`")))
+    };
+    KERNEL.into_iter().map(row).collect()
 }
 
 pub(super) fn mount_detached(

@@ -5,7 +5,7 @@
 //! save memory to. None of that is seen from inside; what breaks out of gVisor finds this.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 
@@ -20,9 +20,9 @@ use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
 use super::child::{
-    Inside, KEPT, PLAIN, attach, become_root, join_groups, mount_detached, overlay, stage, wait_for,
+    Inside, KEPT, PLAIN, attach, join_groups, mount_detached, overlay, report, stage, wait_for,
 };
-use super::start::{GO, IDS, Mounts};
+use super::start::{GO, Mounts};
 use super::warden;
 use super::wire::{Failure, Sandbox, Start, StartFds};
 use crate::cgroup::MemoryWatch;
@@ -48,17 +48,10 @@ pub(super) fn run(inside: Inside<'_>, sandbox: &Sandbox, sync: OwnedFd) {
     report(sync, &failure);
 }
 
-fn report(sync: OwnedFd, failure: &Failure) {
-    let text = serde_json::to_vec(failure).unwrap_or_default();
-    // Nobody listens any more when the helper is gone; then nobody waits either.
-    drop(File::from(sync).write_all(&text));
-}
-
 fn enter(inside: Inside<'_>, sync: &OwnedFd) -> Result<StartFds, Failure> {
-    let Inside { request, fds, mounts, ids, .. } = inside;
+    let Inside { request, fds, ids } = inside;
     join_groups(&fds.tasks)?;
-    wait_for(sync, IDS)?;
-    become_root(ids).map_err(Failure::at("become the box's root"))?;
+    let mounts = Mounts::receive(sync, request, ids)?;
     enter_jail(mounts, request)?;
     fs::write("/bundle/config.json", specification(request).to_string())
         .map_err(Failure::at("write gVisor's configuration"))?;

@@ -23,13 +23,15 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use boxherd_model::Isolation;
 use boxherd_sys::clone::{Forked, SingleThreaded, exit_now};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use self::probe::Probed;
 pub(crate) use self::volumes::PLACE;
 pub(crate) use self::warden::Order;
-use self::wire::{Failure, Request, StartFds, Started, Work};
+use self::wire::{Begin, Failure, Request, Start, StartFds, Started, Work};
+use crate::record::BoxRecord;
 
 /// A connection to helper processes. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -71,13 +73,21 @@ impl Helper {
         Ok(Self { socket: Arc::new(ours) })
     }
 
-    /// Begins to start a box.
-    pub(crate) fn start(
+    /// Begins to make the first process of a box, in that group of the unified hierarchy. It takes
+    /// about a millisecond, in which the caller may make the rest of the box.
+    pub(crate) fn begin(
         &self,
-        start: wire::Start,
-        fds: &StartFds,
-    ) -> Result<Starting, HelperError> {
-        self.tell(&Request::Start(Box::new(start)), &fds.to_vec()).map(Starting)
+        record: &BoxRecord,
+        group: Option<BorrowedFd<'_>>,
+    ) -> Result<Beginning, HelperError> {
+        let begin = Begin {
+            uids: record.uids,
+            unified: group.is_some(),
+            nesting: record.spec.nesting,
+            sandboxed: record.spec.isolation == Isolation::Gvisor,
+        };
+        let group: Vec<_> = group.into_iter().collect();
+        self.tell(&Request::Begin(begin), &group).map(Beginning)
     }
 
     /// Changes the host name of a running box.
@@ -143,6 +153,22 @@ fn hear<T: serde::de::DeserializeOwned>(reply: &OwnedFd) -> Result<(T, Vec<Owned
     let received = wire::receive(reply).map_err(HelperError::Gone)?.ok_or_else(gone)?;
     let (answer, fds): (Result<T, Failure>, _) = received;
     Ok((answer.map_err(HelperError::Failed)?, fds))
+}
+
+/// The first process of a box, which does not know yet what it is. It ends when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Beginning(OwnedFd);
+
+impl Beginning {
+    /// Has it become the box.
+    pub(crate) fn start(self, start: &Start, fds: &StartFds) -> Result<Starting, HelperError> {
+        match wire::send(&self.0, start, &fds.to_vec()) {
+            // It could not be made, and what the helper has said of that is still there.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Starting(self.0)),
+            sent => sent.map(|()| Starting(self.0)).map_err(HelperError::Gone),
+        }
+    }
 }
 
 /// A box that a helper is starting, which takes it about a millisecond.

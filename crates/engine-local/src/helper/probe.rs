@@ -99,7 +99,6 @@ pub(super) fn try_all(kept: &Kept, folder: &Path, root: bool) -> Result<Probed, 
     drop(theirs);
     probed.note(Trial::UserNamespace, Ok(()));
     probed.note(Trial::OtherNamespaces, Ok(()));
-    let mut ours = File::from(ours);
     let proc = format!("/proc/{}", pid.as_raw_nonzero());
     let mapped = map_ids(&proc, ids).map_err(Failure::at("map the box's ids"));
     if probed.note(Trial::IdMap, mapped).is_none() {
@@ -112,9 +111,13 @@ pub(super) fn try_all(kept: &Kept, folder: &Path, root: bool) -> Result<Probed, 
             trees.as_ref().map_err(Failure::clone).and_then(|trees| map_mounts(trees, pid));
         probed.note(Trial::IdMappedMount, mapped);
     }
-    tell(&ours, IDS)?;
+    // One that has ended has said why.
+    match tell(&ours, IDS) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        told => told.map_err(Failure::at("talk to the trial"))?,
+    }
     let mut said = Vec::new();
-    ours.read_to_end(&mut said).map_err(Failure::at("listen to the trial"))?;
+    File::from(ours).read_to_end(&mut said).map_err(Failure::at("listen to the trial"))?;
     let inside: Probed = serde_json::from_slice(&said)
         .map_err(|error| Failure::at("read what the trial said")(io::Error::other(error)))?;
     probed.tried.extend(inside.tried);

@@ -1,13 +1,14 @@
 //! The helper's own loop.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use boxherd_sys::clone::{Forked, SingleThreaded, exit_now, ignore_interrupts, reap_automatically};
 use boxherd_sys::seccomp::{Policy, Program};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::chdir;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{
@@ -17,9 +18,9 @@ use rustix::thread::{
 
 use super::own_ids;
 use super::probe;
-use super::start::{self, Launched};
+use super::start::{self, Half, Launched};
 use super::volumes;
-use super::wire::{self, Failure, Request, StartFds, Work};
+use super::wire::{self, Failure, Request, Start, StartFds, Work};
 use crate::storage;
 use crate::uids::{COUNT, UidBase};
 
@@ -31,6 +32,8 @@ pub(super) struct Kept {
     pub(super) filters: [Program; 2],
     /// How many ids an ordinary user has for boxes, once their namespace is there.
     own: Cell<Option<u32>>,
+    /// First processes of boxes that wait to hear what they are, and where that is said.
+    halves: RefCell<Vec<(Half, OwnedFd)>>,
 }
 
 /// The ids of a box, as the helper sees them.
@@ -66,21 +69,39 @@ impl Kept {
 /// Answers until nobody can ask any more.
 pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
     settle()?;
+    // Made once: after a copy was made of this process, it pays for every page that it writes to.
+    let mut text = vec![0; wire::LARGEST];
     let kept = Kept {
         alone: SingleThreaded::check()?,
         filters: [false, true].map(|nesting| Program::compile(&Policy::new(nesting))),
         own: Cell::new(None),
+        halves: RefCell::default(),
     };
-    while let Some((request, mut fds)) = wire::receive::<Request>(socket)? {
+    loop {
+        if let Some(index) = wait(socket, &kept)? {
+            let (half, told) = kept.halves.borrow_mut().swap_remove(index);
+            go_on(&kept, half, &told);
+            continue;
+        }
+        // Another helper may have been faster.
+        let received = match wire::receive_into(socket, &mut text, RecvFlags::DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            received => received?,
+        };
+        let Some((length, mut fds)) = received else { return Ok(()) };
+        let request = serde_json::from_slice(&text[..length])?;
         if fds.is_empty() {
             continue;
         }
         let reply = fds.remove(0);
         let sent = match request {
-            Request::Start(request) if request.sandbox.is_some() => {
-                aside(&kept, &reply, || answer_start(&kept, &reply, &request, fds))
-            }
-            Request::Start(request) => answer_start(&kept, &reply, &request, fds),
+            Request::Begin(begin) => match start::begin(&kept, &begin, fds) {
+                Ok(half) => {
+                    kept.halves.borrow_mut().push((half, reply));
+                    continue;
+                }
+                Err(failure) => wire::send(&reply, &Err::<wire::Started, _>(failure), &[]),
+            },
             Request::Rename(name) => wire::send(&reply, &rename(&kept, &name, fds), &[]),
             Request::Attach(path) => {
                 let attached = in_copy(&kept, || volumes::attach(&path, fds));
@@ -98,8 +119,39 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
         // Whoever asked may be gone by now; what was made is found by the next who looks.
         drop(sent);
     }
-    Ok(())
 }
+
+/// Waits until there is something to do: with the first process of a box, whose place among those that
+/// wait comes back, or something new.
+fn wait(socket: &OwnedFd, kept: &Kept) -> io::Result<Option<usize>> {
+    let halves = kept.halves.borrow();
+    // Somebody is half-way with those.
+    let told = halves.iter().map(|(_, told)| told);
+    let mut fds: Vec<_> = told.chain([socket]).map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+    Ok(fds.iter().position(|fd| !fd.revents().is_empty()).filter(|index| *index < halves.len()))
+}
+
+/// The first process of a box hears what it is, or that it is not wanted any more.
+fn go_on(kept: &Kept, half: Half, told: &OwnedFd) {
+    let Ok(Some((text, fds))) = wire::receive_text(told) else { return half.end() };
+    let start = serde_json::from_slice::<Start>(&text)
+        .map_err(|error| Failure::at(READ)(io::Error::from(error)));
+    // Whoever asked may be gone by now; what was made is found by the next who looks.
+    drop(match start {
+        Err(failure) => {
+            half.end();
+            wire::send(told, &Err::<wire::Started, _>(failure), &[])
+        }
+        Ok(start) if start.sandbox.is_some() => {
+            aside(kept, told, || answer_start(half, told, (&text, &start), fds))
+        }
+        Ok(start) => answer_start(half, told, (&text, &start), fds),
+    });
+}
+
+/// A step.
+const READ: &str = "read the request";
 
 /// Lets go of what belonged to the process this is a copy of.
 fn settle() -> io::Result<()> {
@@ -120,19 +172,18 @@ fn settle() -> io::Result<()> {
 }
 
 fn answer_start(
-    kept: &Kept,
+    half: Half,
     reply: &OwnedFd,
-    request: &wire::Start,
+    (text, request): (&[u8], &Start),
     fds: Vec<OwnedFd>,
 ) -> io::Result<()> {
-    let incomplete = || Failure {
-        step: "read the request".to_owned(),
-        message: "descriptors are missing".to_owned(),
-        errno: None,
+    let started = match StartFds::from_vec(request, fds) {
+        Some(fds) => start::finish(half, (text, request), fds),
+        None => {
+            half.end();
+            Err(Failure::at(READ)(io::Error::other("descriptors are missing")))
+        }
     };
-    let started = StartFds::from_vec(request, fds)
-        .ok_or_else(incomplete)
-        .and_then(|fds| start::start(kept, request, fds));
     match started {
         Ok(Launched { started, ref pidfd, .. }) => {
             wire::send(reply, &Ok::<_, Failure>(started), &[pidfd.as_fd()])
@@ -145,7 +196,10 @@ fn answer_start(
 fn aside(kept: &Kept, reply: &OwnedFd, answer: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     match kept.alone.fork(0, None) {
         Ok(Forked::Parent { .. }) => Ok(()),
-        Ok(Forked::Child) => exit_now(i32::from(answer().is_err())),
+        Ok(Forked::Child) => {
+            drop(kept.halves.take());
+            exit_now(i32::from(answer().is_err()))
+        }
         Err(error) => wire::send(reply, &Err::<(), _>(Failure::at("fork")(error)), &[]),
     }
 }

@@ -1,8 +1,8 @@
 //! The helper's half of a start: what needs the host's privileges.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use boxherd_engine::fault;
@@ -19,10 +19,9 @@ use rustix::path::Arg;
 use rustix::process::{Pid, Signal};
 use rustix::thread::set_thread_res_uid;
 
-use super::child::{self, Inside};
-use super::jail;
+use super::child;
 use super::serve::{HostIds, Kept};
-use super::wire::{Failure, Start, StartFds, Started};
+use super::wire::{self, Begin, Failure, Start, StartFds, Started};
 use crate::disks::mapped;
 use crate::record::Runtime;
 use crate::root::devices;
@@ -30,10 +29,27 @@ use crate::root::devices;
 pub(super) const NAMESPACES: i32 =
     CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC;
 
-/// Says to the child that its ids exist.
+/// Says to a child that its ids exist.
 pub(super) const IDS: u8 = b'i';
 /// Says to the child that the box is on record, and has what its main program needs.
 pub(super) const GO: u8 = b'g';
+
+/// The first process of a box in its namespaces, which waits to hear what it is. It ends when it hears
+/// that nobody is there to say it.
+#[derive(Debug)]
+pub(super) struct Half {
+    pid: Pid,
+    pidfd: OwnedFd,
+    sync: OwnedFd,
+    ids: HostIds,
+}
+
+impl Half {
+    /// Ends it: it may be waiting for us, or have ended already, and then there is nothing to end.
+    pub(super) fn end(self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+}
 
 /// A box whose agent executes.
 pub(super) struct Launched {
@@ -43,29 +59,18 @@ pub(super) struct Launched {
     _done_with: (StartFds, Mounts),
 }
 
-/// Starts a box and returns when its agent executes.
-pub(super) fn start(kept: &Kept, request: &Start, mut fds: StartFds) -> Result<Launched, Failure> {
-    let begun = Instant::now();
-    let mut timings = Vec::new();
-    let ids = kept.ids(request.uids)?;
-    let mounts = Mounts::open(request, &fds, ids)?;
-    lap(&mut timings, "mounts", begun);
-    let at = Instant::now();
-    let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-    let (ours, theirs) = pair.map_err(Failure::at("make a socket pair"))?;
-    let group = fds.unified.as_ref().map(OwnedFd::as_fd);
+/// Makes the first process of a box.
+pub(super) fn begin(kept: &Kept, begin: &Begin, fds: Vec<OwnedFd>) -> Result<Half, Failure> {
+    let ids = kept.ids(begin.uids)?;
+    let group = fds.first().filter(|_| begin.unified);
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let (sync, theirs) = pair.map_err(Failure::at("make a socket pair"))?;
     if !ids.own {
         take_on(ids.first).map_err(Failure::at("take on the box's id"))?;
     }
-    let forked = kept.alone.fork(NAMESPACES, group);
+    let forked = kept.alone.fork(NAMESPACES, group.map(OwnedFd::as_fd));
     if let Ok(Forked::Child) = forked {
-        drop(ours);
-        let filter = &kept.filters[usize::from(request.nesting)];
-        let inside = Inside { request, fds, mounts, filter, ids };
-        match &request.sandbox {
-            None => child::run(inside, theirs),
-            Some(sandbox) => jail::run(inside, sandbox, theirs),
-        }
+        child::run(kept, begin, ids, theirs);
         exit_now(1);
     }
     if !ids.own {
@@ -73,46 +78,65 @@ pub(super) fn start(kept: &Kept, request: &Start, mut fds: StartFds) -> Result<L
     }
     let forked = forked.map_err(Failure::at("make the box's namespaces"))?;
     let Forked::Parent { pid, pidfd } = forked else { exit_now(1) };
-    drop(theirs);
     fault::point("helper.cloned");
-    lap(&mut timings, "clone", at);
-    let attended = attend(request, &fds, (ids, &mounts), pid, File::from(ours), &mut timings);
-    if let Err(failure) = attended {
-        // It may be waiting for us, or have ended already: then there is nothing to end.
-        let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
-        return Err(failure);
+    let half = Half { pid, pidfd, sync, ids };
+    let mapped = map_ids(&format!("/proc/{}", pid.as_raw_nonzero()), ids);
+    let mapped = mapped.map_err(Failure::at("map the box's ids"));
+    fault::point("helper.mapped");
+    match mapped.and_then(|()| told(&half.sync, tell(&half.sync, IDS))) {
+        Ok(()) => Ok(half),
+        Err(failure) => {
+            half.end();
+            Err(failure)
+        }
     }
-    // So that nobody but the box keeps a disk busy once the answer is there.
-    fds.volumes.clear();
-    let started = Started { pid: pid.as_raw_nonzero().get(), timings };
-    Ok(Launched { started, pidfd, _done_with: (fds, mounts) })
 }
 
-/// What the child waits for, in the order it does.
+/// Says to the first process of a box what it is, and returns when the box's agent executes.
+pub(super) fn finish(
+    half: Half,
+    (text, request): (&[u8], &Start),
+    mut fds: StartFds,
+) -> Result<Launched, Failure> {
+    let mut timings = Vec::new();
+    match attend(&half, (text, request), &fds, &mut timings) {
+        Ok(mounts) => {
+            // So that nobody but the box keeps a disk busy once the answer is there.
+            fds.volumes.clear();
+            let started = Started { pid: half.pid.as_raw_nonzero().get(), timings };
+            Ok(Launched { started, pidfd: half.pidfd, _done_with: (fds, mounts) })
+        }
+        Err(failure) => {
+            half.end();
+            Err(failure)
+        }
+    }
+}
+
+/// What the first process waits for, in the order it does.
 fn attend(
-    request: &Start,
+    half: &Half,
+    (text, request): (&[u8], &Start),
     fds: &StartFds,
-    (ids, mounts): (HostIds, &Mounts),
-    pid: Pid,
-    mut sync: File,
     timings: &mut Vec<(String, u64)>,
-) -> Result<(), Failure> {
+) -> Result<Mounts, Failure> {
+    let (sync, ids) = (&half.sync, half.ids);
+    let proc = format!("/proc/{}", half.pid.as_raw_nonzero());
     let at = Instant::now();
-    let proc = format!("/proc/{}", pid.as_raw_nonzero());
-    map_ids(&proc, ids).map_err(Failure::at("map the box's ids"))?;
+    told(sync, wire::send_text(sync, text, &fds.to_vec()))?;
+    let mounts = Mounts::open(request, fds, ids)?;
     if !ids.own {
         mounts.map_ids(&proc, &fds.volumes)?;
     }
-    fault::point("helper.mapped");
-    tell(&sync, IDS)?;
-    lap(timings, "ids", at);
+    told(sync, wire::send_fds(sync, &mounts.to_vec()))?;
+    lap(timings, "mounts", at);
     let at = Instant::now();
-    write_runtime(request, fds, pid).map_err(Failure::at("write `runtime.json`"))?;
+    write_runtime(request, fds, half.pid).map_err(Failure::at("write `runtime.json`"))?;
     fault::point("helper.recorded");
     // The agent does nothing by itself but run a main program; all else waits for the engine.
     let waits = request.runs || request.sandbox.is_some();
     if !waits {
-        tell(&sync, GO)?;
+        told(sync, tell(sync, GO))?;
     }
     if let Some(lease) = &request.lease {
         plug(request, lease, &proc)?;
@@ -120,28 +144,16 @@ fn attend(
     fault::point("helper.plugged");
     lap(timings, "net", at);
     if waits {
-        tell(&sync, GO)?;
+        told(sync, tell(sync, GO))?;
     }
     let at = Instant::now();
     // Closed by the execution of the agent; anything that comes before is what went wrong.
-    let mut said = Vec::new();
-    match sync.read_to_end(&mut said) {
-        Ok(0) => {
+    match wire::receive::<Failure>(sync) {
+        Ok(None) => {
             lap(timings, "inside", at);
-            return Ok(());
+            Ok(mounts)
         }
-        Ok(_) => {}
-        // It ended before it heard our last word; what it said, if anything, is here.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-        Err(error) => return Err(Failure::at("listen to the box's first process")(error)),
-    }
-    match serde_json::from_slice(&said) {
-        Ok(failure) => Err(failure),
-        Err(_) => Err(Failure {
-            step: "start the box's first process".to_owned(),
-            message: "it ended half-way".to_owned(),
-            errno: None,
-        }),
+        heard => Err(last_words(sync, heard)),
     }
 }
 
@@ -173,11 +185,30 @@ fn take_on(id: u32) -> rustix::io::Result<()> {
     set_thread_res_uid(None, rustix::process::Uid::from_raw(id), None)
 }
 
-/// Tells the child to go on. One that has ended meanwhile has said why, which is read later.
-pub(super) fn tell(mut sync: &File, what: u8) -> Result<(), Failure> {
-    match sync.write_all(&[what]) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        told => told.map_err(Failure::at("talk to the box's first process")),
+/// Tells the child to go on.
+pub(super) fn tell(sync: &OwnedFd, what: u8) -> io::Result<()> {
+    rustix::io::write(sync, &[what])?;
+    Ok(())
+}
+
+/// One that cannot be told anything has ended, and has said why.
+fn told(sync: &OwnedFd, told: io::Result<()>) -> Result<(), Failure> {
+    told.map_err(|_| last_words(sync, wire::receive(sync)))
+}
+
+/// Why the first process does not become the box's agent.
+fn last_words(sync: &OwnedFd, heard: io::Result<Option<(Failure, Vec<OwnedFd>)>>) -> Failure {
+    let heard = match heard {
+        // It ended before it heard all, which is told first.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => wire::receive(sync),
+        heard => heard,
+    };
+    match heard {
+        Ok(Some((failure, _))) => failure,
+        Ok(None) => {
+            Failure::at("start the box's first process")(io::Error::other("it ended half-way"))
+        }
+        Err(error) => Failure::at("listen to the box's first process")(error),
     }
 }
 
@@ -204,7 +235,7 @@ fn write_runtime(request: &Start, fds: &StartFds, pid: Pid) -> io::Result<()> {
     File::from(file).write_all(&serde_json::to_vec(&runtime)?)
 }
 
-/// Mounts that are attached nowhere yet. The child, which inherits the descriptors, attaches them.
+/// Mounts that are attached nowhere yet. The child, which is given the descriptors, attaches them.
 #[derive(Debug)]
 pub(super) struct Mounts {
     /// The writable layer.
@@ -262,6 +293,46 @@ impl Mounts {
         Ok(this)
     }
 
+    /// In the order of [`receive`](Self::receive).
+    fn to_vec(&self) -> Vec<BorrowedFd<'_>> {
+        let Self { layer, lower, binds, devices, jail } = self;
+        let jail = jail.iter().flat_map(|jail| [&jail.runsc, &jail.agent, &jail.memory]);
+        let binds = binds.iter().map(|(_, tree)| tree);
+        [layer, devices]
+            .into_iter()
+            .chain(lower)
+            .chain(binds)
+            .chain(jail)
+            .map(AsFd::as_fd)
+            .collect()
+    }
+
+    /// What the helper has opened for the first process that `request` is for.
+    pub(super) fn receive(sync: &OwnedFd, request: &Start, ids: HostIds) -> Result<Self, Failure> {
+        let own = ids.own.then(devices::bound).into_iter().flatten();
+        let paths: Vec<_> = request.root.binds.iter().cloned().chain(own).collect();
+        let lower = request.root.layers.len();
+        let jail = if request.sandbox.is_some() { 3 } else { 0 };
+        let received = wire::receive_fds(sync, 2 + lower + paths.len() + jail);
+        let at = || Failure::at("listen to the helper");
+        let gone = || at()(io::Error::from(io::ErrorKind::UnexpectedEof));
+        let mut fds = received.map_err(at())?.ok_or_else(gone)?.into_iter();
+        let mut next = || fds.next().ok_or_else(gone);
+        Ok(Self {
+            layer: next()?,
+            devices: next()?,
+            lower: (0..lower).map(|_| next()).collect::<Result<_, _>>()?,
+            binds: paths
+                .into_iter()
+                .map(|path| Ok((path, next()?)))
+                .collect::<Result<_, Failure>>()?,
+            jail: match jail {
+                0 => None,
+                _ => Some(JailMounts { runsc: next()?, agent: next()?, memory: next()? }),
+            },
+        })
+    }
+
     /// Has the files of layers, which belong to ids inside the box, belong to its host ids.
     fn map_ids(&self, proc: &str, volumes: &[OwnedFd]) -> Result<(), Failure> {
         let userns =
@@ -296,7 +367,7 @@ fn bind(path: &str, attributes: Attributes<'_>) -> Result<OwnedFd, Failure> {
     Ok(tree)
 }
 
-pub(super) fn detach(base: impl std::os::fd::AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
+pub(super) fn detach(base: impl AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;

@@ -197,7 +197,7 @@ impl Warden {
     }
 
     fn obey(&mut self, engine: &UnixStream) -> io::Result<()> {
-        let Some((order, _)) = wire::receive::<Order>(engine)? else { return Ok(()) };
+        let Some(order) = wire::receive_on_stream(engine)? else { return Ok(()) };
         match order {
             Order::Hibernate => answer(engine, &self.hibernate()),
             Order::Save => {
@@ -207,7 +207,7 @@ impl Warden {
                     return Ok(());
                 }
                 // Whether it says so or is gone: whoever had the box stand still needs it no more.
-                let last = wire::receive::<Order>(engine);
+                let last = wire::receive_on_stream::<Order>(engine);
                 let gone_on = self.go_on();
                 last.and_then(|_| answer(engine, &gone_on))
             }

@@ -1,12 +1,14 @@
-//! What travels between an engine and its helper: one message, with descriptors, each way.
+//! What travels between an engine, its helper and the first process of a box: messages with
+//! descriptors.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,15 +17,16 @@ use crate::cgroup::MemoryWatch;
 use crate::uids::UidBase;
 
 /// The largest message, in bytes. A list of a thousand egress rules fits.
-const LARGEST: usize = 160 * 1024;
+pub(super) const LARGEST: usize = 160 * 1024;
 /// The most descriptors with one message.
 const DESCRIPTORS: usize = 40;
 
 /// What an engine asks of its helper. The first descriptor of each is where the answer goes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Start a box; its descriptors are [`StartFds`].
-    Start(Box<Start>),
+    /// Make the first process of a box. What becomes of it is said where the answer goes, in a
+    /// [`Start`] with [`StartFds`]; the answer follows that.
+    Begin(Begin),
     /// Give the box whose first process the descriptor follows another host name.
     Rename(String),
     /// Mount the second descriptor, a detached mount, at this path of the box whose first process
@@ -59,15 +62,24 @@ pub(crate) enum Work {
     },
 }
 
+/// What the namespaces of a box need.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Begin {
+    /// The box's host ids; what an ordinary user has when there are none.
+    pub(crate) uids: Option<UidBase>,
+    /// Whether it is cloned into a group of the unified hierarchy, whose folder comes along.
+    pub(crate) unified: bool,
+    /// Whether namespaces and mounts are allowed inside.
+    pub(crate) nesting: bool,
+    /// Whether the box has a kernel of its own.
+    pub(crate) sandboxed: bool,
+}
+
 /// All that starting a box needs beyond descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
-    /// The box's host ids; what an ordinary user has when there are none.
-    pub(crate) uids: Option<UidBase>,
     /// The box's name.
     pub(crate) hostname: String,
-    /// Whether namespaces and mounts are allowed inside.
-    pub(crate) nesting: bool,
     /// What the box has mounted.
     pub(crate) root: Root,
     /// Its place on a network; loopback only when there is none.
@@ -84,8 +96,6 @@ pub(crate) struct Start {
     pub(crate) boot_id: String,
     /// How many control groups are joined by writing to `tasks`.
     pub(crate) tasks: usize,
-    /// Whether the box is cloned into a group of the unified hierarchy.
-    pub(crate) unified: bool,
     /// Whether the agent is to watch the box's memory.
     pub(crate) memory: bool,
     /// Where the box's disks are mounted.
@@ -131,7 +141,6 @@ pub(crate) struct StartFds {
     pub(crate) config: OwnedFd,
     pub(crate) console: OwnedFd,
     pub(crate) exit: OwnedFd,
-    pub(crate) unified: Option<OwnedFd>,
     pub(crate) tasks: Vec<OwnedFd>,
     pub(crate) memory: Option<MemoryWatch>,
     /// Where the warden of a sandbox listens for the engine's orders.
@@ -144,10 +153,9 @@ impl StartFds {
     pub(crate) fn to_vec(&self) -> Vec<BorrowedFd<'_>> {
         let Self { folder, layer, devices, agent, listener, config, console, exit, .. } = self;
         let fixed = [folder, layer, devices, agent, listener, config, console, exit];
-        let groups = self.unified.iter().chain(&self.tasks);
         let memory = self.memory.iter().flat_map(|watch| [&watch.bell, &watch.kills]);
         let last = self.orders.iter().chain(&self.volumes);
-        fixed.into_iter().chain(groups).chain(memory).chain(last).map(AsFd::as_fd).collect()
+        fixed.into_iter().chain(&self.tasks).chain(memory).chain(last).map(AsFd::as_fd).collect()
     }
 
     pub(crate) fn from_vec(start: &Start, fds: Vec<OwnedFd>) -> Option<Self> {
@@ -161,7 +169,6 @@ impl StartFds {
             config: fds.next()?,
             console: fds.next()?,
             exit: fds.next()?,
-            unified: if start.unified { Some(fds.next()?) } else { None },
             tasks: fds.by_ref().take(start.tasks).collect(),
             memory: match start.memory {
                 true => Some(MemoryWatch { bell: fds.next()?, kills: fds.next()? }),
@@ -217,7 +224,11 @@ pub(crate) fn send<T: Serialize>(
     message: &T,
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let text = serde_json::to_vec(message)?;
+    send_text(socket, &serde_json::to_vec(message)?, fds)
+}
+
+/// Sends a message that is written already.
+pub(crate) fn send_text(socket: impl AsFd, text: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if text.len() > LARGEST || fds.len() > DESCRIPTORS {
         return Err(io::Error::other("too much for one message"));
     }
@@ -226,32 +237,74 @@ pub(crate) fn send<T: Serialize>(
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::other("too many descriptors for one message"));
     }
-    sendmsg(socket, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL)?;
+    sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives one message; `None` when the other side is gone.
+/// Sends descriptors, however many, to somebody who knows how many come.
+pub(crate) fn send_fds(socket: impl AsFd, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    fds.chunks(DESCRIPTORS).try_for_each(|some| send(&socket, &(), some))
+}
+
+/// Receives what [`send_fds`] sends; `None` when the other side is gone before all came.
+pub(crate) fn receive_fds(socket: impl AsFd, count: usize) -> io::Result<Option<Vec<OwnedFd>>> {
+    let mut fds = Vec::with_capacity(count);
+    while fds.len() < count {
+        match receive::<()>(&socket)? {
+            Some((_, some)) if !some.is_empty() => fds.extend(some),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(fds))
+}
+
+/// Receives one message; `None` when the other side is gone. Nobody else may read from the socket.
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let Some((text, fds)) = receive_text(socket)? else { return Ok(None) };
+    Ok(Some((serde_json::from_slice(&text)?, fds)))
+}
+
+/// The same without reading what the message says.
+pub(crate) fn receive_text(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    // As long as it is: a copy of a process pays for every page that it writes to.
+    let look = RecvFlags::PEEK | RecvFlags::TRUNC;
+    let (_, length) = retry_on_intr(|| recv(&socket, &mut [0_u8; 0], look))?;
+    if length > LARGEST {
+        return Err(io::Error::other("too much for one message"));
+    }
+    let mut text = vec![0; length];
+    let received = receive_into(socket, &mut text, RecvFlags::empty())?;
+    Ok(received.map(|(_, fds)| (text, fds)))
+}
+
+/// The same over a stream, on which a message comes at a time and each is answered.
+pub(crate) fn receive_on_stream<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<T>> {
     let mut text = vec![0; LARGEST];
+    let Some((length, _)) = receive_into(socket, &mut text, RecvFlags::empty())? else {
+        return Ok(None);
+    };
+    Ok(Some(serde_json::from_slice(&text[..length])?))
+}
+
+/// Receives one message into `text`; its length, or `None` when the other side is gone.
+pub(super) fn receive_into(
+    socket: impl AsFd,
+    text: &mut [u8],
+    flags: RecvFlags,
+) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = loop {
-        let mut slices = [IoSliceMut::new(&mut text)];
-        match recvmsg(&socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
-            received => break received?,
-        }
-    };
+    let received = retry_on_intr(|| {
+        let mut slices = [IoSliceMut::new(&mut *text)];
+        recvmsg(&socket, &mut slices, &mut control, flags | RecvFlags::CMSG_CLOEXEC)
+    })?;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             fds.extend(rights);
         }
     }
-    if received.bytes == 0 {
-        return Ok(None);
-    }
-    Ok(Some((serde_json::from_slice(&text[..received.bytes])?, fds)))
+    Ok((received.bytes > 0).then_some((received.bytes, fds)))
 }

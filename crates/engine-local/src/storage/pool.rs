@@ -244,7 +244,8 @@ impl Pool {
 
     /// Does `work`, which starts a box, with room on the box's disk even where the box has filled it:
     /// overlayfs makes folders of its own in it, and is read-only for as long as it is mounted when it
-    /// cannot. What is left of the room is taken back at the end, or by the next start.
+    /// cannot. What is left of the room is taken back at the end, or by the next start. A `new` box has
+    /// filled nothing.
     ///
     /// # Errors
     ///
@@ -252,12 +253,12 @@ impl Pool {
     pub(crate) fn with_room<T, E: From<StorageError>>(
         &self,
         id: BoxId,
-        limit: Option<ByteSize>,
+        (limit, new): (Option<ByteSize>, bool),
         work: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
         let (Some(limit), Ok(quota)) = (limit, &self.inner.quota) else { return work() };
         let path = self.layer_path(id);
-        if !quota.lacks_room(&path, id, limit) {
+        if !quota.lacks_room(&path, id, limit, new) {
             return work();
         }
         let lend = |lent| {

@@ -4,12 +4,15 @@
 
 mod memory;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use boxherd_engine::{Child, Engine};
+use boxherd_engine::{Child, Engine, EngineError};
 use boxherd_engine_local::{Helper, LocalEngine};
 use boxherd_link::{ExecRequest, Link};
 use boxherd_model::{BoxId, BoxSpec};
@@ -38,6 +41,42 @@ async fn a_box_runs_a_command_and_leaves_nothing(engine: LocalEngine, _data: Pat
     engine.delete(id).await?;
     assert_eq!(engine.inspect(id).await?, None);
     Ok(())
+}
+
+/// The first process of a box is made beside the rest; when the rest cannot be made, it goes.
+async fn a_box_that_cannot_be_made_leaves_no_process(
+    engine: LocalEngine,
+    data: PathBuf,
+) -> Outcome {
+    let before = processes_of_helpers()?;
+    let id = BoxId::new();
+    let layers = data.join("layers");
+    fs::create_dir_all(&layers)?;
+    fs::write(layers.join(id.to_string()), "in the way")?;
+    let launched = engine.launch(id, &BoxSpec::new("never".parse()?)).await;
+    let refused = launched.expect_err("its layer cannot be made");
+    assert!(!matches!(refused, EngineError::NoSuchBox(_)), "{refused}");
+    let begun = Instant::now();
+    while processes_of_helpers()? != before {
+        assert!(begun.elapsed() < PATIENCE, "a process is left that waits to become a box");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    engine.delete(id).await?;
+    Ok(())
+}
+
+/// What the helpers of this process have made and still have.
+fn processes_of_helpers() -> io::Result<BTreeSet<u32>> {
+    let children = |parent: u32| -> io::Result<Vec<u32>> {
+        let listed = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+        Ok(listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+    };
+    let helpers = children(std::process::id())?;
+    helpers
+        .into_iter()
+        .map(children)
+        .collect::<io::Result<Vec<_>>>()
+        .map(|all| all.concat().into_iter().collect())
 }
 
 /// Its root does not have to reach the disk, which leaves a mark that the kernel mounts no more; the
@@ -111,6 +150,7 @@ fn main() -> ExitCode {
     }
     let trials = trials![
         a_box_runs_a_command_and_leaves_nothing,
+        a_box_that_cannot_be_made_leaves_no_process,
         a_passing_box_starts_again_and_is_copied,
         memory::hogs_end_with_their_boxes,
         memory::a_closed_link_and_the_engine_agree,
