@@ -208,9 +208,9 @@ impl Core {
         if let (Some(lease), Some(command)) = (lease, netd) {
             self.wake_netd(lease, command);
         }
-        let (started, pidfd) = starting.wait().map_err(helper)?;
-        // Only the box holds its ends now, so that its end is seen.
+        // Only the box holds its ends from now on, so that its end is seen.
         drop(fds);
+        let (started, pidfd) = starting.wait().map_err(helper)?;
         fault::point("start.cloned");
         let (took, since) = (started.timings, asked.elapsed());
         let took = took.iter().map(|(phase, took)| (phase, Duration::from_micros(*took)));
