@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boxherd_engine::{Engine, EngineError, Survey, Truth};
-use boxherd_model::{Address, BoxId, BoxStatus, EngineName, Target};
+use boxherd_model::{Address, BoxId, BoxState, BoxStatus, EngineName, Target};
 use boxherd_store::{BoxRecord, StoreError};
 use futures_util::future::join_all;
 
@@ -77,7 +77,7 @@ impl Herd {
                     let truth = truths.get(&record.id);
                     let is_seen = truth.is_some() || *is_whole;
                     if is_seen {
-                        self.correct(&mut record, truth).await?;
+                        self.correct_beside(&mut record, truth).await?;
                     }
                     (truth, is_seen)
                 }
@@ -108,12 +108,15 @@ impl Herd {
     /// Everything about one box; as it was seen last where nobody can look now.
     pub async fn show(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         let mut record = self.find(address).await?;
-        match self.look(&mut record).await {
-            Ok(truth) => Ok(told(record, truth.as_ref())),
-            Err(HerdError::Engine { source: EngineError::Unreachable { .. }, .. }) => {
+        match self.engine_of(&record)?.inspect(record.id).await {
+            Ok(truth) => {
+                self.correct_beside(&mut record, truth.as_ref()).await?;
+                Ok(told(record, truth.as_ref()))
+            }
+            Err(EngineError::Unreachable { .. }) => {
                 Ok(BoxStatus { unreachable: true, ..status(record) })
             }
-            Err(error) => Err(error),
+            Err(source) => Err(engine_error("inspect", &record, source)),
         }
     }
 
@@ -151,6 +154,23 @@ impl Herd {
         let truth = truth.map_err(|source| engine_error("inspect", record, source))?;
         self.correct(record, truth.as_ref()).await?;
         Ok(truth)
+    }
+
+    /// [`correct`](Self::correct) for whoever does not hold the box: one that somebody deletes is gone
+    /// before that is written down, and has not failed.
+    pub(crate) async fn correct_beside(
+        &self,
+        record: &mut BoxRecord,
+        truth: Option<&Truth>,
+    ) -> Result<bool, HerdError> {
+        let mut believed = record.clone();
+        if !believe(&mut believed, truth) || believed.state != BoxState::Failed {
+            return self.correct(record, truth).await;
+        }
+        match self.try_lock(record).await? {
+            Some(_held) => self.correct(record, truth).await,
+            None => Ok(false),
+        }
     }
 
     /// Writes down what the engine said of a box *after* its record was read. Where somebody has

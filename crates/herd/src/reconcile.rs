@@ -35,9 +35,10 @@ impl Herd {
             let mut records = self.store.boxes().await?;
             records.retain(|record| record.engine == *engine.name());
             let Ok(Survey { truths, lost }) = engine.survey().await else { continue };
-            // Read again: what was made in between is in the store before it is on the engine.
-            let known = self.store.boxes().await?;
-            let known: BTreeSet<_> = known.iter().map(|record| record.id).collect();
+            // Read again: what was made in between is in the store before it is on the engine. And what
+            // was deleted in between was known before.
+            let now = self.store.boxes().await?;
+            let known: BTreeSet<_> = now.iter().chain(&records).map(|record| record.id).collect();
             for orphan in truths.iter().filter(|truth| !known.contains(&truth.id)) {
                 match engine.delete(orphan.id).await {
                     Ok(()) => repairs.orphans.push(orphan.id),
@@ -50,7 +51,7 @@ impl Herd {
                 if truth.is_none() && !lost.is_empty() {
                     continue;
                 }
-                if self.correct(&mut record, truth).await? {
+                if self.correct_beside(&mut record, truth).await? {
                     repairs.corrected.push(record.id);
                 }
             }

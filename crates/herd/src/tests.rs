@@ -350,6 +350,37 @@ async fn what_nobody_knows_is_removed_and_what_vanished_is_said() {
     agree(&herd, &lab).await;
 }
 
+/// A delete takes time, in which the box is there in part, and then gone before that is written down.
+#[tokio::test]
+async fn a_box_that_is_being_deleted_has_not_failed() {
+    for step in ["delete.disk", "delete.end"] {
+        let lab = Lab::new();
+        let herd = lab.herd().await;
+        herd.create(spec("web").into()).await.unwrap();
+        lab.faults().next(step, Trouble::Hang);
+        let address = at("web");
+        let mut deleting = Box::pin(herd.delete(&address));
+        let reached = async {
+            while !lab.faults().log().contains(&step) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            deleted = &mut deleting => panic!("{deleted:?}"),
+            () = reached => {}
+        }
+        assert_eq!(herd.reconcile().await.unwrap(), Repairs::default(), "{step}");
+        assert_eq!(herd.list().await.unwrap().boxes[0].state, BoxState::Running, "{step}");
+        assert_eq!(herd.show(&address).await.unwrap().state, BoxState::Running, "{step}");
+        drop(deleting);
+        // Nobody is at it any more.
+        herd.list().await.unwrap();
+        assert_eq!(herd.show(&address).await.unwrap().state, BoxState::Failed, "{step}");
+        herd.delete(&address).await.unwrap();
+        assert!(herd.list().await.unwrap().boxes.is_empty(), "{step}");
+    }
+}
+
 #[tokio::test]
 async fn labels_and_restart_policies_are_kept() {
     let lab = Lab::new();
