@@ -70,10 +70,13 @@ impl Core {
 
     /// Begins to make a box's first process, in the groups of the box.
     pub(crate) fn half(&self, id: BoxId, record: &BoxRecord) -> Result<Half, EngineError> {
+        let failed = at("make the box's control groups");
+        let group = self.hierarchies.as_ref().map(|groups| groups.make_first(id)).transpose();
+        let group = group.map_err(failed)?.flatten();
+        let process = self.helper.begin(record, group.as_ref().map(OwnedFd::as_fd));
+        let process = process.map_err(helper)?;
         let joins = self.groups(id, record)?;
         fault::point("start.groups");
-        let group = joins.unified.as_ref().map(OwnedFd::as_fd);
-        let process = self.helper.begin(record, group).map_err(helper)?;
         Ok(Half { joins, process })
     }
 

@@ -258,6 +258,8 @@ impl Connection {
         builder
             .http2()
             .timer(TokioTimer::new())
+            // Websockets over HTTP/2.
+            .enable_connect_protocol()
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1);

@@ -17,7 +17,7 @@ use crate::patience::Patience;
 use crate::pool::{Connection, Place, connect};
 use crate::refusal::Refusal;
 use crate::way::{Dialled, Way};
-use crate::{Proxy, grpc, upgrade, visits};
+use crate::{Proxy, grpc, upgrade, visits, websocket};
 
 /// Passes a request on, and its answer back.
 pub(crate) async fn forward(
@@ -38,9 +38,7 @@ pub(crate) async fn forward(
 
 impl Proxy {
     async fn forward(&self, mut request: Request<Body>) -> Result<Response<Body>, Refusal> {
-        if request.method() == Method::CONNECT {
-            return Err(Refusal::Malformed("this proxy makes no tunnels"));
-        }
+        let websocket = websocket::ask(&mut request)?;
         let called = called(&request)?;
         let text = called.to_str().map_err(|_| Refusal::NoSuchName)?;
         let host = Host::parse(text, &self.config.zone).ok_or(Refusal::NoSuchName)?;
@@ -70,14 +68,24 @@ impl Proxy {
         match (outside, response.status()) {
             (Some(outside), StatusCode::SWITCHING_PROTOCOLS) => {
                 let inside = hyper::upgrade::on(&mut response);
+                let response = match websocket {
+                    Some(asked) => asked.answer(response)?.map(|_| Body::empty()),
+                    None => switched(response),
+                };
                 let end = self.ends.of(route.of, &link);
                 tokio::spawn(upgrade::carry(outside, inside, end, awake));
-                Ok(switched(response))
+                Ok(response)
             }
             (None, StatusCode::SWITCHING_PROTOCOLS) => {
                 Err(Refusal::Malformed("the program in the box changes protocols unasked"))
             }
-            _ => Ok(self.answered(response, connection, awake)),
+            _ => {
+                let response = match websocket {
+                    Some(asked) => asked.answer(response)?,
+                    None => response,
+                };
+                Ok(self.answered(response, connection, awake))
+            }
         }
     }
 

@@ -22,6 +22,7 @@ mod routes;
 mod upgrade;
 mod visits;
 mod way;
+mod websocket;
 
 pub use forwards::serve_forwards;
 

@@ -14,8 +14,14 @@ pub(crate) enum Refusal {
     NoSuchName,
     /// The request is none that can be passed on.
     Malformed(&'static str),
+    /// The request wants to become something that this proxy does not know.
+    NoSuchProtocol,
     /// A private proxy wants a token.
     NoToken,
+    /// The program in the box answered the request for a websocket with something else.
+    NoWebsocket,
+    /// The system gives none.
+    NoRandomness,
     /// The herd refuses: the box is stopped, say.
     Herd(HerdError),
     /// The link or the port does not answer.
@@ -35,14 +41,18 @@ impl Refusal {
                 StatusCode::NOT_FOUND
             }
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::NoSuchProtocol => StatusCode::NOT_IMPLEMENTED,
+            Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoToken => StatusCode::UNAUTHORIZED,
             Self::Herd(HerdError::Refused { .. } | HerdError::Busy { .. }) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Link(LinkError::Silent { .. }) | Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Herd(_) | Self::Link(_) | Self::NothingListens | Self::Closed(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Herd(_)
+            | Self::Link(_)
+            | Self::NothingListens
+            | Self::NoWebsocket
+            | Self::Closed(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -63,6 +73,9 @@ impl Refusal {
                 "no box answers to this name".to_owned()
             }
             Self::Malformed(what) => (*what).to_owned(),
+            Self::NoSuchProtocol => "this proxy knows no such protocol but `websocket`".to_owned(),
+            Self::NoWebsocket => "the program in the box opens no websocket here".to_owned(),
+            Self::NoRandomness => "the server has no random numbers".to_owned(),
             Self::NoToken => {
                 "this address is private: send a token of somebody who may use the box, as \
                  `authorization: Bearer`"

@@ -2,6 +2,13 @@
 
 use std::process::Command;
 
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper::ext::Protocol;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use crate::server::Web;
 
 const LARGE: usize = 100_000_000;
@@ -88,4 +95,57 @@ fn a_websocket_is_a_connection_both_ways() {
     }
     client.end_writing();
     assert_eq!(client.rest(), b"");
+}
+
+/// What a browser does that has a connection of HTTP/2 to the proxy (RFC 8441).
+#[test]
+fn a_websocket_over_http2_is_one_stream_of_many() {
+    let Some(web) = Web::open("a_websocket_over_http2") else { return };
+    web.host_box("web", &["8000"]);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let stream = TcpStream::connect(("127.0.0.1", web.port)).await.expect("the proxy listens");
+        let connected = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (mut sender, connection) = connected.expect("it speaks HTTP/2");
+        tokio::spawn(connection);
+        // The server has to say first that it can.
+        sender.ready().await.expect("it answers");
+        let plain = sender.send_request(request("GET", "/whoami", None)).await.expect("an answer");
+        assert_eq!(plain.status(), 200);
+
+        let asked = request("CONNECT", "/upgrade", Some("websocket"));
+        let answer = sender.send_request(asked).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert!(!answer.headers().contains_key("sec-websocket-accept"), "{answer:?}");
+        let opened = hyper::upgrade::on(answer).await.expect("a stream");
+        let mut websocket = TokioIo::new(opened);
+        for round in 0..100_u32 {
+            let frame = [&[0x82, 4][..], &round.to_be_bytes()].concat();
+            websocket.write_all(&frame).await.expect("it goes");
+            let mut back = vec![0; frame.len()];
+            websocket.read_exact(&mut back).await.expect("it comes back");
+            assert_eq!(back, frame);
+        }
+        websocket.shutdown().await.expect("an end");
+        assert_eq!(websocket.read(&mut [0]).await.expect("an end"), 0);
+
+        let refused = |path, protocol| request("CONNECT", path, Some(protocol));
+        for (asked, status) in [
+            (refused("/upgrade", "connect-udp"), 501),
+            (refused("/whoami", "websocket"), 502),
+            (refused("/nothing", "websocket"), 404),
+        ] {
+            let answer = sender.send_request(asked).await.expect("an answer");
+            assert_eq!(answer.status(), status);
+        }
+    });
+}
+
+fn request(method: &str, path: &str, protocol: Option<&'static str>) -> Request<String> {
+    let request = Request::builder().method(method).uri(format!("http://web.localhost{path}"));
+    let mut request = request.body(String::new()).expect("a request");
+    if let Some(protocol) = protocol {
+        request.extensions_mut().insert(Protocol::from_static(protocol));
+    }
+    request
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use boxherd_model::CpuLimit;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Controller;
@@ -29,8 +28,6 @@ pub(crate) struct Group {
 /// What a new box needs of its groups.
 #[derive(Debug, Default)]
 pub(crate) struct Joins {
-    /// To be cloned into.
-    pub(crate) unified: Option<OwnedFd>,
     /// To write `0` to. The kernel checks the rights of whoever opened them.
     pub(crate) tasks: Vec<OwnedFd>,
     pub(crate) memory: Option<MemoryWatch>,
@@ -56,6 +53,13 @@ impl Group {
         folders.extend(self.unified.as_deref());
         folders.sort_unstable();
         folders.dedup();
+        folders
+    }
+
+    /// Those in hierarchies of v1, once.
+    pub(super) fn others(&self) -> Vec<&Path> {
+        let mut folders = self.folders();
+        folders.retain(|folder| Some(*folder) != self.unified.as_deref());
         folders
     }
 
@@ -103,19 +107,15 @@ impl Group {
         }
     }
 
-    /// Opens what the first process of the box joins through.
+    /// Opens what the first process of the box joins the other groups through.
     pub(crate) fn joins(&self) -> io::Result<Joins> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let open = |folder: &PathBuf| rustix::fs::open(folder, flags, Mode::empty());
-        let unified = self.unified.as_ref().map(open).transpose()?;
-        let folders = self.folders().into_iter();
-        let v1 = folders.filter(|folder| Some(*folder) != self.unified.as_deref());
-        let tasks = v1
+        let tasks = self.others().into_iter();
+        let tasks = tasks
             // `tasks` moves one thread, which spares the kernel the lock, a grace period long, that
             // `cgroup.procs` needs to move a whole process.
             .map(|folder| File::options().write(true).open(folder.join("tasks")).map(OwnedFd::from))
             .collect::<io::Result<_>>()?;
-        Ok(Joins { unified, tasks, memory: self.watch_memory()? })
+        Ok(Joins { tasks, memory: self.watch_memory()? })
     }
 
     /// Has the kernel tell when the group runs out of memory, until the group is removed.

@@ -8,9 +8,11 @@ mod layout;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use boxherd_model::{BoxId, DEFAULT_PIDS, Limits};
+use rustix::fs::{Mode, OFlags};
 
 pub(crate) use group::{Group, Joins, MemoryWatch};
 pub(crate) use layout::{Controller, Layout, Place};
@@ -65,15 +67,24 @@ impl Hierarchies {
         group
     }
 
-    /// Makes the groups of a box with their limits, anew when there are old ones. The caller has
-    /// seen to it that no process is left in those.
+    /// Makes the group of a box in the unified hierarchy, anew when there is an old one, for a process
+    /// to be cloned into; `None` where none is used. The caller has seen to it that no process is left
+    /// in the groups of the box, and comes for the [others](Self::make).
+    pub(crate) fn make_first(&self, id: BoxId) -> io::Result<Option<OwnedFd>> {
+        let Some(folder) = self.group(id).unified else { return Ok(None) };
+        self.make_folder(&folder)?;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(Some(rustix::fs::open(&folder, flags, Mode::empty())?))
+    }
+
+    /// Makes the other groups of a box, and sets its limits.
     pub(crate) fn make(&self, id: BoxId, limits: &Limits) -> io::Result<Group> {
         let mut group = self.group(id);
         if limits.cpus.is_none() {
             // One group less to make, to join and to remove.
             group.forget(Controller::Cpu);
         }
-        for folder in group.folders() {
+        for folder in group.others() {
             self.make_folder(folder)?;
         }
         group.limit(
