@@ -45,6 +45,8 @@ const NEEDED: &[Needed] = &[
     Needed { program: "rsync", package: "rsync", tests: "LXD" },
     Needed { program: "xz", package: "xz-utils", tests: "LXD" },
     Needed { program: "doas", package: "doas", tests: "connectors for pyinfra" },
+    Needed { program: "linux.uml", package: "user-mode-linux", tests: "Debian's own kernel" },
+    Needed { program: "insmod", package: "kmod", tests: "Debian's own kernel" },
     Needed { program: "pg_ctlcluster", package: "postgresql", tests: "the store on Postgres" },
 ];
 

@@ -11,6 +11,7 @@ mod commands;
 mod connect;
 mod console;
 mod copies;
+mod debian_kernel;
 mod disks;
 mod doctor;
 mod engines;

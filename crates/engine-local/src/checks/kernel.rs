@@ -136,7 +136,7 @@ fn fix(trial: Trial, failure: &Failure, settings: &Settings, root: bool) -> Stri
         }
         (Trial::Overlay, Some(Errno::INVAL)) => {
             "the data folder's filesystem cannot be below an overlay; choose one on ext4, btrfs or \
-             xfs with `--data DIR`, with Linux 6.5 or later"
+             xfs with `--data DIR`"
         }
         (Trial::Overlay, Some(Errno::NODEV)) => "load the kernel's module: `modprobe overlay`",
         (Trial::IdMappedMount, _) => {
