@@ -37,6 +37,39 @@ fn a_box_boots_from_an_imported_tarball() {
     }
 }
 
+/// As those that are built from nothing: no `/dev`, no `/proc`, no place for anything.
+#[test]
+fn an_image_may_have_one_program_and_nothing_else() {
+    let test = "an_image_may_have_one_program_and_nothing_else";
+    if !boxherd_testkit::programs_or_skip(test, &["busybox"]) {
+        return;
+    }
+    let Some(lab) = Lab::open(test) else { return };
+    let folder = tempfile::tempdir().expect("folder");
+    let tarball = folder.path().join("program.tar");
+    let mut tar = Command::new("tar");
+    let tar = tar.args(["-C", "/bin", "-cf"]).arg(&tarball).arg("busybox").status();
+    assert!(tar.expect("tar runs").success());
+    lab.boxherd(&["image", "import", "program", &tarball.to_string_lossy()]).ok();
+    for flags in [&["--network", "none"][..], &["--network", "none", "--isolation", "gvisor"]] {
+        if flags.len() > 2 && !boxherd_testkit::programs_or_skip(test, &["runsc"]) {
+            continue;
+        }
+        let run = ["run", "--image", "program"];
+        let command = [
+            "--",
+            "/busybox",
+            "sh",
+            "-c",
+            "/busybox ls /; echo $$ > /dev/null; read -r line < /etc/hosts",
+        ];
+        let said = lab.boxherd(&[&run[..], flags, &command].concat()).ok();
+        for made in ["dev", "etc", "proc", "run", "sys"] {
+            assert!(said.lines().any(|name| name == made), "{flags:?}: {said}");
+        }
+    }
+}
+
 #[test]
 fn an_image_that_is_not_there_is_refused_with_the_way_to_get_it() {
     let Some(lab) = Lab::open("an_image_that_is_not_there_is_refused") else { return };

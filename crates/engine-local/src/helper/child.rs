@@ -157,12 +157,12 @@ fn enter_root(request: &Start, mounts: Mounts, kernel: Kernel) -> Result<(), Fai
     fchdir(&root).map_err(Failure::at("enter the box's root"))?;
     // The old root ends on top of the new one, from where it is taken away below.
     pivot_root(".", ".").map_err(Failure::at("change the root"))?;
-    attach(&devices, "/dev")?;
+    attach_anew(&devices, "/dev")?;
     for (path, tree) in &binds {
         attach(tree, path)?;
     }
     for (path, tree) in &kernel {
-        attach(tree, path)?;
+        attach_anew(tree, path)?;
     }
     unmount(".", UnmountFlags::DETACH).map_err(Failure::at("let go of the host's root"))
 }
@@ -171,6 +171,17 @@ pub(super) fn attach(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(tree, "", rustix::fs::CWD, path, flags)
         .map_err(Failure::at(format!("mount on `{path}`")))
+}
+
+/// The same where there may be nothing yet: an image may have no more than one program.
+fn attach_anew(tree: &OwnedFd, path: &str) -> Result<(), Failure> {
+    match attach(tree, path) {
+        Err(failure) if failure.errno == Some(Errno::NOENT.raw_os_error()) => {
+            fs::create_dir(path).map_err(Failure::at(format!("make `{path}`")))?;
+            attach(tree, path)
+        }
+        attached => attached,
+    }
 }
 
 /// Attaches the layers somewhere below the old root, with which they go: an overlay takes mounts of
@@ -328,6 +339,8 @@ fn write_files(request: &Start) {
     if request.new_identity {
         forget_keys();
     }
+    // An image may have none.
+    drop(fs::create_dir("/etc"));
     // A folder that was not there has none of them.
     let new = fs::create_dir(identity::FOLDER).is_ok();
     for (path, content) in &request.files {

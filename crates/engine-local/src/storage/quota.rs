@@ -34,9 +34,15 @@ impl Quota {
     pub(super) fn detect(folder: &File) -> Result<Self, String> {
         let id = btrfs::filesystem_id(folder).map_err(|error| error.to_string())?;
         let groups = Path::new("/sys/fs/btrfs").join(id).join("qgroups");
-        let mode = fs::read_to_string(groups.join("mode"))
-            .map_err(|_| "quotas are not enabled on the btrfs of the data folder".to_owned())?;
-        Ok(Self { simple: mode.trim() == "squota", groups })
+        let simple = match fs::read_to_string(groups.join("mode")) {
+            Ok(mode) => mode.trim() == "squota",
+            // Before Linux 6.7 there is one kind, and nothing that says so.
+            Err(_) if groups.is_dir() => false,
+            Err(_) => {
+                return Err("quotas are not enabled on the btrfs of the data folder".to_owned());
+            }
+        };
+        Ok(Self { simple, groups })
     }
 
     /// Makes the group that a new subvolume of the box shall join, if it is to join one.

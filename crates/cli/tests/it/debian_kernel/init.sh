@@ -11,7 +11,9 @@ mount -t tmpfs tmp /run
 mount -t tmpfs tmp /tmp
 mount -t ext4 /dev/ubda /var/tmp
 mount -t cgroup2 groups /sys/fs/cgroup
-insmod /usr/lib/uml/modules/$(uname -r)/kernel/fs/overlayfs/overlay.ko
+for module in fs/overlayfs/overlay drivers/block/loop; do
+    insmod /usr/lib/uml/modules/$(uname -r)/kernel/$module.ko
+done
 ip link set lo up
 echo BOOTED
 sh "$JOB"

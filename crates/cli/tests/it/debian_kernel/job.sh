@@ -1,5 +1,6 @@
 # Lines `said: …` are looked at by the test.
 box() { "$BOXHERD" --data /var/tmp/data "$@" 2>&1; }
+pool() { "$BOXHERD" --data /var/tmp/pool "$@" 2>&1; }
 say() { echo "said: $*"; }
 groups=/sys/fs/cgroup/boxherd-*
 
@@ -25,5 +26,17 @@ box exec web -- python3 -c 'x = bytearray(200 << 20)' > /dev/null
 say memory $? $(box ls | grep web | grep -o 'stopped (oom)')
 say neighbour $(box exec neighbour -- echo goes on)
 
+pool doctor --fix > /dev/null
+pool create -q --network none --disk 64M disky
+pool exec disky -- sh -c 'dd if=/dev/zero of=/root/big bs=1M count=100 2>&1' > /tmp/dd
+say disk $(grep -o 'Disk quota exceeded' /tmp/dd)
+pool fork disky copy > /dev/null
+say copy $(pool exec copy -- sh -c '[ $(stat -c %s /root/big) -gt 60000000 ] && echo has it')
+box disk create data 64M > /dev/null
+box disk attach data neighbour /data > /dev/null
+say attached $(box exec neighbour -- sh -c 'echo kept > /data/file; cat /data/file')
+
 box rm -q --force web neighbour
+pool rm -q --force disky copy
+box disk rm data > /dev/null
 say left $(ls -d $groups 2> /dev/null | wc -l) $(ps ax | grep -c '[b]oxherd-agent')

@@ -12,8 +12,8 @@ use boxherd_testkit::{programs_or_skip, root_or_skip, skip};
 const PATIENCE: &str = "240";
 
 #[test]
-fn limits_of_control_groups_v2_hold_on_linux_6_1() {
-    let test = "limits_of_control_groups_v2_hold_on_linux_6_1";
+fn boxes_and_their_limits_hold_on_linux_6_1() {
+    let test = "boxes_and_their_limits_hold_on_linux_6_1";
     if !root_or_skip(test) || !programs_or_skip(test, &["linux.uml", "insmod", "mkfs.ext4"]) {
         return;
     }
@@ -30,6 +30,9 @@ fn limits_of_control_groups_v2_hold_on_linux_6_1() {
         "throttled yes",
         "memory 125 stopped (oom)",
         "neighbour goes on",
+        "disk Disk quota exceeded",
+        "copy has it",
+        "attached kept",
         "left 0 0",
     ];
     assert_eq!(said, expected);
@@ -43,7 +46,7 @@ fn run(test: &str, job: &str) -> Option<String> {
     fs::write(file("init.sh"), include_str!("init.sh")).expect("a script");
     fs::write(file("job.sh"), job).expect("a script");
     let disk = fs::File::create(file("disk")).expect("a disk");
-    disk.set_len(1 << 30).expect("a sparse file");
+    disk.set_len(3 << 30).expect("a sparse file");
     let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(file("disk")).status();
     assert!(made.expect("mkfs.ext4 runs").success());
     let machine = Command::new("timeout")
