@@ -68,7 +68,13 @@ fn settle(begin: &Begin, ids: HostIds, sync: &OwnedFd) -> Result<Kernel, Failure
     become_root(ids).map_err(Failure::at("become the box's root"))?;
     // Not in vain: a mount that is let go of without having been attached costs a grace period of the
     // kernel's.
-    if begin.sandboxed { Ok(Kernel::new()) } else { kernel(begin.nesting, ids) }
+    if begin.sandboxed {
+        return Ok(Kernel::new());
+    }
+    if !begin.nesting {
+        drop_capabilities(ids)?;
+    }
+    kernel(begin.nesting, ids)
 }
 
 fn hear(sync: &OwnedFd) -> Result<Option<(Start, StartFds)>, Failure> {
@@ -110,9 +116,6 @@ fn become_agent(
             message: chain(&error),
             errno: None,
         })?;
-    }
-    if !nesting {
-        drop_capabilities(ids)?;
     }
     execute(fds, &kept.filters[usize::from(nesting)], sync)
 }
