@@ -71,6 +71,8 @@ fn settle(begin: &Begin, ids: HostIds, sync: &OwnedFd) -> Result<Kernel, Failure
     if begin.sandboxed {
         return Ok(Kernel::new());
     }
+    // Not before it has a session of its own: till then the terminal's signals are its helper's, too.
+    default_signals();
     if !begin.nesting {
         drop_capabilities(ids)?;
     }
@@ -425,7 +427,6 @@ fn execute(
     let handed = stdio.into_iter().chain([listener, config, console, exit]).chain(memory);
     hand_on(handed.map(Some).collect()).map_err(at())?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    default_signals();
     let argv = [CString::from(c"boxherd-agent")];
     let env = [CString::from(c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")];
     wait_for(sync, GO)?;
