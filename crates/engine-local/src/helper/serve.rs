@@ -78,13 +78,16 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
         halves: RefCell::default(),
     };
     loop {
-        if let Some(index) = wait(socket, &kept)? {
+        let waits = !kept.halves.borrow().is_empty();
+        if waits && let Some(index) = wait(socket, &kept)? {
             let (half, told) = kept.halves.borrow_mut().swap_remove(index);
             go_on(&kept, half, &told);
             continue;
         }
-        // Another helper may have been faster.
-        let received = match wire::receive_into(socket, &mut text, RecvFlags::DONTWAIT) {
+        // Another helper may have been faster. Those that wait for nothing else wait here, where the
+        // kernel wakes one of them for each request.
+        let flags = if waits { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
+        let received = match wire::receive_into(socket, &mut text, flags) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             received => received?,
         };
