@@ -191,9 +191,13 @@ pub(super) fn tell(sync: &OwnedFd, what: u8) -> io::Result<()> {
     Ok(())
 }
 
-/// One that cannot be told anything has ended, and has said why.
+/// One that hears no more has ended, and has said why.
 fn told(sync: &OwnedFd, told: io::Result<()>) -> Result<(), Failure> {
-    told.map_err(|_| last_words(sync, wire::receive(sync)))
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    told.map_err(|error| match error.kind() {
+        BrokenPipe | ConnectionReset => last_words(sync, wire::receive(sync)),
+        _ => Failure::at("talk to the box's first process")(error),
+    })
 }
 
 /// Why the first process does not become the box's agent.

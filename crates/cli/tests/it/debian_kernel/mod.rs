@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use boxherd_testkit::{programs_or_skip, root_or_skip, skip};
 
 /// How long it may take, in seconds: every system call of it is two of this machine's.
-const PATIENCE: &str = "240";
+const PATIENCE: &str = "200";
 
 #[test]
 fn boxes_and_their_limits_hold_on_linux_6_1() {
