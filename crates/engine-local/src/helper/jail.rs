@@ -19,9 +19,8 @@ use rustix::process::{chdir, fchdir, pivot_root};
 use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
-use super::child::{
-    Inside, KEPT, PLAIN, attach, join_groups, mount_detached, overlay, report, stage, wait_for,
-};
+use super::child::{Inside, KEPT, join_groups, report, wait_for};
+use super::mounts::{PLAIN, attach, mount_detached, overlay, stage};
 use super::start::{GO, Mounts};
 use super::warden;
 use super::wire::{Failure, Sandbox, Start, StartFds};

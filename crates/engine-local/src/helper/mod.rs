@@ -8,6 +8,7 @@
 mod child;
 mod hands;
 mod jail;
+mod mounts;
 pub(crate) mod own_ids;
 pub(crate) mod probe;
 mod runsc;

@@ -14,7 +14,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::child::{PLAIN, become_root, mount_detached, overlay, stage, wait_for};
+use super::child::{become_root, wait_for};
+use super::mounts::{PLAIN, mount_detached, overlay, stage};
 use super::own_ids::MAKE;
 use super::serve::{HostIds, Kept};
 use super::start::{IDS, NAMESPACES, chain, detach, map_ids, tell};
