@@ -353,7 +353,7 @@ impl Engine for LxdEngine {
             Ok(()) => self.known.until_written_down(id).await,
             // It may have ended by itself meanwhile.
             Err(error) => match self.inspect(id).await?.map(|truth| truth.state) {
-                Some(TruthState::Stopped(_)) => Ok(()),
+                Some(TruthState::Stopped(_)) => self.known.until_written_down(id).await,
                 _ => Err(error),
             },
         }

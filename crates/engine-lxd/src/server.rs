@@ -386,13 +386,16 @@ impl Known {
     }
 
     /// Waits until the server has written down that it stopped an instance, which it may do after it has
-    /// said so: before, it looks as if the server had been started anew meanwhile.
+    /// said so: before, it looks as if it still ran, or the server had been started anew meanwhile.
     pub(crate) async fn until_written_down(&self, id: BoxId) -> Result<(), EngineError> {
         let until = Instant::now() + LONGEST_WRITING;
         loop {
             let Some((_, info)) = self.info(id).await? else { return Ok(()) };
-            let unwritten = TruthState::Stopped(StopReason::HostReboot);
-            if state::state(&info) != unwritten || Instant::now() >= until {
+            let written = match state::state(&info) {
+                TruthState::Stopped(reason) => reason != StopReason::HostReboot,
+                _ => false,
+            };
+            if written || Instant::now() >= until {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;
