@@ -137,7 +137,7 @@ impl Herd {
     ) -> Result<(BoxRecord, Link), HerdError> {
         if decide(&record, Request::Use).is_err() {
             // It may have been started by others since it was last seen.
-            self.look(&mut record).await?;
+            self.look_beside(&mut record).await?;
         }
         if decide(&record, Request::Use)? == Decision::WakeThenProceed {
             record = self.wake(record).await?;
@@ -170,7 +170,7 @@ impl Herd {
         error: EngineError,
     ) -> HerdError {
         tracing::debug!(engine = %engine.name(), id = %record.id, %error, "no link");
-        if let Err(worse) = self.look(&mut record).await {
+        if let Err(worse) = self.look_beside(&mut record).await {
             return worse;
         }
         match decide(&record, Request::Use) {

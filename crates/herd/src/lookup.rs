@@ -108,15 +108,12 @@ impl Herd {
     /// Everything about one box; as it was seen last where nobody can look now.
     pub async fn show(&self, address: &Address) -> Result<BoxStatus, HerdError> {
         let mut record = self.find(address).await?;
-        match self.engine_of(&record)?.inspect(record.id).await {
-            Ok(truth) => {
-                self.correct_beside(&mut record, truth.as_ref()).await?;
-                Ok(told(record, truth.as_ref()))
-            }
-            Err(EngineError::Unreachable { .. }) => {
+        match self.look_beside(&mut record).await {
+            Ok(truth) => Ok(told(record, truth.as_ref())),
+            Err(HerdError::Engine { source: EngineError::Unreachable { .. }, .. }) => {
                 Ok(BoxStatus { unreachable: true, ..status(record) })
             }
-            Err(source) => Err(engine_error("inspect", &record, source)),
+            Err(error) => Err(error),
         }
     }
 
@@ -150,10 +147,24 @@ impl Herd {
 
     /// Asks the engine what is true of a box and writes it down when it is news.
     pub(crate) async fn look(&self, record: &mut BoxRecord) -> Result<Option<Truth>, HerdError> {
-        let truth = self.engine_of(record)?.inspect(record.id).await;
-        let truth = truth.map_err(|source| engine_error("inspect", record, source))?;
+        let truth = self.inspect(record).await?;
         self.correct(record, truth.as_ref()).await?;
         Ok(truth)
+    }
+
+    /// The same for whoever does not hold the box.
+    pub(crate) async fn look_beside(
+        &self,
+        record: &mut BoxRecord,
+    ) -> Result<Option<Truth>, HerdError> {
+        let truth = self.inspect(record).await?;
+        self.correct_beside(record, truth.as_ref()).await?;
+        Ok(truth)
+    }
+
+    async fn inspect(&self, record: &BoxRecord) -> Result<Option<Truth>, HerdError> {
+        let truth = self.engine_of(record)?.inspect(record.id).await;
+        truth.map_err(|source| engine_error("inspect", record, source))
     }
 
     /// [`correct`](Self::correct) for whoever does not hold the box: one that somebody deletes is gone

@@ -47,7 +47,7 @@ pub(super) fn stage(layer: &OwnedFd, lower: &[OwnedFd]) -> Result<(), Failure> {
 const STAGE: &str = "/usr";
 
 /// The root of a box, mounted from inside: outside, an upper folder with an id map would make it
-/// read-only without a word. By the older call: the newer ones take a text of 255 bytes, which twenty
+/// read-only without a word. By the older call: the newer ones take a text of 255 bytes, which sixteen
 /// layers exceed, and a layer at a time only since Linux 6.8. It is on top of what is staged, from where
 /// it is moved.
 ///

@@ -20,4 +20,5 @@ sh "$JOB"
 echo DONE
 sync
 echo o > /proc/sysrq-trigger
+# The first process must not end before the machine is off.
 sleep 60

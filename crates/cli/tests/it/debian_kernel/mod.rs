@@ -2,7 +2,6 @@
 //! neither is this machine's. Debian builds that kernel as a program, too (user-mode Linux).
 
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -59,7 +58,6 @@ fn run(test: &str, job: &str) -> Option<String> {
         .arg(assigned("JOB", &file("job.sh")))
         .args(["--".as_ref(), file("init.sh").as_os_str()])
         .stdin(Stdio::null())
-        .process_group(0)
         .output()
         .expect("timeout runs");
     let said = String::from_utf8_lossy(&machine.stdout).replace('\r', "");
