@@ -15,11 +15,11 @@ use boxherd_lxd_client::{
 use boxherd_model::{
     BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, StopReason,
 };
-use tokio::time::Instant;
 
+use crate::changes::{self, when_idle};
 use crate::error::{failed, failed_of, no_member, not_made, with_causes};
 use crate::guest::Connection;
-use crate::server::{Facts, Known, LONGEST_WRITING, LOOK, Settings, addresses, when_idle};
+use crate::server::{Facts, Known, Settings, addresses};
 use crate::{guest, machine, marks, origin, spec, state};
 
 /// How long it may take until an agent was brought into an instance, which greets then.
@@ -165,18 +165,14 @@ impl LxdEngine {
     /// Whether a box has stopped because its program has ended, as one that ends at once. The server may
     /// take a while to write that down.
     async fn has_ended(&self, id: BoxId) -> Result<bool, EngineError> {
-        let until = Instant::now() + LONGEST_WRITING;
-        loop {
-            match self.inspect(id).await?.map(|truth| truth.state) {
-                Some(TruthState::Stopped(StopReason::Exited { .. })) => return Ok(true),
-                Some(TruthState::Running | TruthState::Stopped(StopReason::HostReboot))
-                    if Instant::now() < until =>
-                {
-                    tokio::time::sleep(LOOK).await;
-                }
-                _ => return Ok(false),
-            }
-        }
+        let ended = changes::written(|| async {
+            Ok(match self.inspect(id).await?.map(|truth| truth.state) {
+                Some(TruthState::Stopped(StopReason::Exited { .. })) => Some(true),
+                Some(TruthState::Running | TruthState::Stopped(StopReason::HostReboot)) => None,
+                _ => Some(false),
+            })
+        });
+        Ok(ended.await?.unwrap_or(false))
     }
 
     /// Has a running box be called otherwise, as far as it knows itself.

@@ -39,6 +39,8 @@ pub(crate) const FOLDERS: [&str; 3] = ["/run/boxherd", "/dev/shm/boxherd", "/var
 const TTL: Duration = Duration::from_secs(600);
 /// How long it may take until it has said its first word.
 pub(crate) const FIRST_WORD: Duration = Duration::from_secs(30);
+/// How long the server may take to tell of a program that has closed its output.
+const LONGEST_TELLING: Duration = Duration::from_secs(2);
 /// Between looks whether an instance has been thawed.
 const LOOK: Duration = Duration::from_millis(100);
 /// Bytes of an exit code.
@@ -201,7 +203,7 @@ impl Relay {
         let ttl = TTL.as_secs().to_string();
         let command = [program, RELAY, folder, &ttl].map(str::to_owned);
         let request = Program { cwd: "/".to_owned(), ..Program::new(command) };
-        match instance.exec(&request).await {
+        match instance.exec_at_once(&request).await {
             Ok(exec) => {
                 let code = Box::pin(exec.wait());
                 Ok(Self { id, stream: exec.into_duplex(), code })
@@ -227,9 +229,16 @@ impl Relay {
     }
 
     /// Waits until the program, whose output has ended, has too.
-    pub(crate) async fn ended(self) -> Heard {
+    pub(crate) async fn ended(mut self) -> Heard {
+        let told = tokio::time::timeout(LONGEST_TELLING, &mut self.code).await;
         let said = String::from_utf8_lossy(&self.stream.stderr()).trim().to_owned();
-        match self.code.await {
+        // The server may wait until nobody can send signals any more ([`Instance::exec_at_once`]).
+        drop(self.stream);
+        let code = match told {
+            Ok(code) => code,
+            Err(_) => self.code.await,
+        };
+        match code {
             Ok(code) => {
                 let why = match said.is_empty() {
                     true => format!("it ended with {code}"),

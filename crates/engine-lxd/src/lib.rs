@@ -12,6 +12,7 @@
 //! `state.rs` translate and are pure.
 
 mod archive;
+mod changes;
 mod copies;
 mod early;
 mod engine;

@@ -4,39 +4,30 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boxherd_engine::{EngineError, LinkStream, TruthState};
+use boxherd_engine::{EngineError, LinkStream};
 use boxherd_lxd_client::{
     Client, Devices, Error, FullInstance, Instance, InstanceInfo, InstanceState, Locations, Remote,
-    Server, StateChange,
+    Server,
 };
-use boxherd_model::{BoxId, EngineName, ImageRef, StopReason};
+use boxherd_model::{BoxId, EngineName, ImageRef};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 use crate::early::Early;
 use crate::error::{failed, failed_of};
 use crate::guest::{self, Connection, FOLDERS, Reached, Relay};
+use crate::machine;
 use crate::marks::{self, box_of};
 use crate::names::{Names, Seen};
 use crate::spec::{self, Ground};
-use crate::{machine, state};
 
 /// Connections that connecting to an agent takes: both outputs of an exec, its input and its control, and
 /// one to look at the instance. All are opened at once.
 const CONNECTIONS: usize = 5;
 /// With how many of them it begins.
 const FIRST: usize = 2;
-/// How long the server may be busy with an instance that it is to do something else with.
-const LONGEST_BUSY: Duration = Duration::from_secs(60);
-/// How long an instance may take to freeze.
-const LONGEST_FREEZE: Duration = Duration::from_secs(30);
 /// The option of user data, and the one that servers without the extension `cloud_init` have.
 const USER_DATA: &str = "cloud-init.user-data";
 const OLD_USER_DATA: &str = "user.user-data";
-/// How long a server may take to write down that it has stopped an instance.
-pub(crate) const LONGEST_WRITING: Duration = Duration::from_secs(5);
-/// Between looks whether the server has, or is still busy.
-pub(crate) const LOOK: Duration = Duration::from_millis(50);
 /// What is done to see which boxes there are.
 const LIST: &str = "list the instances";
 
@@ -369,73 +360,6 @@ impl Known {
     pub(crate) fn is_gone(&self, id: BoxId) {
         self.names.forget(id);
     }
-
-    /// Freezes an instance, or leaves it as it was: cgroups of the first version wait for a process that
-    /// has called `vfork` and whose child does not go on, which can be for ever.
-    pub(crate) async fn freeze(&self, id: BoxId) -> Result<(), EngineError> {
-        let instance = self.instance(id).await?;
-        let step = "freeze the instance";
-        let frozen = when_idle(|| async {
-            instance.change_state(StateChange::FREEZE).await?.wait_for(LONGEST_FREEZE).await
-        });
-        let Err(error) = frozen.await else { return Ok(()) };
-        if let Err(thaw) = self.change(id, StateChange::UNFREEZE).await {
-            tracing::warn!(%id, error = %thaw, "an instance may be half frozen");
-        }
-        Err(failed_of(id, step)(error))
-    }
-
-    /// Waits until the server has written down that it stopped an instance, which it may do after it has
-    /// said so: before, it looks as if it still ran, or the server had been started anew meanwhile.
-    pub(crate) async fn until_written_down(&self, id: BoxId) -> Result<(), EngineError> {
-        let until = Instant::now() + LONGEST_WRITING;
-        loop {
-            let Some((_, info)) = self.info(id).await? else { return Ok(()) };
-            let written = match state::state(&info) {
-                TruthState::Stopped(reason) => reason != StopReason::HostReboot,
-                _ => false,
-            };
-            if written || Instant::now() >= until {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    pub(crate) async fn change(&self, id: BoxId, change: StateChange) -> Result<(), EngineError> {
-        let instance = self.instance(id).await?;
-        let step = format!("{} the instance", change.action);
-        let attempt = || async { instance.change_state(change).await?.wait().await };
-        let changed = when_idle(attempt).await;
-        changed.map(drop).map_err(failed_of(id, step))
-    }
-}
-
-/// Does something to an instance once the server is done with what it does to it already, as after it
-/// was powered off from inside: an operation of which we know nothing that could be waited for.
-pub(crate) async fn when_idle<T, F>(attempt: impl Fn() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let deadline = Instant::now() + LONGEST_BUSY;
-    loop {
-        match attempt().await {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                tokio::time::sleep(LOOK).await;
-            }
-            done => return done,
-        }
-    }
-}
-
-fn is_busy(error: &Error) -> bool {
-    let (Error::OperationFailed { message, .. }
-    | Error::BadRequest { message }
-    | Error::Server { message, .. }) = error
-    else {
-        return false;
-    };
-    message.contains("busy running a")
 }
 
 /// What members of a cluster have that do not answer.

@@ -218,6 +218,15 @@ impl Operation {
         self.client.sync(Call::new(Method::DELETE, url)).await.map(drop)
     }
 
+    /// Whether it is over now.
+    pub(crate) async fn is_over(&self) -> Result<bool> {
+        match self.client.get::<OperationInfo>(self.client.scoped(self.url())).await {
+            Ok(info) => Ok(info.is_over()),
+            Err(Error::NotFound { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The end as the events tell it; `None` when they cannot.
     async fn heard(&self, progress: &mut Progress) -> Result<Option<OperationInfo>> {
         let hub = &self.client.core.hub;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response};
 
 use crate::client::{Remote, Settings};
@@ -53,6 +53,12 @@ impl Call {
     /// What errors call it.
     pub(crate) fn name(&self) -> String {
         format!("{} {}", self.method, self.url.without_query())
+    }
+
+    /// Whether the connection is to become a websocket. The secret of one counts once: LXD 5.0 never lets
+    /// go of a command where one came twice.
+    fn is_websocket(&self) -> bool {
+        self.headers.contains_key(UPGRADE)
     }
 
     /// The request, unless its body is gone.
@@ -146,7 +152,7 @@ impl Transport {
     fn may_repeat(&self, call: &Call, error: &Error) -> bool {
         match error {
             Error::Connect { .. } | Error::NoEndpoint { .. } => true,
-            Error::Broken { .. } => call.method.is_safe(),
+            Error::Broken { .. } => call.method.is_safe() && !call.is_websocket(),
             _ => false,
         }
     }

@@ -158,16 +158,19 @@ impl Group {
         let path = self.v1(Controller::Freezer).ok_or(io::ErrorKind::NotFound)?;
         let state = path.join("freezer.state");
         let deadline = Instant::now() + PATIENCE;
-        write(&state, "FROZEN")?;
-        // Reading makes the kernel look again; there is nothing to wait on.
-        while fs::read_to_string(&state)?.trim() != "FROZEN" {
+        loop {
+            // Reading makes the kernel look again; there is nothing to wait on. Writing makes it tell those
+            // again that it may have passed over: a process that was in a `vfork` (Linux 6.18).
+            write(&state, "FROZEN")?;
+            if fs::read_to_string(&state)?.trim() == "FROZEN" {
+                return Ok(());
+            }
             if Instant::now() > deadline {
                 write(&state, "THAWED")?;
                 return Err(io::ErrorKind::TimedOut.into());
             }
             std::thread::yield_now();
         }
-        Ok(())
     }
 
     /// Lets the processes go on.

@@ -26,6 +26,7 @@ theme! { "suspend":
     a_suspended_box_is_not_lost_when_it_is_started,
     a_suspended_box_can_be_renamed,
     suspend_and_resume_many_times,
+    whoever_starts_programs_stands_still_too,
 }
 
 /// Long enough for an agent that is not silent to be heard. Waiting longer can only make these
@@ -210,5 +211,23 @@ async fn suspend_and_resume_many_times(stage: &Stage) -> Outcome {
         guest.resume().await?;
     }
     assert_eq!(guest.sh("echo awake").await?, "awake");
+    Ok(())
+}
+
+/// Processes are hard to stop in between what they are and what they become.
+async fn whoever_starts_programs_stands_still_too(stage: &Stage) -> Outcome {
+    let guest = stage.running().await?;
+    let start = "while :; do echo 1 | xargs true; done";
+    let starting =
+        [guest.spawn(start).await?, guest.spawn(start).await?, guest.spawn(start).await?];
+    for _ in 0..8 {
+        guest.suspend().await?;
+        assert_eq!(guest.state().await?, Some(Suspended));
+        guest.resume().await?;
+        guest.sh("true").await?;
+    }
+    for loops in starting {
+        guest.sh(&format!("kill {loops}")).await?;
+    }
     Ok(())
 }

@@ -45,19 +45,33 @@ impl Instance {
     /// [`Error::BadRequest`] when the instance does not run, and whatever a call may fail with. A
     /// program that is not there is told by [`LiveExec::wait`].
     pub async fn exec(&self, request: &ExecRequest) -> Result<LiveExec> {
-        let wire = Wire::live(request);
-        let operation = self.start_exec(&wire).await?;
-        let open = |name| websocket::open_of(&operation, name);
-        let (stdin, stdout, stderr, control) =
-            tokio::try_join!(open("0"), open("1"), open("2"), open("control"))?;
-        Ok(LiveExec {
-            stdin: Stdin { socket: stdin, closed: false, over: false },
-            stdout: Output::new(stdout),
-            stderr: Output::new(stderr),
-            signals: Signals::new(control),
-            operation,
-        })
+        let operation = self.start_exec(&Wire::live(request)).await?;
+        // The command starts when its streams are there, and not before there is who ends it.
+        let signals = Signals::connect(&operation).await?;
+        let (stdin, stdout, stderr) = streams(&operation).await?;
+        Ok(LiveExec { stdin, stdout, stderr, signals, operation })
     }
+
+    /// As [`Instance::exec`], with a round trip less. LXD does not wait for [`LiveExec::signals`]: where
+    /// the command is over at the very moment that they are connected, LXD may wait until they are
+    /// dropped before it says so (5.0.2), and [`LiveExec::wait`] with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::exec`].
+    pub async fn exec_at_once(&self, request: &ExecRequest) -> Result<LiveExec> {
+        let operation = self.start_exec(&Wire::live(request)).await?;
+        let (signals, (stdin, stdout, stderr)) =
+            tokio::try_join!(Signals::connect(&operation), streams(&operation))?;
+        Ok(LiveExec { stdin, stdout, stderr, signals, operation })
+    }
+}
+
+async fn streams(operation: &Operation) -> Result<(Stdin, Output, Output)> {
+    let open = |name| websocket::open_of(operation, name);
+    let (stdin, stdout, stderr) = tokio::try_join!(open("0"), open("1"), open("2"))?;
+    let stdin = Stdin { socket: stdin, closed: false, over: false };
+    Ok((stdin, Output::new(stdout), Output::new(stderr)))
 }
 
 impl LiveExec {
@@ -204,10 +218,16 @@ pub struct Signals {
 }
 
 impl Signals {
-    pub(super) fn new(socket: WebSocket) -> Self {
+    /// Connects to the control of a command. One that is over before is not failed for it.
+    pub(super) async fn connect(operation: &Operation) -> Result<Self> {
         let (commands, queue) = mpsc::channel(16);
-        tokio::spawn(control(socket, queue));
-        Self { commands }
+        match websocket::open_of(operation, "control").await {
+            Ok(socket) => drop(tokio::spawn(control(socket, queue))),
+            Err(Error::Server { .. } | Error::BadRequest { .. } | Error::NotFound { .. })
+                if operation.is_over().await? => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self { commands })
     }
 
     /// Sends a signal, by its number.

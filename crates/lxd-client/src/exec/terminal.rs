@@ -42,11 +42,8 @@ impl Instance {
     ) -> Result<Terminal> {
         let wire = Wire::terminal(request, columns, rows);
         let operation = self.start_exec(&wire).await?;
-        let (socket, control) = tokio::try_join!(
-            websocket::open_of(&operation, "0"),
-            websocket::open_of(&operation, "control"),
-        )?;
-        let signals = Signals::new(control);
+        let (socket, signals) =
+            tokio::try_join!(websocket::open_of(&operation, "0"), Signals::connect(&operation),)?;
         Ok(Terminal { socket, chunk: Bytes::new(), ended: false, signals, operation })
     }
 }

@@ -8,6 +8,7 @@ mod real_exec;
 mod real_files;
 mod real_https;
 mod real_images;
+mod real_late;
 mod real_life;
 mod real_operations;
 mod real_trust;

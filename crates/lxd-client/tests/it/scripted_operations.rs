@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use boxherd_lxd_client::{Client, Error, Operation, Remote, Settings, StateChange};
+use boxherd_lxd_client::{Client, Error, ExecRequest, Operation, Remote, Settings, StateChange};
 use serde_json::{Value, json};
 
-use crate::script::{Act, Script};
+use crate::script::{Act, Asked as _, Script};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -114,4 +114,27 @@ async fn what_breaks_may_have_been_begun_unless_it_only_reads() {
     let change = client(&script).instance("c").change_state(StateChange::START).await;
     let error = change.unwrap_err();
     assert!(error.may_go_on(), "{error:?}");
+}
+
+/// A server that takes a websocket twice by the same secret never lets go of the command.
+#[tokio::test]
+async fn a_websocket_that_broke_is_not_asked_for_again() {
+    let streams = json!({ "0": "a", "1": "b", "2": "c", "control": "d" });
+    let mut begun = operation(103, "begun");
+    begun["metadata"] = json!({ "fds": streams });
+    let script = Script::answering(move |request| match request {
+        "POST /1.0/instances/c/exec" => Act::Json(
+            202,
+            json!({ "type": "async", "operation": "/1.0/operations/u", "metadata": begun }),
+        ),
+        _ => Act::Raw(Vec::new()),
+    });
+    let error = script.patient_client(3).instance("c").exec(&ExecRequest::new(["x"])).await;
+    assert!(matches!(error, Err(Error::Broken { .. })), "{error:?}");
+    let mut sockets = script.seen();
+    sockets.retain(|request| request.contains("/websocket"));
+    let all = sockets.len();
+    sockets.sort();
+    sockets.dedup();
+    assert!(!sockets.is_empty() && sockets.len() == all, "{sockets:?} of {all}");
 }
