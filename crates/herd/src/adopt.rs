@@ -1,7 +1,7 @@
 //! Machines that are there already, taken for boxes when they are asked for by their engine and name.
 //!
-//! The host does that, and nobody else yet. What was adopted is deleted by forgetting it: whoever made
-//! it keeps it.
+//! The host does that, or who has a grant for the boxes of everybody there; it is the host's then. What
+//! was adopted is deleted by forgetting it: whoever made it keeps it.
 
 use boxherd_engine::{EngineError, TruthState};
 use boxherd_model::{BoxName, BoxSpec, BoxState, Caller, Capability, EngineName};

@@ -2,6 +2,7 @@
 
 mod account;
 mod acme;
+mod adopted;
 mod blocking;
 mod checkpoints;
 mod command_line;

@@ -39,7 +39,8 @@ impl Herd {
     }
 
     /// The herd of the owner of a box that is named by its engine, if the caller has a grant for it
-    /// and no such box of its own.
+    /// and no such box of its own. A machine there that is no box yet is adopted for the host, if the
+    /// grant is for everybody's boxes.
     pub async fn in_place_of_owner(&self, address: &Address) -> Result<Option<Self>, HerdError> {
         let (Caller::User(user), Some(engine)) = (self.caller, &address.engine) else {
             return Ok(None);
@@ -55,6 +56,14 @@ impl Herd {
                 self.store.boxes_by_name(Caller::Host, Some(engine), name).await?
             }
         };
+        if found.is_empty()
+            && let Target::Name(name) = &address.target
+            && grants.iter().any(|grant| grant.covers(engine, None))
+        {
+            // A machine that is no box yet becomes one of the host's.
+            let host = self.acting_for(Caller::Host);
+            return Ok(host.adopt(engine, name).await?.map(|_| host));
+        }
         found.retain(|record| {
             record.engine == *engine
                 && grants.iter().any(|grant| grant.covers(engine, record.owner))
