@@ -2538,8 +2538,12 @@ pub struct BoxherdImage {
     #[prost(string, repeated, tag = "5")]
     pub program: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BoxherdListImagesRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BoxherdListImagesRequest {
+    /// Whose images; the default engine's when empty. Others are for administrators.
+    #[prost(string, tag = "1")]
+    pub engine: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BoxherdListImagesResponse {
     /// By name.
@@ -2550,6 +2554,9 @@ pub struct BoxherdListImagesResponse {
 pub struct BoxherdPullImageRequest {
     #[prost(string, tag = "1")]
     pub image: ::prost::alloc::string::String,
+    /// The default one when empty.
+    #[prost(string, tag = "2")]
+    pub engine: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BoxherdImportImageChunk {
@@ -2561,6 +2568,13 @@ pub struct BoxherdImportImageChunk {
     pub total_size: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub data: ::prost::bytes::Bytes,
+    /// In the first: the default one when empty.
+    #[prost(string, tag = "4")]
+    pub engine: ::prost::alloc::string::String,
+    /// In the first, of an image in two files: how many bytes the second has, the root file system. The
+    /// first, its metadata, has the rest.
+    #[prost(uint64, optional, tag = "5")]
+    pub rootfs_size: ::core::option::Option<u64>,
 }
 /// How far a pull or an import is. The last one has the image.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2584,6 +2598,9 @@ pub struct BoxherdImageStep {
 pub struct BoxherdRemoveImageRequest {
     #[prost(string, tag = "1")]
     pub image: ::prost::alloc::string::String,
+    /// The default one when empty.
+    #[prost(string, tag = "2")]
+    pub engine: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BoxherdRemoveImageResponse {}

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use boxherd_boxd_api as api;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tonic::{Request, Streaming};
 
 use crate::Error;
@@ -27,6 +29,7 @@ use crate::files::read;
 #[derive(Debug, Clone)]
 pub struct Images {
     client: Client,
+    engine: String,
 }
 
 /// An image.
@@ -61,7 +64,20 @@ pub struct ImageStep {
 
 impl Images {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, engine: String::new() }
+    }
+
+    /// Those of an engine of the server's that is not its default one; for administrators.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let images = client.images().on("lab").list().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on(&self, engine: &str) -> Self {
+        Self { client: self.client.clone(), engine: engine.to_owned() }
     }
 
     /// Every image, by name.
@@ -75,7 +91,7 @@ impl Images {
     /// # }
     /// ```
     pub async fn list(&self) -> Result<Vec<Image>, Error> {
-        let asked = api::BoxherdListImagesRequest {};
+        let asked = api::BoxherdListImagesRequest { engine: self.engine.clone() };
         let listed = ask!(self.client, Looks, boxherd_list_images, asked)?;
         Ok(listed.images.into_iter().map(shown).collect())
     }
@@ -95,7 +111,8 @@ impl Images {
         image: &str,
         told: impl FnMut(ImageStep) + Send,
     ) -> Result<Image, Error> {
-        let asked = api::BoxherdPullImageRequest { image: image.to_owned() };
+        let asked =
+            api::BoxherdPullImageRequest { image: image.to_owned(), engine: self.engine.clone() };
         let steps = ask!(self.client, Looks, boxherd_pull_image, asked)?;
         followed(steps, told).await
     }
@@ -114,17 +131,57 @@ impl Images {
         file: impl AsRef<Path>,
         told: impl FnMut(ImageStep) + Send,
     ) -> Result<Image, Error> {
-        let path = file.as_ref();
-        let unread = |error: std::io::Error| Error::Source(format!("{}: {error}", path.display()));
-        let file = tokio::fs::File::open(path).await.map_err(unread)?;
-        let total_size = file.metadata().await.map_err(unread)?.len();
+        let (file, total_size) = open(file.as_ref()).await?;
+        self.send(name, total_size, None, file, told).await
+    }
+
+    /// Sends an image that lies in two files, as LXD and Incus have them: what describes it, and its root
+    /// file system.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// let images = client.images().on("lab");
+    /// images.import_split("mine", "meta.tar.xz", "rootfs.squashfs", |_| {}).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn import_split(
+        &self,
+        name: &str,
+        metadata: impl AsRef<Path>,
+        rootfs: impl AsRef<Path>,
+        told: impl FnMut(ImageStep) + Send,
+    ) -> Result<Image, Error> {
+        let (metadata, first) = open(metadata.as_ref()).await?;
+        let (rootfs, second) = open(rootfs.as_ref()).await?;
+        let both = metadata.take(first).chain(rootfs);
+        self.send(name, first + second, Some(second), both, told).await
+    }
+
+    async fn send(
+        &self,
+        name: &str,
+        total_size: u64,
+        rootfs_size: Option<u64>,
+        content: impl AsyncRead + Unpin + Send + 'static,
+        told: impl FnMut(ImageStep) + Send,
+    ) -> Result<Image, Error> {
+        let first = api::BoxherdImportImageChunk {
+            image: name.to_owned(),
+            total_size,
+            data: Bytes::new(),
+            engine: self.engine.clone(),
+            rootfs_size,
+        };
         let failed = Arc::new(Mutex::new(None));
-        let content = read(file, Arc::clone(&failed));
-        let asked = pieces(name, total_size, content);
+        let rest = read(content, Arc::clone(&failed)).map(|data| api::BoxherdImportImageChunk {
+            data,
+            ..api::BoxherdImportImageChunk::default()
+        });
         let method = |mut wire: Wire, asked: Request<_>| async move {
             wire.boxherd_import_image(asked).await
         };
-        let begun = self.client.call_once(asked, method).await;
+        let begun = self.client.call_once(stream::iter([first]).chain(rest), method).await;
         // Why too little came is ours to know.
         if let Some(error) = failed.lock().take() {
             return Err(Error::Source(error));
@@ -141,23 +198,18 @@ impl Images {
     /// # }
     /// ```
     pub async fn remove(&self, image: &str) -> Result<(), Error> {
-        let asked = api::BoxherdRemoveImageRequest { image: image.to_owned() };
+        let asked =
+            api::BoxherdRemoveImageRequest { image: image.to_owned(), engine: self.engine.clone() };
         ask!(self.client, Changes, boxherd_remove_image, asked).map(drop)
     }
 }
 
-fn pieces(
-    name: &str,
-    total_size: u64,
-    content: impl Stream<Item = Bytes> + Send + 'static,
-) -> impl Stream<Item = api::BoxherdImportImageChunk> + Send + 'static {
-    let image = name.to_owned();
-    let first = api::BoxherdImportImageChunk { image, total_size, data: Bytes::new() };
-    let rest = content.map(|data| api::BoxherdImportImageChunk {
-        data,
-        ..api::BoxherdImportImageChunk::default()
-    });
-    stream::iter([first]).chain(rest)
+/// A file that is sent, and how many bytes it has.
+async fn open(path: &Path) -> Result<(File, u64), Error> {
+    let unread = |error: std::io::Error| Error::Source(format!("{}: {error}", path.display()));
+    let file = File::open(path).await.map_err(unread)?;
+    let size = file.metadata().await.map_err(unread)?.len();
+    Ok((file, size))
 }
 
 /// Tells of every step, and answers what the last one has.

@@ -22,7 +22,7 @@ pub(crate) fn look(core: &Core, capability: Capability) -> Result<(), String> {
         Capability::PidsLimit => controller(core, Controller::Pids),
         Capability::CpuLimit => controller(core, Controller::Cpu),
         Capability::DiskLimit => core.pool.can_limit(),
-        Capability::Network | Capability::Egress => network(core),
+        Capability::Network | Capability::PrivateNetworks | Capability::Egress => network(core),
         Capability::Fork | Capability::Snapshot | Capability::Images => Ok(()),
         Capability::Disks => disks(core),
         Capability::Uids => uids(core),

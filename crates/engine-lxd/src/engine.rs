@@ -235,6 +235,10 @@ impl Engine for LxdEngine {
             Capability::Egress => {
                 "an ACL on the server's network says what it may reach".to_owned()
             }
+            Capability::PrivateNetworks => {
+                "its boxes are in the network of the server's profile; whoever runs the server makes others"
+                    .to_owned()
+            }
             Capability::Gvisor => "instances have the kernel of their server".to_owned(),
             Capability::Placement => {
                 "it is not known to be a cluster; `boxherd engine check` looks again".to_owned()

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use boxherd_boxd_api as api;
 use boxherd_engine::{DISK_SPACE, EngineError};
-use boxherd_herd::HerdError;
-use boxherd_model::{ImageInfo, ImageRef, Progress, ProgressEvent};
+use boxherd_herd::{HerdError, ImageFiles};
+use boxherd_model::{EngineName, ImageInfo, ImageRef, Progress, ProgressEvent};
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -27,9 +27,10 @@ type Answer<T> = Result<T, HerdError>;
 
 pub(crate) async fn list(
     desk: &Desk<'_>,
-    _asked: api::BoxherdListImagesRequest,
+    asked: api::BoxherdListImagesRequest,
 ) -> Answer<api::BoxherdListImagesResponse> {
-    let images = desk.herd.images().await?.into_iter().map(shown).collect();
+    let on = engine(&asked.engine)?;
+    let images = desk.herd.images(on.as_ref()).await?.into_iter().map(shown).collect();
     Ok(api::BoxherdListImagesResponse { images })
 }
 
@@ -37,7 +38,8 @@ pub(crate) async fn remove(
     desk: &Desk<'_>,
     asked: api::BoxherdRemoveImageRequest,
 ) -> Answer<api::BoxherdRemoveImageResponse> {
-    desk.herd.remove_image(&image(&asked.image)?).await?;
+    let on = engine(&asked.engine)?;
+    desk.herd.remove_image(on.as_ref(), &image(&asked.image)?).await?;
     Ok(api::BoxherdRemoveImageResponse {})
 }
 
@@ -45,29 +47,40 @@ pub(crate) async fn pull(
     desk: &Desk<'_>,
     asked: api::BoxherdPullImageRequest,
 ) -> Answer<impl Stream<Item = Result<api::BoxherdImageStep, Status>> + Send + use<>> {
-    let image = image(&asked.image)?;
+    let (image, on) = (image(&asked.image)?, engine(&asked.engine)?);
     desk.herd.is_admin().await?;
     let (herd, steps) = (desk.herd.clone(), Arc::new(Steps::default()));
     let told = Arc::clone(&steps);
-    Ok(told_of(steps, async move { herd.pull_image(&image, &*told).await }))
+    Ok(told_of(steps, async move { herd.pull_image(on.as_ref(), &image, &*told).await }))
 }
 
-/// The first message says what to call it; the file is what they bring together. Nothing is kept of one
-/// that is cut short, as of a file without a name.
+/// The first message says what to call it; the file, or both, is what they bring together. Nothing is kept
+/// of one that is cut short, as of a file without a name.
 pub(crate) async fn import(
     desk: &Desk<'_>,
     first: api::BoxherdImportImageChunk,
     mut pieces: Streaming<api::BoxherdImportImageChunk>,
 ) -> Answer<impl Stream<Item = Result<api::BoxherdImageStep, Status>> + Send + use<>> {
-    let name = image(&first.image)?;
+    let (name, on) = (image(&first.image)?, engine(&first.engine)?);
     desk.herd.is_admin().await?;
     let scratch = Scratch::new(&desk.config.scratch)?;
+    let rootfs = match first.rootfs_size {
+        Some(_) => Some(Scratch::new(&desk.config.scratch)?),
+        None => None,
+    };
     let (total, mut come) = (first.total_size, 0);
+    let of_first = total.checked_sub(first.rootfs_size.unwrap_or_default());
+    let of_first = of_first.ok_or_else(|| invalid("rootfs_size", "more than `total_size`"))?;
     let mut piece = Some(first.data);
-    while let Some(data) = piece {
+    while let Some(mut data) = piece {
+        let left = of_first.saturating_sub(come);
         come += data.len() as u64;
         if come > total {
             return Err(invalid("total_size", format!("more than {total} bytes came")));
+        }
+        if let Some(rootfs) = &rootfs {
+            let cut = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
+            rootfs.write(data.split_off(cut)).await?;
         }
         scratch.write(data).await?;
         piece = match pieces.message().await {
@@ -81,7 +94,20 @@ pub(crate) async fn import(
     let alias = Some(name.to_string());
     let (herd, steps) = (desk.herd.clone(), Arc::new(Steps { alias, ..Steps::default() }));
     let told = Arc::clone(&steps);
-    Ok(told_of(steps, async move { herd.import_image(&name, &scratch.path(), &*told).await }))
+    Ok(told_of(steps, async move {
+        let (whole, rootfs) = (scratch.path(), rootfs.as_ref().map(Scratch::path));
+        let files = match &rootfs {
+            Some(rootfs) => ImageFiles::Split { metadata: &whole, rootfs },
+            None => ImageFiles::One(&whole),
+        };
+        herd.import_image(on.as_ref(), &name, files, &*told).await
+    }))
+}
+
+/// The engine that a call names, if any.
+fn engine(text: &str) -> Answer<Option<EngineName>> {
+    let named = Some(text).filter(|text| !text.is_empty());
+    named.map(str::parse).transpose().map_err(|error| invalid("engine", error))
 }
 
 fn image(text: &str) -> Answer<ImageRef> {

@@ -64,6 +64,7 @@ pub use error::HerdError;
 pub use fork::Fork;
 pub use forwards::{Forward, ForwardRange, Protocol};
 pub use herd::Herd;
+pub use images::ImageFiles;
 pub use journal::STEPS;
 pub use lookup::Listing;
 pub use machine::{

@@ -67,15 +67,19 @@ impl Herd {
         name: &NetworkName,
     ) -> Result<NetworkName, HerdError> {
         let Caller::User(user) = self.caller else { return Ok(name.clone()) };
+        let private = engine.capabilities().has(Capability::PrivateNetworks);
         if *name == NetworkName::default_network() {
-            // Where there are no networks a box has loopback only.
-            let there = engine.capabilities().has(Capability::Network);
-            return Ok(if there { of_user(user) } else { name.clone() });
+            // It is the engine's, or loopback only.
+            return Ok(if private { of_user(user) } else { name.clone() });
         }
         let own = self.belongings(ThingKind::Network).await?;
         let meant = |text: &str| text == name.as_str();
         let found = own.iter().find(|thing| meant(&thing.name) || meant(&thing.id.to_string()));
         let found = found.ok_or_else(|| no_such(ThingKind::Network, name.as_str()))?;
+        if !private {
+            let source = engine.unsupported("join a network", Capability::PrivateNetworks);
+            return Err(HerdError::Engine { op: "use", name: name.to_string(), source });
+        }
         Ok(of_thing(found.id))
     }
 }

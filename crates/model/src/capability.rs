@@ -31,6 +31,9 @@ pub enum Capability {
     DiskLimit,
     /// A bridge with addresses, NAT and names between boxes.
     Network,
+    /// Networks made as they are asked for, which no box of another reaches. Where they are not, boxes of
+    /// all users are in the network that whoever runs the engine's server gave them.
+    PrivateNetworks,
     /// Default-deny with an allow-list of hosts.
     Egress,
     /// More than one user id inside the box.
@@ -57,7 +60,7 @@ pub enum Capability {
 
 impl Capability {
     /// Every one there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Suspend,
         Self::Fork,
         Self::LiveFork,
@@ -68,6 +71,7 @@ impl Capability {
         Self::CpuLimit,
         Self::DiskLimit,
         Self::Network,
+        Self::PrivateNetworks,
         Self::Egress,
         Self::Uids,
         Self::Nesting,
@@ -95,6 +99,7 @@ impl Capability {
             Self::CpuLimit => "cpu-limit",
             Self::DiskLimit => "disk-limit",
             Self::Network => "network",
+            Self::PrivateNetworks => "private-networks",
             Self::Egress => "egress",
             Self::Uids => "uids",
             Self::Nesting => "nesting",

@@ -110,6 +110,7 @@ impl BoxSpec {
     #[must_use]
     pub fn needs(&self) -> Vec<(&'static str, Capability)> {
         let custom_egress = matches!(&self.network, NetworkSpec::Bridge { egress: Some(_), .. });
+        let isolated = matches!(&self.network, NetworkSpec::Bridge { isolated: true, .. });
         let wanted = [
             (self.image != ImageRef::host(), "image", Capability::Images),
             (self.limits.memory.is_some(), "memory", Capability::MemoryLimit),
@@ -117,6 +118,7 @@ impl BoxSpec {
             (self.limits.cpus.is_some(), "cpus", Capability::CpuLimit),
             (self.limits.disk.is_some(), "disk", Capability::DiskLimit),
             (custom_egress, "egress", Capability::Egress),
+            (isolated, "isolated", Capability::PrivateNetworks),
             (
                 self.network != NetworkSpec::None && self.network != NetworkSpec::default(),
                 "network",
@@ -307,9 +309,16 @@ mod tests {
         let mut spec = BoxSpec::new("a".parse().unwrap());
         spec.limits.disk = Some(ByteSize::from_mib(1));
         spec.nesting = true;
+        let name = crate::NetworkName::default_network();
+        spec.network = NetworkSpec::Bridge { name, isolated: true, egress: None };
         assert_eq!(
             spec.needs(),
-            [("disk", Capability::DiskLimit), ("nesting", Capability::Nesting)]
+            [
+                ("disk", Capability::DiskLimit),
+                ("isolated", Capability::PrivateNetworks),
+                ("network", Capability::Network),
+                ("nesting", Capability::Nesting)
+            ]
         );
     }
 

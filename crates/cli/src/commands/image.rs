@@ -23,29 +23,31 @@ const NOTHING_KEPT: &str = "nothing of the image was kept";
 /// Everything about images.
 pub(super) async fn image(app: &App, asked: ImagesOf) -> Result<(), Failure> {
     let ImagesOf { engine, command } = asked;
-    if let Some(remote) = app.remote() {
-        if engine.is_some() {
-            return Err(Failure::usage("a server is asked for its own images only")
-                .hint("leave `--engine` out, or do it on the server without `--server`"));
-        }
-        return elsewhere(app, &remote.client().await?.images(), command).await;
-    }
     let on = engine;
+    if matches!(command, ImageCommand::Build(_)) && on.as_ref().is_some_and(|on| !is_local(on)) {
+        return Err(Failure::usage("images are built for boxes of the machine itself only")
+            .hint("leave `--engine` out"));
+    }
+    if let Some(remote) = app.remote() {
+        let images = remote.client().await?.images();
+        let images = on.map_or_else(|| images.clone(), |on| images.on(on.as_str()));
+        return elsewhere(app, &images, command).await;
+    }
     let engine = app.engine(on.as_ref()).await?;
     let images = engine
         .images()
         .ok_or_else(|| Failure::from(engine.unsupported("image", Capability::Images)))?;
     match command {
         ImageCommand::Pull(args) => pull(app, images, args).await,
-        ImageCommand::Build(_) if on.is_some_and(|on| on != EngineName::local()) => {
-            Err(Failure::usage("images are built for this machine only")
-                .hint("leave `--engine` out"))
-        }
         ImageCommand::Build(args) => build(app, images, args).await,
         ImageCommand::Import(args) => import(app, images, args).await,
         ImageCommand::Ls => ls(app, images).await,
         ImageCommand::Rm(args) => rm(images, args).await,
     }
+}
+
+fn is_local(engine: &EngineName) -> bool {
+    *engine == EngineName::local()
 }
 
 async fn pull(app: &App, images: &dyn Images, args: ImageArgs) -> Result<(), Failure> {
@@ -103,11 +105,14 @@ async fn elsewhere(app: &App, images: &There, command: ImageCommand) -> Result<(
             let building = images.pull(args.image.as_str(), told);
             print(app, &info(uninterrupted(building, NOTHING_KEPT).await?)?)
         }
-        ImageCommand::Import(args) if args.rootfs.is_some() => {
-            Err(Failure::usage("a server takes images of one file"))
-        }
-        ImageCommand::Import(args) => {
-            let importing = images.import(args.name.as_str(), &args.file, told);
+        ImageCommand::Import(ImportArgs { name, file, rootfs }) => {
+            let name = name.as_str();
+            let importing = async {
+                match rootfs {
+                    Some(rootfs) => images.import_split(name, file, rootfs, told).await,
+                    None => images.import(name, file, told).await,
+                }
+            };
             print(app, &info(uninterrupted(importing, NOTHING_KEPT).await?)?)
         }
         ImageCommand::Ls => {

@@ -2,7 +2,6 @@
 
 mod account;
 mod acme;
-mod adopted;
 mod blocking;
 mod checkpoints;
 mod command_line;
@@ -13,6 +12,7 @@ mod disks;
 mod domains;
 mod images;
 mod keys;
+mod lxd;
 mod machine;
 mod networks;
 mod ports;

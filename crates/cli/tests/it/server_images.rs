@@ -143,7 +143,7 @@ fn files_that_are_no_images_are_refused() {
         assert!(refused.code == Some(1) && refused.err.contains(why), "{paths:?}: {refused:?}");
     }
     let built = lxd.lab.boxherd(&["image", "build", "debian:bookworm", "--engine", "lab"]);
-    assert!(built.err.contains("for this machine only"), "{built:?}");
+    assert!(built.err.contains("of the machine itself only"), "{built:?}");
     let split = lxd.lab.boxherd(&["image", "import", "two", &metadata, files.rootfs()]);
     assert!(split.err.contains("are one file"), "{split:?}");
     assert!(!lxd.lab.boxherd(&["image", "ls", "-q", "--engine", "lab"]).ok().contains(&image));

@@ -193,7 +193,22 @@ handles! {
         fn pull(&self, image: &str, told: impl FnMut(ImageStep) + Send) -> Image;
         fn import(&self, name: &str, file: impl AsRef<Path>, told: impl FnMut(ImageStep) + Send)
             -> Image;
+        fn import_split(
+            &self,
+            name: &str,
+            metadata: impl AsRef<Path>,
+            rootfs: impl AsRef<Path>,
+            told: impl FnMut(ImageStep) + Send
+        ) -> Image;
         fn remove(&self, image: &str) -> ();
+    }
+}
+
+impl Images {
+    /// As [`Images::on`](crate::Images::on).
+    #[must_use]
+    pub fn on(&self, engine: &str) -> Self {
+        Self { inner: self.inner.on(engine), wait: self.wait.clone() }
     }
 }
 
