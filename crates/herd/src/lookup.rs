@@ -167,20 +167,26 @@ impl Herd {
         truth.map_err(|source| engine_error("inspect", record, source))
     }
 
-    /// [`correct`](Self::correct) for whoever does not hold the box: one that somebody deletes is gone
-    /// before that is written down, and has not failed.
+    /// [`correct`](Self::correct) for whoever does not hold the box. What somebody does to it at this moment
+    /// is seen before it is written down, and is no news: whoever does it writes that down. A box that is
+    /// being deleted has not failed.
     pub(crate) async fn correct_beside(
         &self,
         record: &mut BoxRecord,
         truth: Option<&Truth>,
     ) -> Result<bool, HerdError> {
         let mut believed = record.clone();
-        if !believe(&mut believed, truth) || believed.state != BoxState::Failed {
-            return self.correct(record, truth).await;
+        if !believe(&mut believed, truth) {
+            return Ok(false);
         }
         match self.try_lock(record).await? {
             Some(_held) => self.correct(record, truth).await,
-            None => Ok(false),
+            None => {
+                if believed.state != BoxState::Failed {
+                    *record = believed;
+                }
+                Ok(false)
+            }
         }
     }
 

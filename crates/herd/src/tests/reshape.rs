@@ -7,7 +7,12 @@ use super::*;
 /// A lab whose engine takes limits and networks.
 fn lab() -> Lab {
     let engine = FakeEngine::new(EngineName::local()).unwrap();
-    let wanted = [Capability::MemoryLimit, Capability::Network, Capability::Egress];
+    let wanted = [
+        Capability::MemoryLimit,
+        Capability::Network,
+        Capability::PrivateNetworks,
+        Capability::Egress,
+    ];
     let engine = wanted.into_iter().fold(engine, FakeEngine::pretending);
     Lab { folder: tempfile::tempdir().unwrap(), engine: Arc::new(engine) }
 }
