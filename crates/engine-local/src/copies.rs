@@ -8,6 +8,7 @@ use crate::core::Core;
 use crate::error::{at, storage};
 use crate::record::{self, Runtime};
 use crate::standstill::Standstill;
+use crate::storage::LayerCopy;
 
 impl Core {
     pub(crate) fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
@@ -44,9 +45,9 @@ impl Core {
             self.begin(child.id, &child.spec, image.cloned())?;
         }
         fault::point("fork.claimed");
-        let ids: Vec<BoxId> = children.iter().map(|child| child.id).collect();
+        let layers = layers(children);
         let begun = Instant::now();
-        self.standing_still(source, || self.pool.clone_layers(source, &ids).map_err(storage))?;
+        self.standing_still(source, || self.pool.clone_layers(source, &layers).map_err(storage))?;
         let took = begun.elapsed();
         fault::point("fork.cloned");
         children.iter().try_for_each(|child| self.finish(child.id))?;
@@ -99,4 +100,9 @@ impl Core {
         // What was restored may have been copied from this box when it was another machine's.
         record::remove(&self.folder(id).identity()).map_err(at("renew the box's identity"))
     }
+}
+
+pub(crate) fn layers(children: &[Child]) -> Vec<LayerCopy> {
+    let layer = |child: &Child| LayerCopy { id: child.id, limit: child.spec.limits.disk };
+    children.iter().map(layer).collect()
 }

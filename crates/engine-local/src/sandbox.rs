@@ -17,6 +17,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags, open};
 
+use crate::copies::layers;
 use crate::core::Core;
 use crate::data::{BoxFolder, ORDERS};
 use crate::error::{at, helper, storage};
@@ -177,8 +178,7 @@ impl Core {
         warden.order(Order::Save)?;
         timings.push("memory", begun.elapsed());
         fault::point("live-fork.saved");
-        let ids: Vec<BoxId> = children.iter().map(|child| child.id).collect();
-        let copied = self.pool.clone_layers(source, &ids).map_err(storage);
+        let copied = self.pool.clone_layers(source, &layers(children)).map_err(storage);
         // Whatever came of it, the source goes on.
         warden.order(Order::GoOn)?;
         copied?;

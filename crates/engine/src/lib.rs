@@ -112,8 +112,9 @@ pub trait Engine: fmt::Debug + Send + Sync {
         Err(self.unsupported("hibernate", Capability::Hibernate))
     }
 
-    /// Makes copies of the disk of `source`, running or not, and starts none of them. The source
-    /// stands still for as short as the engine can. Either all copies are made or none is left.
+    /// Makes copies of the disk of `source`, running or not, each with the limits of its own spec, and
+    /// starts none of them. The source stands still for as short as the engine can. Either all copies
+    /// are made or none is left.
     async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError>;
 
     /// Like [`fork`](Self::fork) with the memory too: a copy that is started goes on where the source

@@ -52,13 +52,9 @@ pub(crate) fn of_copy(
     refuse_volumes(config.as_ref())?;
     let (labels, isolated) = (labels(&asked.labels)?, asked.isolated);
     Ok(move |spec: &mut BoxSpec| {
-        let disk = spec.limits.disk;
         let timers = spec.timers.clone();
         configure(spec, config.as_ref())?;
         spec.timers = of_source(timers, config.as_ref().and_then(|config| config.srf.as_ref()));
-        if spec.limits.disk != disk {
-            return Err(invalid("config.disk_bytes", "a copy has a disk of its source's size"));
-        }
         spec.labels.extend(labels.clone());
         if let NetworkSpec::Bridge { isolated: apart, .. } = &mut spec.network {
             *apart |= isolated;

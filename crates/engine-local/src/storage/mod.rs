@@ -29,5 +29,5 @@ pub(crate) use error::refused;
 pub(crate) use hands::{Hands, Own};
 pub(crate) use loop_pool::POOL_FILES;
 pub use loop_pool::prepare_loop_pool;
-pub use pool::{Layer, Pool, PoolKind};
+pub use pool::{Layer, LayerCopy, Pool, PoolKind};
 pub(crate) use remove::remove;

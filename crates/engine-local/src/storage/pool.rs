@@ -49,6 +49,15 @@ pub struct Layer {
     pub path: PathBuf,
 }
 
+/// What becomes of a layer that is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerCopy {
+    /// The box that it is for.
+    pub id: BoxId,
+    /// The limit of its size.
+    pub limit: Option<ByteSize>,
+}
+
 /// Where the writable layers of boxes live. Cheap to clone; several processes may have the same
 /// pool open. Two calls for the *same* box must not run at once: the herd's journal sees to that.
 #[derive(Debug, Clone)]
@@ -196,24 +205,29 @@ impl Pool {
         path.is_dir().then_some(Layer { path })
     }
 
-    /// Gives each of `children` a copy of the layer of `source`, with the same limit. The box must
+    /// Gives each of `children` a copy of the layer of `source`, with a limit of its own. The box must
     /// not write meanwhile. All children have one afterwards, or none.
     ///
     /// # Errors
     ///
-    /// [`StorageError::NoLayer`], [`StorageError::Exists`], [`StorageError::Full`].
-    pub fn clone_layers(&self, source: BoxId, children: &[BoxId]) -> Result<(), StorageError> {
+    /// [`StorageError::NoLayer`], [`StorageError::Exists`], [`StorageError::CannotLimit`],
+    /// [`StorageError::Full`].
+    pub fn clone_layers(&self, source: BoxId, children: &[LayerCopy]) -> Result<(), StorageError> {
         let layer = self.layer(source).ok_or(StorageError::NoLayer { id: source })?;
-        let present = children.iter().find_map(|child| self.layer(*child));
+        let present = children.iter().find_map(|child| self.layer(child.id));
         if let Some(Layer { path }) = present {
             return Err(StorageError::Exists { path });
         }
+        if self.inner.quota.is_err() && children.iter().any(|child| child.limit.is_some()) {
+            return Err(self.cannot_limit());
+        }
         let result = if self.has_subvolumes() {
-            self.snapshot_for_all(source, &layer.path, children)
+            self.snapshot_for_all(&layer.path, children)
         } else {
             let (hands, making) = (&*self.inner.hands, self.making());
-            let copy =
-                |child: &BoxId| folder::copy(hands, &layer.path, &self.layer_path(*child), &making);
+            let copy = |child: &LayerCopy| {
+                folder::copy(hands, &layer.path, &self.layer_path(child.id), &making)
+            };
             children.iter().try_for_each(copy)
         };
         result.map_err(|error| self.undo(children, error))
@@ -322,31 +336,19 @@ impl Pool {
         StorageError::CannotLimit { reason }
     }
 
-    fn snapshot_for_all(
-        &self,
-        source: BoxId,
-        path: &Path,
-        children: &[BoxId],
-    ) -> Result<(), StorageError> {
+    fn snapshot_for_all(&self, path: &Path, children: &[LayerCopy]) -> Result<(), StorageError> {
         let quota = self.inner.quota.as_ref().ok();
-        let limit = quota.and_then(|quota| quota.limit(path, source));
-        subvolume::for_all(children, |child| {
-            subvolume::snapshot(
-                path,
-                &self.inner.layers,
-                &self.layer_path(*child),
-                quota,
-                *child,
-                limit,
-            )
+        subvolume::for_all(children, |&LayerCopy { id, limit }| {
+            let to = self.layer_path(id);
+            subvolume::snapshot(path, &self.inner.layers, &to, quota, id, limit)
         })
     }
 
-    fn undo(&self, children: &[BoxId], error: StorageError) -> StorageError {
-        for child in children {
+    fn undo(&self, children: &[LayerCopy], error: StorageError) -> StorageError {
+        for LayerCopy { id, .. } in children {
             // The first error says more; what is left is found by its id when the box is deleted.
-            if let Err(left) = self.delete_layer(*child) {
-                tracing::warn!(%child, error = %left, "a half-made clone is left");
+            if let Err(left) = self.delete_layer(*id) {
+                tracing::warn!(%id, error = %left, "a half-made clone is left");
             }
         }
         error

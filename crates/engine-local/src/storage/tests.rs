@@ -52,7 +52,8 @@ fn a_layer_is_made_cloned_and_deleted() {
         let (source, children) = (BoxId::new(), [BoxId::new(), BoxId::new(), BoxId::new()]);
         let layer = pool.create_layer(source, None).unwrap();
         fs::write(layer.path.join("file"), "before").unwrap();
-        pool.clone_layers(source, &children).unwrap();
+        let copies = children.map(|id| LayerCopy { id, limit: None });
+        pool.clone_layers(source, &copies).unwrap();
         fs::write(layer.path.join("file"), "after").unwrap();
         for child in children {
             let copy = pool.layer(child).unwrap().path.join("file");
@@ -121,7 +122,8 @@ fn a_limit_holds_for_the_box_its_children_and_its_subvolumes_and_spares_neighbou
     on_a_loop_pool(|pool| {
         let (id, child, neighbour) = (BoxId::new(), BoxId::new(), BoxId::new());
         let layer = pool.create_layer(id, Some(ByteSize::from_mib(20))).unwrap();
-        pool.clone_layers(id, &[child]).unwrap();
+        pool.clone_layers(id, &[LayerCopy { id: child, limit: Some(ByteSize::from_mib(20)) }])
+            .unwrap();
         let nested = Command::new("btrfs")
             .args(["subvolume", "create"])
             .arg(layer.path.join("nested"))

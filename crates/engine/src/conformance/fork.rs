@@ -1,6 +1,6 @@
 //! Copies of boxes.
 
-use boxherd_model::ByteSize;
+use boxherd_model::{BoxSpec, ByteSize};
 
 use super::limits::fill_disk;
 use super::stage::{Any, Guest, code};
@@ -23,16 +23,23 @@ theme! { "fork":
     a_copy_is_listed_by_its_own_name,
     a_copy_has_its_own_host_name,
     a_copy_keeps_the_limit_of_its_disk,
+    a_copy_may_have_another_limit_of_its_disk,
     no_copy_of_nothing,
     deleting_what_a_cancelled_fork_left,
 }
 
 /// Copies of `source`, which are deleted when the case ends.
 async fn copies(stage: &Stage, source: &Guest, count: usize) -> Result<Vec<Guest>, Any> {
-    let children: Vec<Child> =
-        (0..count).map(|_| Child { id: stage.id(), spec: stage.spec() }).collect();
+    let child = || {
+        let limits = source.spec.limits;
+        Child { id: stage.id(), spec: BoxSpec { limits, ..stage.spec() } }
+    };
+    copies_as(stage, source, (0..count).map(|_| child()).collect()).await
+}
+
+async fn copies_as(stage: &Stage, source: &Guest, children: Vec<Child>) -> Result<Vec<Guest>, Any> {
     let made = stage.engine().fork(source.id, &children).await?;
-    assert_eq!(made.len(), count);
+    assert_eq!(made.len(), children.len());
     let guests = children.into_iter().zip(made);
     Ok(guests.map(|(child, made)| stage.guest(child.id, child.spec, made)).collect())
 }
@@ -188,6 +195,23 @@ async fn a_copy_keeps_the_limit_of_its_disk(stage: &Stage) -> Outcome {
     fill_disk(&source, limit).await?;
     // A copy of what is full is full, or may at least grow no further than its limit.
     fill_disk(&started_copy(stage, &copy).await?, limit).await?;
+    Ok(())
+}
+
+async fn a_copy_may_have_another_limit_of_its_disk(stage: &Stage) -> Outcome {
+    let (less, more) = (ByteSize::from_mib(48), ByteSize::from_mib(96));
+    let source = stage.running_with(|spec| spec.limits.disk = Some(ByteSize::from_mib(64))).await?;
+    let unlimited = stage.running().await?;
+    for (source, limit) in [(&source, less), (&source, more), (&unlimited, less)] {
+        let mut child = Child { id: stage.id(), spec: stage.spec() };
+        child.spec.limits.disk = Some(limit);
+        let copy = copies_as(stage, source, vec![child]).await?.pop().ok_or("it was asked for")?;
+        copy.start().await?;
+        if limit == more {
+            copy.sh("head -c 80000000 /dev/urandom > much; sync -d much; rm much").await?;
+        }
+        fill_disk(&copy, limit).await?;
+    }
     Ok(())
 }
 

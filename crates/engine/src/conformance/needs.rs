@@ -79,6 +79,7 @@ const NEEDS: &[(&str, &[Need])] = &[
     ("trees::a_tree_survives_a_round_trip", &[HostKernel]),
     ("limits::a_full_disk_", &[Has(DiskLimit)]),
     ("fork::a_copy_keeps_the_limit_of_its_disk", &[Has(DiskLimit)]),
+    ("fork::a_copy_may_have_another_limit_", &[Has(DiskLimit)]),
     ("snapshots::a_restored_disk_keeps_its_limit", &[Has(DiskLimit)]),
     ("snapshots::a_full_disk_goes_back_to_what_it_was", &[Has(DiskLimit)]),
     ("lifecycle::a_box_knows_its_host_name", &[Isolation, AgentIsInit]),
