@@ -8,6 +8,7 @@ mod command_line;
 mod command_line_nouns;
 mod connect;
 mod continued;
+mod copies;
 mod disks;
 mod domains;
 mod images;
