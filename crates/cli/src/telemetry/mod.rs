@@ -7,10 +7,12 @@ mod otlp;
 use std::io::IsTerminal as _;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use clap::ValueEnum;
+use http_body_util::BodyExt as _;
 use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, info_span};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -100,5 +102,10 @@ async fn span(request: Request, next: Next) -> Response {
     let span = info_span!("request", path, otel.name = path, otel.kind = "server");
     #[cfg(feature = "otel")]
     otlp::join(&span, request.headers());
-    next.run(request).instrument(span).await
+    let answer = next.run(request).instrument(span.clone()).await;
+    if span.is_disabled() {
+        return answer;
+    }
+    // What is asked for lasts until the last of the answer, as a command until it has ended.
+    answer.map(|body| Body::new(body.map_frame(move |frame| span.in_scope(|| frame))))
 }

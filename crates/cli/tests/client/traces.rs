@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use boxherd_client::NewBox;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -13,6 +14,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::{Request, Response, Status};
 
+use crate::sdk::output;
 use crate::server::{KEY, Server};
 
 #[derive(Clone, Default)]
@@ -60,6 +62,7 @@ fn a_collector_is_told_where_the_time_went_and_no_secrets() {
     runtime.block_on(async {
         let client = server.client().await;
         client.boxes().create(NewBox::named("one")).await.unwrap();
+        output(&client, "one", "sleep 0.3").await;
     });
     // As a program does that is traced itself: version, trace, span, flags.
     let header = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
@@ -75,6 +78,11 @@ fn a_collector_is_told_where_the_time_went_and_no_secrets() {
     assert_eq!(collector.called("write").trace_id.len(), 16);
     let phases = format!("{:?}", herd.attributes);
     assert!(phases.contains("rootfs") && phases.contains(" ms, "), "{phases}");
+
+    // A command is traced until it has ended.
+    let exec = collector.called("/boxd.api.v1.BoxdApi/Exec");
+    let lasted = Duration::from_nanos(exec.end_time_unix_nano - exec.start_time_unix_nano);
+    assert!(lasted >= Duration::from_millis(300), "{lasted:?}");
 
     let health = collector.called("/healthz");
     assert_eq!(health.parent_span_id, [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]);
