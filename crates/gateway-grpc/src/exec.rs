@@ -15,6 +15,7 @@ use boxherd_herd::{Herd, HerdError, InUse};
 use boxherd_link::{
     Exec, ExecControl, ExecEvent, ExecRequest, ExecStdin, LinkError, Offsets, PtySize,
 };
+use boxherd_model::BoxId;
 use futures_util::stream::unfold;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
@@ -40,6 +41,7 @@ const TERM: (&str, &str) = ("TERM", "xterm-256color");
 struct Running {
     exec: Exec,
     kept: Option<Kept>,
+    of: BoxId,
     name: String,
     herd: Herd,
     since: Instant,
@@ -122,7 +124,8 @@ pub(crate) async fn exec(
     let name = address.to_string();
     let input = Input(Some(input));
     let (herd, since) = (desk.herd.clone(), Instant::now());
-    let running = Running { exec, kept, name, herd, since, input, unreadable, slot, _awake: awake };
+    let running =
+        Running { exec, kept, of: id, name, herd, since, input, unreadable, slot, _awake: awake };
     Ok((which, Box::pin(unfold(Some(running), output))))
 }
 
@@ -228,7 +231,7 @@ async fn output(running: Option<Running>) -> Option<(Result<ExecChunk, Status>, 
                 // It counts for the call that goes on with it.
                 running.slot.free();
             }
-            let error = HerdError::Link { name: running.name, source };
+            let error = running.herd.why_lost(running.of, &running.name, source).await;
             return Some((Err(status(&error)), None));
         }
     };

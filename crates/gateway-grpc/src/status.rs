@@ -36,7 +36,8 @@ fn code(error: &HerdError) -> Code {
         HerdError::NoSuchBox(_)
         | HerdError::NoSuch { .. }
         | HerdError::NoSuchEngine(_)
-        | HerdError::NoSuchSnapshot { .. } => Code::NotFound,
+        | HerdError::NoSuchSnapshot { .. }
+        | HerdError::Ended { reason: None, .. } => Code::NotFound,
         HerdError::Invalid { .. } => Code::InvalidArgument,
         HerdError::Unauthenticated(_) => Code::Unauthenticated,
         HerdError::Denied(_) => Code::PermissionDenied,
@@ -44,6 +45,7 @@ fn code(error: &HerdError) -> Code {
         HerdError::Ambiguous { .. }
         | HerdError::NotOffered { .. }
         | HerdError::Refused { .. }
+        | HerdError::Ended { reason: Some(_), .. }
         | HerdError::NotBegun { .. }
         | HerdError::Program { .. } => Code::FailedPrecondition,
         HerdError::Stale { .. } | HerdError::Busy { .. } => Code::Aborted,

@@ -2,7 +2,7 @@
 
 use boxherd_engine::EngineError;
 use boxherd_link::LinkError;
-use boxherd_model::{Address, Refusal, Request};
+use boxherd_model::{Address, Refusal, Request, StopReason};
 use boxherd_store::StoreError;
 
 /// Why a use case could not be served.
@@ -151,6 +151,14 @@ pub enum HerdError {
         #[source]
         source: LinkError,
     },
+    /// The box has stopped, or is gone, while something was done in it.
+    #[error("`{name}` {}", ended(*reason))]
+    Ended {
+        /// The box.
+        name: String,
+        /// Why it stopped; `None` when it was deleted.
+        reason: Option<StopReason>,
+    },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -195,6 +203,7 @@ impl HerdError {
             Self::Create { source, .. } | Self::Engine { source, .. } => source.code(),
             Self::NotBegun { .. } => "refused",
             Self::Link { .. } => "agent",
+            Self::Ended { .. } => "ended",
             Self::Store(source) => source.code(),
             Self::Lock { .. } => "lock",
         }
@@ -222,7 +231,11 @@ impl HerdError {
             Self::Denied(_) => "ask an administrator",
             Self::NotOffered { hint, .. } => hint,
             Self::Quota { .. } => "remove what is not needed, or ask an administrator for more",
-            Self::Lock { .. }
+            Self::Ended { reason: Some(StopReason::Oom), .. } => {
+                "`--memory` of `create` and `run` says how much a box gets"
+            }
+            Self::Ended { .. }
+            | Self::Lock { .. }
             | Self::NotBegun { .. }
             | Self::NoSuch { .. }
             | Self::Unreadable { .. }
@@ -244,5 +257,12 @@ fn way_out(name: &str, refusal: Refusal) -> String {
             format!("`boxherd show {name}` tells why, `boxherd rm {name}` removes it")
         }
         Refusal::InProgress { .. } | Refusal::Deleting | Refusal::Gone => refusal.hint().to_owned(),
+    }
+}
+
+fn ended(reason: Option<StopReason>) -> String {
+    match reason {
+        Some(reason) => format!("stopped while it was used: {reason}"),
+        None => "was deleted while it was used".to_owned(),
     }
 }

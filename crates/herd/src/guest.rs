@@ -9,7 +9,7 @@ use boxherd_link::client::HANDSHAKE_TIMEOUT;
 use boxherd_link::{AgentInfo, Exec, ExecId, ExecRequest, ExitStatus, Link, LinkError, Offsets};
 use boxherd_model::policy::Decision;
 use boxherd_model::spec::is_another_user;
-use boxherd_model::{Address, Capability, Request};
+use boxherd_model::{Address, BoxId, BoxState, Capability, Request, StopReason};
 use boxherd_store::BoxRecord;
 use bytes::Bytes;
 
@@ -59,7 +59,17 @@ impl Herd {
         }
         let asked = Instant::now();
         let kept = request.detach_ttl;
-        let begun = link.exec(request).await.map_err(|source| not_begun(&record, source))?;
+        let begun = match link.exec(request).await {
+            Ok(begun) => begun,
+            Err(source @ LinkError::Refused { .. }) => {
+                let name = record.spec.name.to_string();
+                return Err(HerdError::NotBegun { name, source });
+            }
+            Err(source) => {
+                let name = record.spec.name.as_str();
+                return Err(self.why_lost(record.id, name, source).await);
+            }
+        };
         self.metrics.executed("start", asked.elapsed());
         // What is not kept, nobody could go on with.
         Ok(match kept.is_zero() {
@@ -162,6 +172,32 @@ impl Herd {
         Ok((record, link))
     }
 
+    /// Why something came to nothing that was done over a link. Where that was lost, what has become of
+    /// the box says more, once whoever does something to it at this moment is done.
+    pub async fn why_lost(&self, id: BoxId, name: &str, source: LinkError) -> HerdError {
+        let name = name.to_owned();
+        if !matches!(source, LinkError::Lost { .. } | LinkError::Closed) {
+            return HerdError::Link { name, source };
+        }
+        match self.has_ended(id).await {
+            Ok(Some(reason)) => HerdError::Ended { name, reason },
+            Ok(None) => HerdError::Link { name, source },
+            Err(error) => {
+                tracing::debug!(%id, %error, "why a link was lost is not known");
+                HerdError::Link { name, source }
+            }
+        }
+    }
+
+    /// Why a box has stopped, or that it is gone; `None` while it is neither.
+    async fn has_ended(&self, id: BoxId) -> Result<Option<Option<StopReason>>, HerdError> {
+        let Some(record) = self.store.box_by_id(id).await? else { return Ok(Some(None)) };
+        let _held = self.lock(&record).await?;
+        let Some(mut record) = self.store.box_by_id(id).await? else { return Ok(Some(None)) };
+        self.look(&mut record).await?;
+        Ok((record.state == BoxState::Stopped).then_some(record.reason).filter(Option::is_some))
+    }
+
     /// A box that was last seen running and does not answer: what is true of it says why.
     async fn why_no_link(
         &self,
@@ -177,16 +213,6 @@ impl Herd {
             Err(refused) => refused,
             Ok(_) => engine_error("connect to", &record, error),
         }
-    }
-}
-
-/// A command that did not begin: the agent may have had a reason, or be the reason.
-fn not_begun(record: &BoxRecord, source: LinkError) -> HerdError {
-    match source {
-        LinkError::Refused { .. } => {
-            HerdError::NotBegun { name: record.spec.name.to_string(), source }
-        }
-        _ => no_link(record, source),
     }
 }
 

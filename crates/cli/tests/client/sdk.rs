@@ -39,7 +39,44 @@ async fn dropped(client: &Client, its_input_is_stuck: bool) {
     boxes.destroy("web").await.unwrap();
 }
 
+/// Runs commands in a box until there is none. Answers how the last came to nothing.
+async fn run_until_gone(client: Client) -> Error {
+    loop {
+        let asked =
+            async { client.boxes().exec("web", Command::argv(["true"])).await?.output().await };
+        match asked.await {
+            Ok(done) if done.code == 0 => {}
+            // It was killed with the box.
+            Ok(done) => assert_eq!(done.code, 137, "{done:?}"),
+            Err(error) => return error,
+        }
+    }
+}
+
 with_server! {
+    commands_of_a_box_that_is_deleted_are_told_so_and_leave_no_failed_box(server) {
+        let client = server.client().await;
+        let boxes = client.boxes();
+        for round in 0..5 {
+            boxes.create(NewBox::named("web")).await.unwrap();
+            let line = Command::shell("echo begun; sleep 98765");
+            let mut long = boxes.exec("web", line).await.unwrap();
+            assert_eq!(long.next().await.unwrap(), Event::Stdout("begun\n".into()));
+            let short: Vec<_> = (0..4).map(|_| tokio::spawn(run_until_gone(client.clone()))).collect();
+            let (deleted, long) = tokio::join!(boxes.destroy("web"), long.output());
+            deleted.unwrap();
+            let killed = matches!(&long, Ok(done) if done.code == 137);
+            let told = matches!(&long, Err(Error::WrongState(_) | Error::NotFound(_) | Error::Busy(_)));
+            assert!(killed || told, "round {round}: {long:?}");
+            for error in join_all(short).await {
+                let error = error.unwrap();
+                let told = matches!(error, Error::NotFound(_) | Error::WrongState(_) | Error::Busy(_));
+                assert!(told, "round {round}: {error:?}");
+            }
+            assert!(boxes.list().await.unwrap().is_empty(), "round {round}");
+        }
+    }
+
     a_box_lives_and_dies(server) {
         for endpoint in [server.url.clone(), server.socket.clone()] {
             let client = server.builder().endpoint(endpoint).connect().await.unwrap();
