@@ -1,6 +1,7 @@
 //! What the program tells of its own work: a log on standard error, and traces for those who watch
 //! servers.
 
+mod lasting;
 #[cfg(feature = "otel")]
 mod otlp;
 
@@ -12,13 +13,13 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use clap::ValueEnum;
-use http_body_util::BodyExt as _;
 use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, info_span};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use self::lasting::Lasting;
 use crate::args::ServeArgs;
 use crate::failure::Failure;
 
@@ -107,5 +108,5 @@ async fn span(request: Request, next: Next) -> Response {
         return answer;
     }
     // What is asked for lasts until the last of the answer, as a command until it has ended.
-    answer.map(|body| Body::new(body.map_frame(move |frame| span.in_scope(|| frame))))
+    answer.map(|body| Body::new(Lasting { body, span }))
 }
