@@ -1,11 +1,14 @@
 //! The herd itself: what it holds, and how it opens.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use boxherd_engine::Engine;
-use boxherd_model::{BoxName, BoxStatus, Caller, EngineName, Request, Timestamp, policy};
+use boxherd_model::{
+    BoxName, BoxStatus, Caller, EngineName, OperationId, Request, Timestamp, policy,
+};
 use boxherd_store::{BoxRecord, Store};
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -31,6 +34,9 @@ pub struct Herd {
     pub(crate) config: HerdConfig,
     /// Taken when the first operation begins: listing boxes needs none.
     session: Arc<Mutex<Option<(String, Held)>>>,
+    /// Operations of ours that nobody works on any more and that have not ended: left to recovery, as those
+    /// of the dead are.
+    pub(crate) left: Arc<Mutex<HashSet<OperationId>>>,
     pub(crate) links: Arc<Links>,
     pub(crate) activity: Activity,
     pub(crate) admission: Admission,
@@ -60,6 +66,7 @@ impl Herd {
             engines: engines.into(),
             config,
             session: Arc::default(),
+            left: Arc::default(),
             links: Arc::default(),
             activity: Activity::default(),
             admission: Admission::default(),

@@ -157,6 +157,11 @@ impl Herd {
         told
     }
 
+    /// Leaves an operation to recovery, which undoes it when it can.
+    pub(crate) fn leave(&self, begun: &Begun) {
+        self.left.lock().insert(begun.id());
+    }
+
     /// Ends an operation of a session that died.
     pub(crate) async fn end_for_dead(
         &self,

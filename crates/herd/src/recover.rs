@@ -1,4 +1,4 @@
-//! Finishing or undoing what dead processes began.
+//! Finishing or undoing what dead processes began, and what this one has left.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ impl Herd {
     pub(crate) async fn recover(&self) -> Result<(), HerdError> {
         let (mut found, until) = (false, Instant::now() + LONGEST);
         for operation in self.store.unfinished().await? {
-            if self.is_alive(&operation.session)? {
+            let left = self.left.lock().contains(&operation.id);
+            if !left && self.is_alive(&operation.session)? {
                 continue;
             }
             // Another process may be recovering the same operation.
@@ -40,7 +41,9 @@ impl Herd {
             let (id, kind) = (operation.id, operation.kind);
             let is_far = self.records(&operation.boxes).await?.iter().any(is_far);
             match in_time(is_far, until, self.recover_one(operation)).await {
-                Some(Ok(())) => {}
+                Some(Ok(())) => {
+                    self.left.lock().remove(&id);
+                }
                 Some(Err(error)) => tracing::warn!(%id, ?kind, %error, "not recovered yet"),
                 None => tracing::warn!(%id, ?kind, "not recovered yet: the engine takes too long"),
             }

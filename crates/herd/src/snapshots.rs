@@ -42,8 +42,10 @@ impl Herd {
             // It may be there all the same, or half of it.
             match snapshots.remove(record.id, id).await {
                 Ok(()) => self.end(begun, Outcome::Failed, &[], &[]).await?,
-                // It stays in the journal: whoever opens the store after this process removes it.
-                Err(error) => tracing::warn!(%id, %error, "a snapshot may be left"),
+                Err(error) => {
+                    tracing::warn!(%id, %error, "a snapshot may be left, and is removed later");
+                    self.leave(&begun);
+                }
             }
             return Err(error);
         }

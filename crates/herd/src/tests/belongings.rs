@@ -134,6 +134,27 @@ async fn a_running_box_goes_back_and_runs_again() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_is_left_by_a_server_that_went_away_is_removed_when_it_is_back() {
+    let lab = Lab::new();
+    let herd = lab.herd().await;
+    let web = herd.create(spec("web").into()).await.unwrap().id;
+    let before: SnapshotName = "before".parse().unwrap();
+    // It was made, and the server was lost before it said so.
+    lab.faults().next("snapshot.take.end", Trouble::Refuse);
+    lab.faults().next("snapshot.remove", Trouble::Refuse);
+    herd.take_snapshot(&at("web"), &before).await.unwrap_err();
+    let kept = async || lab.engine.snapshots().unwrap().list(web).await.unwrap().len();
+    assert_eq!(kept().await, 1);
+    lab.faults().next("snapshot.remove", Trouble::Refuse);
+    herd.reconcile().await.unwrap();
+    assert_eq!((kept().await, herd.store.unfinished().await.unwrap().len()), (1, 1));
+    herd.reconcile().await.unwrap();
+    assert_eq!((kept().await, herd.store.unfinished().await.unwrap().len()), (0, 0));
+    herd.take_snapshot(&at("web"), &before).await.unwrap();
+    assert_eq!(kept().await, 1);
+}
+
+#[tokio::test]
 async fn a_public_key_is_linked_once() {
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
