@@ -3,16 +3,17 @@
 
 use std::time::Duration;
 
-use boxherd_engine::{EngineError, TruthState};
-use boxherd_lxd_client::{Error, Instance, StateChange};
+use boxherd_engine::{EngineError, Running, TruthState};
+use boxherd_lxd_client::{Error, Instance, InstanceInfo, StateChange};
 use boxherd_model::{BoxId, StopReason};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::error::failed_of;
-use crate::server::Known;
-use crate::state;
+use crate::guest::Connection;
+use crate::server::{Known, addresses};
+use crate::{machine, marks, state};
 
 /// How long the server may be busy with an instance that it is to do something else with.
 const LONGEST_BUSY: Duration = Duration::from_secs(60);
@@ -26,6 +27,108 @@ const LONGEST_WRITING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Known {
+    /// Starts a box, and waits until somebody answers in it or its program has ended.
+    pub(crate) async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
+        let (instance, info) = self.there(id).await?;
+        let instance = match state::state(&info) {
+            TruthState::Running => instance,
+            TruthState::Suspended => {
+                self.change(id, StateChange::UNFREEZE).await?;
+                instance
+            }
+            _ => {
+                let instance = self.settle_name(id, instance, &info).await?;
+                self.try_agent(id, &instance, &info).await?;
+                self.change(id, StateChange::START).await?;
+                instance
+            }
+        };
+        match self.connect(id, machine::LONGEST_BOOT).await {
+            Ok(Connection::Native(native)) if marks::has_cmd(&info) => {
+                let step = "start the box's program, which is the agent's to do";
+                return Err(EngineError::refused(step, native.why));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let ended = marks::has_cmd(&info) && self.has_ended(id).await?;
+                return if ended { Ok(Running::default()) } else { Err(error) };
+            }
+        }
+        // It ran, whatever the server says of one that has ended already.
+        let state = instance.state().await.ok();
+        Ok(Running { addresses: addresses(state.as_ref()), ..Running::default() })
+    }
+
+    pub(crate) async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
+        let (instance, state) = self.thawed(id).await?;
+        if matches!(state, TruthState::Stopped(_)) {
+            return Ok(());
+        }
+        // The server counts seconds.
+        let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
+        if seconds > 0 {
+            let asked = when_idle(|| async {
+                let stopping = instance.change_state(StateChange::stop(seconds)).await?;
+                stopping.quiet_for(grace).wait().await
+            });
+            match asked.await {
+                Ok(_) => return self.until_written_down(id).await,
+                // It did not end in time.
+                Err(Error::OperationFailed { .. } | Error::Cancelled { .. }) => {}
+                Err(error) => return Err(failed_of(id, "stop the instance")(error)),
+            }
+        }
+        match self.change(id, StateChange::KILL).await {
+            Ok(()) => self.until_written_down(id).await,
+            // It may have ended by itself meanwhile.
+            Err(error) => match self.inspect(id).await?.map(|truth| truth.state) {
+                Some(TruthState::Stopped(_)) => self.until_written_down(id).await,
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The instance of a box that runs, thawed.
+    async fn thawed(&self, id: BoxId) -> Result<(Instance, TruthState), EngineError> {
+        let (instance, info) = self.there(id).await?;
+        let state = state::state(&info);
+        if state == TruthState::Suspended {
+            self.change(id, StateChange::UNFREEZE).await?;
+        }
+        Ok((instance, state))
+    }
+
+    /// Gives an instance the name that its box got while it ran.
+    pub(crate) async fn settle_name(
+        &self,
+        id: BoxId,
+        instance: Instance,
+        info: &InstanceInfo,
+    ) -> Result<Instance, EngineError> {
+        match marks::name(info) {
+            Some(name) if name != info.name => {
+                let renamed = instance.rename(&name).await;
+                let renamed = renamed.map_err(failed_of(id, "rename the instance"))?;
+                self.is_called(id, &name);
+                Ok(renamed)
+            }
+            _ => Ok(instance),
+        }
+    }
+
+    /// Whether a box has stopped because its program has ended, as one that ends at once. The server may
+    /// take a while to write that down.
+    async fn has_ended(&self, id: BoxId) -> Result<bool, EngineError> {
+        let ended = written(|| async {
+            Ok(match self.inspect(id).await?.map(|truth| truth.state) {
+                Some(TruthState::Stopped(StopReason::Exited { .. })) => Some(true),
+                Some(TruthState::Running | TruthState::Stopped(StopReason::HostReboot)) => None,
+                _ => Some(false),
+            })
+        });
+        Ok(ended.await?.unwrap_or(false))
+    }
+
     pub(crate) async fn change(&self, id: BoxId, change: StateChange) -> Result<(), EngineError> {
         let instance = self.instance(id).await?;
         let step = format!("{} the instance", change.action);

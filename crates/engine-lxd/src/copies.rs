@@ -9,7 +9,8 @@ use boxherd_lxd_client::{
 use boxherd_model::{BoxId, SnapshotId};
 use uuid::Uuid;
 
-use crate::engine::{LxdEngine, content};
+use crate::console::content;
+use crate::engine::LxdEngine;
 use crate::error::{failed, failed_of};
 use crate::{spec, state};
 

@@ -8,26 +8,16 @@ use boxherd_engine::{
     Check, Child, ConsoleChunk, Engine, EngineError, Images, LinkStream, Made, Running, Snapshots,
     Survey, Truth, TruthState, Usage, Verdict,
 };
-use boxherd_link::console_ring;
-use boxherd_lxd_client::{
-    Error, Found, Instance, InstanceInfo, InstancePut, NewInstance, Remote, Server, StateChange,
-};
-use boxherd_model::{
-    BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef, StopReason,
-};
+use boxherd_lxd_client::{Error, NewInstance, Remote, Server, StateChange};
+use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef};
 
-use crate::changes::{self, when_idle};
+use crate::changes::when_idle;
 use crate::error::{failed, failed_of, no_member, not_made, with_causes};
-use crate::guest::Connection;
 use crate::server::{Facts, Known, Settings, addresses};
 use crate::{guest, machine, marks, origin, spec, state};
 
 /// How long it may take until an agent was brought into an instance, which greets then.
 const LONGEST_SETTLING: Duration = Duration::from_secs(600);
-/// What is read of a console at once, in bytes.
-const CONSOLE_PIECE: usize = 256 * 1024;
-/// The largest console that is fetched, in bytes.
-const MOST_CONSOLE: usize = (console_ring::MAX_SIZE + console_ring::HEADER) as usize;
 
 /// Boxes on one server or cluster.
 #[derive(Debug)]
@@ -112,16 +102,6 @@ impl LxdEngine {
         }
     }
 
-    /// The instance of a box that runs, thawed.
-    async fn thawed(&self, id: BoxId) -> Result<(Instance, TruthState), EngineError> {
-        let (instance, info) = self.known.there(id).await?;
-        let state = state::state(&info);
-        if state == TruthState::Suspended {
-            self.known.change(id, StateChange::UNFREEZE).await?;
-        }
-        Ok((instance, state))
-    }
-
     /// Makes an instance. A cluster takes a while to see that a member is gone, and chooses it until then:
     /// the others are named one after the other.
     async fn make(&self, mut new: NewInstance) -> Result<(), Error> {
@@ -144,75 +124,10 @@ impl LxdEngine {
         made
     }
 
-    /// Gives an instance the name that its box got while it ran.
-    async fn settle_name(
-        &self,
-        id: BoxId,
-        instance: Instance,
-        info: &InstanceInfo,
-    ) -> Result<Instance, EngineError> {
-        match marks::name(info) {
-            Some(name) if name != info.name => {
-                let renamed = instance.rename(&name).await;
-                let renamed = renamed.map_err(failed_of(id, "rename the instance"))?;
-                self.known.is_called(id, &name);
-                Ok(renamed)
-            }
-            _ => Ok(instance),
-        }
-    }
-
-    /// Whether a box has stopped because its program has ended, as one that ends at once. The server may
-    /// take a while to write that down.
-    async fn has_ended(&self, id: BoxId) -> Result<bool, EngineError> {
-        let ended = changes::written(|| async {
-            Ok(match self.inspect(id).await?.map(|truth| truth.state) {
-                Some(TruthState::Stopped(StopReason::Exited { .. })) => Some(true),
-                Some(TruthState::Running | TruthState::Stopped(StopReason::HostReboot)) => None,
-                _ => Some(false),
-            })
-        });
-        Ok(ended.await?.unwrap_or(false))
-    }
-
     /// Has a running box be called otherwise, as far as it knows itself.
     async fn set_hostname(&self, id: BoxId, name: &str) -> Result<(), EngineError> {
         let there = self.known.connect(id, machine::LONGEST_SILENCE).await?;
         guest::set_hostname(there, name).await
-    }
-
-    /// Takes back what says that an instance is a box. The agent in it goes by itself.
-    async fn release(&self, id: BoxId, instance: &Instance) -> Result<(), EngineError> {
-        let released = async {
-            let (info, tag) = instance.get_tagged().await?;
-            let mut new = InstancePut::from(info);
-            new.config.retain(|key, _| !marks::ALL.contains(&key.as_str()));
-            instance.put(&new, Some(&tag)).await?.wait().await
-        };
-        match released.await {
-            Ok(_) | Err(Error::NotFound { .. }) => {
-                self.known.is_gone(id);
-                Ok(())
-            }
-            Err(error) => Err(failed("give the instance back")(error)),
-        }
-    }
-
-    async fn state_of(&self, id: BoxId, instance: &Instance, info: &InstanceInfo) -> Truth {
-        let mut truth = state::truth(id, info);
-        match truth.state {
-            TruthState::Running => {
-                // What has ended meanwhile has no addresses.
-                truth.addresses = addresses(instance.state().await.ok().as_ref());
-            }
-            TruthState::Stopped(_) if marks::has_cmd(info) => {
-                if let Some(reason) = guest::ending(instance).await {
-                    truth.state = TruthState::Stopped(reason);
-                }
-            }
-            _ => {}
-        }
-        truth
     }
 }
 
@@ -300,63 +215,11 @@ impl Engine for LxdEngine {
     }
 
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
-        let (instance, info) = self.known.there(id).await?;
-        let instance = match state::state(&info) {
-            TruthState::Running => instance,
-            TruthState::Suspended => {
-                self.known.change(id, StateChange::UNFREEZE).await?;
-                instance
-            }
-            _ => {
-                let instance = self.settle_name(id, instance, &info).await?;
-                self.known.try_agent(id, &instance, &info).await?;
-                self.known.change(id, StateChange::START).await?;
-                instance
-            }
-        };
-        match self.known.connect(id, machine::LONGEST_BOOT).await {
-            Ok(Connection::Native(native)) if marks::has_cmd(&info) => {
-                let step = "start the box's program, which is the agent's to do";
-                return Err(EngineError::refused(step, native.why));
-            }
-            Ok(_) => {}
-            Err(error) => {
-                let ended = marks::has_cmd(&info) && self.has_ended(id).await?;
-                return if ended { Ok(Running::default()) } else { Err(error) };
-            }
-        }
-        // It ran, whatever the server says of one that has ended already.
-        let state = instance.state().await.ok();
-        Ok(Running { addresses: addresses(state.as_ref()), ..Running::default() })
+        self.known.start(id).await
     }
 
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
-        let (instance, state) = self.thawed(id).await?;
-        if matches!(state, TruthState::Stopped(_)) {
-            return Ok(());
-        }
-        // The server counts seconds.
-        let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
-        if seconds > 0 {
-            let asked = when_idle(|| async {
-                let stopping = instance.change_state(StateChange::stop(seconds)).await?;
-                stopping.quiet_for(grace).wait().await
-            });
-            match asked.await {
-                Ok(_) => return self.known.until_written_down(id).await,
-                // It did not end in time.
-                Err(Error::OperationFailed { .. } | Error::Cancelled { .. }) => {}
-                Err(error) => return Err(failed_of(id, "stop the instance")(error)),
-            }
-        }
-        match self.known.change(id, StateChange::KILL).await {
-            Ok(()) => self.known.until_written_down(id).await,
-            // It may have ended by itself meanwhile.
-            Err(error) => match self.inspect(id).await?.map(|truth| truth.state) {
-                Some(TruthState::Stopped(_)) => self.known.until_written_down(id).await,
-                _ => Err(error),
-            },
-        }
+        self.known.stop(id, grace).await
     }
 
     async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
@@ -395,29 +258,7 @@ impl Engine for LxdEngine {
     }
 
     async fn adopt(&self, id: BoxId, name: &BoxName) -> Result<Option<BoxSpec>, EngineError> {
-        self.known.names.intend(id);
-        let instance = self.known.client.instance(name.as_str());
-        let (info, tag) = match instance.get_tagged().await {
-            Ok(found) => found,
-            Err(Error::NotFound { .. }) => {
-                self.known.check_project().await?;
-                return Ok(None);
-            }
-            Err(error) => return Err(self.known.failed("look at the instance", error).await),
-        };
-        if marks::is_somebodys(&info) {
-            let reason = "another installation of Boxherd says that it is its own";
-            return Err(EngineError::refused("take the instance for a box", reason));
-        }
-        let spec = spec::of(&info, name);
-        let mut new = InstancePut::from(info);
-        new.config.extend(marks::of(id, &spec, &self.known.settings.installation));
-        new.config.insert(marks::ADOPTED.to_owned(), "true".to_owned());
-        self.known.names.begins(id);
-        let put = async { instance.put(&new, Some(&tag)).await?.wait().await };
-        put.await.map_err(failed("take the instance for a box"))?;
-        self.known.is_called(id, name.as_str());
-        Ok(Some(spec))
+        self.known.adopt(id, name).await
     }
 
     async fn delete(&self, id: BoxId) -> Result<(), EngineError> {
@@ -428,7 +269,7 @@ impl Engine for LxdEngine {
         }
         let Some((instance, info)) = self.known.info(id).await? else { return Ok(()) };
         if marks::is_adopted(&info) {
-            return self.release(id, &instance).await;
+            return self.known.release(id, &instance).await;
         }
         if !matches!(state::state(&info), TruthState::Stopped(_)) {
             self.stop(id, Duration::ZERO).await?;
@@ -448,10 +289,7 @@ impl Engine for LxdEngine {
     }
 
     async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {
-        match self.known.info(id).await? {
-            Some((instance, info)) => Ok(Some(self.state_of(id, &instance, &info).await)),
-            None => Ok(None),
-        }
+        self.known.inspect(id).await
     }
 
     async fn list(&self) -> Result<Vec<Truth>, EngineError> {
@@ -466,7 +304,7 @@ impl Engine for LxdEngine {
             truth.addresses = addresses(full.state.as_ref());
             if matches!(truth.state, TruthState::Stopped(_)) && marks::has_cmd(&full.info) {
                 let instance = self.known.client.instance(&full.info.name);
-                truth = self.state_of(id, &instance, &full.info).await;
+                truth = self.known.truth_of(id, &instance, &full.info).await;
             }
             truths.push(truth);
         }
@@ -500,7 +338,7 @@ impl Engine for LxdEngine {
         instance.patch(&keep).await.map_err(failed_of(id, step))?;
         if matches!(state::state(&info), TruthState::Stopped(_)) {
             let (instance, info) = self.known.there(id).await?;
-            self.settle_name(id, instance, &info).await?;
+            self.known.settle_name(id, instance, &info).await?;
             return Ok(());
         }
         match state::state(&info) {
@@ -521,22 +359,7 @@ impl Engine for LxdEngine {
     }
 
     async fn console(&self, id: BoxId, from: u64) -> Result<ConsoleChunk, EngineError> {
-        let (instance, info) = self.known.there(id).await?;
-        if marks::has_cmd(&info) {
-            let ring = guest::console(&instance, MOST_CONSOLE).await;
-            return ring.map(|ring| piece_of_ring(&ring, from)).map_err(failed("read the console"));
-        }
-        // Who has not been started has no log.
-        let log = match instance.console_log().await {
-            Ok(log) => log,
-            Err(Error::NotFound { .. }) => bytes::Bytes::new(),
-            Err(error) => return Err(failed("read the console")(error)),
-        };
-        let end = log.len() as u64;
-        let start = from.min(end);
-        let data = log.slice(usize::try_from(start).unwrap_or(log.len())..);
-        let data = data.slice(..data.len().min(CONSOLE_PIECE));
-        Ok(ConsoleChunk { start, data, end })
+        self.known.console(id, from).await
     }
 
     async fn usage(&self, id: BoxId) -> Result<Usage, EngineError> {
@@ -561,43 +384,5 @@ impl Engine for LxdEngine {
 
     fn images(&self) -> Option<&dyn Images> {
         Some(self)
-    }
-}
-
-fn piece_of_ring(ring: &[u8], from: u64) -> ConsoleChunk {
-    let read_at = |offset: u64, buffer: &mut [u8]| {
-        let rest = usize::try_from(offset).ok().and_then(|at| ring.get(at..)).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
-    };
-    // Reading what is in memory does not fail.
-    let chunk = console_ring::read(read_at, from, CONSOLE_PIECE).unwrap_or_default();
-    ConsoleChunk { start: chunk.start, data: chunk.data, end: chunk.end }
-}
-
-/// The content of a file of an instance, at most `most` bytes; `None` when it is not there.
-pub(crate) async fn content(
-    instance: &Instance,
-    path: &str,
-    most: usize,
-) -> Result<Option<Vec<u8>>, Error> {
-    let mut body = match instance.read_file(path).await {
-        Ok(Found::File(_, body)) => body,
-        Ok(_) | Err(Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut content = Vec::new();
-    loop {
-        let piece = body
-            .chunk()
-            .await
-            .map_err(|source| Error::Io { what: format!("reading `{path}`"), source })?;
-        let Some(piece) = piece else { return Ok(Some(content)) };
-        let room = most - content.len();
-        content.extend_from_slice(&piece[..piece.len().min(room)]);
-        if content.len() == most {
-            return Ok(Some(content));
-        }
     }
 }

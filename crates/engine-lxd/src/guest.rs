@@ -26,8 +26,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf}
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::console::content;
 use crate::early::Early;
-use crate::engine::content;
 use crate::error::{failed_of, with_causes};
 use crate::put::{NotPut, put};
 use crate::server::Known;

@@ -11,8 +11,10 @@
 //! It must not know the herd or the command line. Start reading in `engine.rs`; `spec.rs` and
 //! `state.rs` translate and are pure.
 
+mod adopt;
 mod archive;
 mod changes;
+mod console;
 mod copies;
 mod early;
 mod engine;
@@ -26,6 +28,7 @@ mod native;
 mod origin;
 mod project;
 mod put;
+mod reach;
 mod server;
 mod spec;
 mod state;

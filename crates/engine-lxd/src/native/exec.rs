@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::{Native, end, failed, refused, text};
-use crate::engine::content;
+use crate::console::content;
 
 /// The largest `/etc/passwd` that is read, in bytes.
 const MOST_ACCOUNTS: usize = 1 << 20;
