@@ -9,7 +9,7 @@ use boxherd_link::client::HANDSHAKE_TIMEOUT;
 use boxherd_link::{AgentInfo, Exec, ExecId, ExecRequest, ExitStatus, Link, LinkError, Offsets};
 use boxherd_model::policy::Decision;
 use boxherd_model::spec::is_another_user;
-use boxherd_model::{Address, BoxId, BoxState, Capability, Request, StopReason};
+use boxherd_model::{Address, BoxId, BoxState, Capability, Request};
 use boxherd_store::BoxRecord;
 use bytes::Bytes;
 
@@ -175,27 +175,26 @@ impl Herd {
     /// Why something came to nothing that was done over a link. Where that was lost, what has become of
     /// the box says more, once whoever does something to it at this moment is done.
     pub async fn why_lost(&self, id: BoxId, name: &str, source: LinkError) -> HerdError {
-        let name = name.to_owned();
-        if !matches!(source, LinkError::Lost { .. } | LinkError::Closed) {
-            return HerdError::Link { name, source };
-        }
-        match self.has_ended(id).await {
-            Ok(Some(reason)) => HerdError::Ended { name, reason },
-            Ok(None) => HerdError::Link { name, source },
-            Err(error) => {
-                tracing::debug!(%id, %error, "why a link was lost is not known");
-                HerdError::Link { name, source }
-            }
-        }
+        let lost = matches!(source, LinkError::Lost { .. } | LinkError::Closed);
+        let ended = if lost { self.has_ended(id, name).await } else { Ok(None) };
+        let ended = ended.unwrap_or_else(|error| {
+            tracing::debug!(%id, %error, "why a link was lost is not known");
+            None
+        });
+        ended.unwrap_or_else(|| HerdError::Link { name: name.to_owned(), source })
     }
 
-    /// Why a box has stopped, or that it is gone; `None` while it is neither.
-    async fn has_ended(&self, id: BoxId) -> Result<Option<Option<StopReason>>, HerdError> {
-        let Some(record) = self.store.box_by_id(id).await? else { return Ok(Some(None)) };
+    /// That a box has stopped, or is gone; `None` while it is neither.
+    async fn has_ended(&self, id: BoxId, name: &str) -> Result<Option<HerdError>, HerdError> {
+        let ended = |reason| Some(HerdError::Ended { name: name.to_owned(), reason });
+        let Some(record) = self.store.box_by_id(id).await? else { return Ok(ended(None)) };
         let _held = self.lock(&record).await?;
-        let Some(mut record) = self.store.box_by_id(id).await? else { return Ok(Some(None)) };
+        let Some(mut record) = self.store.box_by_id(id).await? else { return Ok(ended(None)) };
         self.look(&mut record).await?;
-        Ok((record.state == BoxState::Stopped).then_some(record.reason).filter(Option::is_some))
+        Ok(match (record.state, record.reason) {
+            (BoxState::Stopped, reason @ Some(_)) => ended(reason),
+            _ => None,
+        })
     }
 
     /// A box that was last seen running and does not answer: what is true of it says why.

@@ -55,8 +55,8 @@ impl Call {
         format!("{} {}", self.method, self.url.without_query())
     }
 
-    /// Whether the connection is to become a websocket. The secret of one counts once: LXD 5.0 never lets
-    /// go of a command where one came twice.
+    /// Whether the connection is to become a websocket. The secret of one counts once: LXD 5.0 answers
+    /// whoever comes with it again as if all were well, and speaks with the first alone.
     fn is_websocket(&self) -> bool {
         self.headers.contains_key(UPGRADE)
     }

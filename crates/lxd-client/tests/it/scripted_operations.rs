@@ -116,7 +116,7 @@ async fn what_breaks_may_have_been_begun_unless_it_only_reads() {
     assert!(error.may_go_on(), "{error:?}");
 }
 
-/// A server that takes a websocket twice by the same secret never lets go of the command.
+/// A server speaks with whoever came first with a secret, and takes the second all the same.
 #[tokio::test]
 async fn a_websocket_that_broke_is_not_asked_for_again() {
     let streams = json!({ "0": "a", "1": "b", "2": "c", "control": "d" });
