@@ -11,7 +11,7 @@ use super::examples;
 #[derive(Debug, Args)]
 #[command(after_help = examples::IMAGE)]
 pub(crate) struct ImagesOf {
-    /// Of which engine; those of this machine when not given
+    /// Of which engine; those of the default one when not given
     #[arg(long, global = true, value_name = "ENGINE")]
     pub(crate) engine: Option<EngineName>,
     #[command(subcommand)]
