@@ -84,6 +84,9 @@ pub struct CreateVmRequest {
     /// Ours: which engine makes it.
     #[prost(string, tag = "1001")]
     pub boxherd_engine: ::prost::alloc::string::String,
+    /// Ours: answer `boxherd_vm` too.
+    #[prost(bool, tag = "1002")]
+    pub boxherd_status: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MachineSpecBase {
@@ -145,7 +148,7 @@ pub struct EnvVar {
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateVmResponse {
     #[prost(string, tag = "1")]
     pub vm_id: ::prost::alloc::string::String,
@@ -163,6 +166,10 @@ pub struct CreateVmResponse {
     pub boot_time_ms: u64,
     #[prost(uint32, tag = "8")]
     pub paused_automations: u32,
+    /// Ours: the box as `GetVm` tells it, with `boxherd_status`, of which what it uses is left out; only
+    /// when it was asked for.
+    #[prost(message, optional, tag = "1000")]
+    pub boxherd_vm: ::core::option::Option<GetVmResponse>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DestroyVmRequest {
@@ -1002,8 +1009,11 @@ pub struct ForkVmRequest {
     /// Ours: the copy goes on where its source is, with its memory.
     #[prost(bool, tag = "1000")]
     pub boxherd_live: bool,
+    /// Ours: answer `boxherd_vm` too.
+    #[prost(bool, tag = "1001")]
+    pub boxherd_status: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ForkVmResponse {
     #[prost(string, tag = "1")]
     pub vm_id: ::prost::alloc::string::String,
@@ -1023,6 +1033,9 @@ pub struct ForkVmResponse {
     pub boot_time_ms: u64,
     #[prost(uint32, tag = "9")]
     pub paused_automations: u32,
+    /// Ours: as of `CreateVmResponse`.
+    #[prost(message, optional, tag = "1000")]
+    pub boxherd_vm: ::core::option::Option<GetVmResponse>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProxiesRequest {

@@ -65,8 +65,23 @@ impl Boxes {
         if new.document.is_some() || new.engine.is_some() {
             self.client.needs("spec").await?;
         }
-        let made = ask!(self.client, Changes, create_vm, new.asked()?)?;
-        self.get(&made.vm_id).await
+        let asked = api::CreateVmRequest { boxherd_status: true, ..new.asked()? };
+        let made = ask!(self.client, Changes, create_vm, asked)?;
+        self.told(made.boxherd_vm, &made.vm_id).await
+    }
+
+    /// A box that was just made: as its server told of it, or else as it tells when it is asked.
+    async fn told(&self, vm: Option<api::GetVmResponse>, id: &str) -> Result<BoxInfo, Error> {
+        match vm {
+            Some(vm) => Ok(vm.into()),
+            None => self.get(id).await,
+        }
+    }
+
+    async fn forked(&self, asked: api::ForkVmRequest) -> Result<BoxInfo, Error> {
+        let asked = api::ForkVmRequest { boxherd_status: true, ..asked };
+        let made = ask!(self.client, Changes, fork_vm, asked)?;
+        self.told(made.boxherd_vm, &made.vm_id).await
     }
 
     /// One box.
@@ -274,8 +289,7 @@ impl Boxes {
             name: new.unwrap_or_default().to_owned(),
             ..api::ForkVmRequest::default()
         };
-        let made = ask!(self.client, Changes, fork_vm, asked)?;
-        self.get(&made.vm_id).await
+        self.forked(asked).await
     }
 
     /// The same, with the memory of the box: the copy goes on where its source is. Only servers of Boxherd can
@@ -295,8 +309,7 @@ impl Boxes {
             ..api::ForkVmRequest::default()
         };
         self.client.needs("live").await?;
-        let made = ask!(self.client, Changes, fork_vm, asked)?;
-        self.get(&made.vm_id).await
+        self.forked(asked).await
     }
 
     /// The same, for a copy that differs from its source in what `copy` says. Its image, its variables
@@ -312,8 +325,7 @@ impl Boxes {
     /// # }
     /// ```
     pub async fn fork_as(&self, of: &str, copy: NewBox) -> Result<BoxInfo, Error> {
-        let made = ask!(self.client, Changes, fork_vm, copy.asked_of(of)?)?;
-        self.get(&made.vm_id).await
+        self.forked(copy.asked_of(of)?).await
     }
 
     /// A name that no box has yet.

@@ -39,7 +39,8 @@ pub(crate) async fn create(
     desk.about(made.id);
     proxies::make(desk, &made.address(), proxies).await?;
     let label = desk.herd.label_of(made.id).await?;
-    Ok(translate::created(&made, &label, desk.config))
+    let boxherd_vm = told_if(asked.boxherd_status, desk, &made).await?;
+    Ok(api::CreateVmResponse { boxherd_vm, ..translate::created(&made, &label, desk.config) })
 }
 
 fn wanted(name: BoxName, asked: &api::CreateVmRequest) -> Answer<(BoxSpec, Option<MachineSpec>)> {
@@ -56,13 +57,31 @@ fn wanted(name: BoxName, asked: &api::CreateVmRequest) -> Answer<(BoxSpec, Optio
 
 pub(crate) async fn get(desk: &Desk<'_>, asked: api::GetVmRequest) -> Answer<api::GetVmResponse> {
     let status = desk.herd.show(&desk.address("vm_id", &asked.vm_id)?).await?;
-    let network = desk.herd.network_of(&status).await?;
-    let mut vm = translate::vm(&status, network, desk.config);
-    machine::tell(desk, &status, &mut vm, true).await?;
+    let mut vm = told(desk, &status).await?;
     if asked.boxherd_status {
         vm.boxherd_status = document(&status, usage(desk, &status).await)?;
     }
     Ok(vm)
+}
+
+async fn told(desk: &Desk<'_>, status: &BoxStatus) -> Answer<api::GetVmResponse> {
+    let network = desk.herd.network_of(status).await?;
+    let mut vm = translate::vm(status, network, desk.config);
+    machine::tell(desk, status, &mut vm, true).await?;
+    Ok(vm)
+}
+
+/// A box that was just made, for whoever would ask for it next. It is not measured.
+async fn told_if(
+    asked: bool,
+    desk: &Desk<'_>,
+    made: &BoxStatus,
+) -> Answer<Option<api::GetVmResponse>> {
+    if !asked {
+        return Ok(None);
+    }
+    let boxherd_status = document(made, None)?;
+    Ok(Some(api::GetVmResponse { boxherd_status, ..told(desk, made).await? }))
 }
 
 /// What a box uses; only of one that is there, which may end while it is looked at.
@@ -222,7 +241,9 @@ pub(crate) async fn fork(
     desk.about(copy.id);
     proxies::make(desk, &copy.address(), proxies).await?;
     let label = desk.herd.label_of(copy.id).await?;
-    Ok(translate::forked(copy, &label, source.id.to_string(), desk.config))
+    let boxherd_vm = told_if(asked.boxherd_status, desk, copy).await?;
+    let forked = translate::forked(copy, &label, source.id.to_string(), desk.config);
+    Ok(api::ForkVmResponse { boxherd_vm, ..forked })
 }
 
 pub(crate) async fn rename(

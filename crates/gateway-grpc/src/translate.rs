@@ -58,6 +58,7 @@ pub(crate) fn whole_spec(asked: &api::CreateVmRequest) -> Result<BoxSpec, HerdEr
         config: asked.config.as_ref().map(beside),
         boxherd_spec: asked.boxherd_spec.clone(),
         boxherd_engine: asked.boxherd_engine.clone(),
+        boxherd_status: asked.boxherd_status,
         ..api::CreateVmRequest::default()
     };
     if *asked != kept || (!asked.name.is_empty() && asked.name != spec.name.as_str()) {
@@ -228,7 +229,7 @@ pub(crate) fn created(status: &BoxStatus, label: &str, config: &Config) -> api::
         image: status.spec.image.to_string(),
         status: state(status.state).to_owned(),
         boot_time_ms: boot_millis(status),
-        paused_automations: 0,
+        ..api::CreateVmResponse::default()
     }
 }
 
@@ -249,7 +250,7 @@ pub(crate) fn forked(
         status: created.status,
         forked_from: from,
         boot_time_ms: created.boot_time_ms,
-        paused_automations: 0,
+        ..api::ForkVmResponse::default()
     }
 }
 
