@@ -120,7 +120,7 @@ impl Server {
 
     pub(crate) async fn run(&self, name: &str, argv: &[&str]) -> anyhow::Result<()> {
         let run = boxherd_client::Command::argv(argv.iter().copied());
-        let done = self.client.boxes().exec(&name_of(name), run).await?.output().await?;
+        let done = self.client.boxes().run(&name_of(name), run).await?;
         anyhow::ensure!(done.code == 0, "{argv:?} ended with {}", done.code);
         Ok(())
     }

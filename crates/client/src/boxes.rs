@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tonic::{Code, Streaming};
 
 use crate::client::{Client, ask};
-use crate::{BoxInfo, Command, Error, NewBox, Running};
+use crate::{BoxInfo, Command, Error, NewBox, Output, Running};
 
 /// How long until a box that is not ready is looked at again.
 const LOOKS: Duration = Duration::from_millis(500);
@@ -352,7 +352,22 @@ impl Boxes {
     /// # }
     /// ```
     pub async fn exec(&self, of: &str, command: Command) -> Result<Running, Error> {
-        Running::start(&self.client, of, &command).await
+        Running::start(&self.client, of, &command, false).await
+    }
+
+    /// Runs a command in a box, without input, until it ends.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// use boxherd_client::Command;
+    ///
+    /// let output = client.boxes().run("web", Command::shell("exit 3")).await?;
+    /// assert_eq!(output.code, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run(&self, of: &str, command: Command) -> Result<Output, Error> {
+        Running::start(&self.client, of, &command, true).await?.output().await
     }
 
     /// Waits until a box runs and takes commands: a server may answer before that. Looks twice in a
@@ -388,7 +403,7 @@ impl Boxes {
             }
             _ => return Ok(false),
         }
-        let answers = async { self.exec(of, Command::argv(["true"])).await?.output().await };
+        let answers = async { self.run(of, Command::argv(["true"])).await };
         match answers.await {
             Ok(output) => Ok(output.code == 0),
             // One that is just starting.

@@ -78,7 +78,13 @@ impl fmt::Debug for Running {
 }
 
 impl Running {
-    pub(crate) async fn start(client: &Client, of: &str, command: &Command) -> Result<Self, Error> {
+    /// Without input, if that is `over` before it begins: the server is told in the same breath.
+    pub(crate) async fn start(
+        client: &Client,
+        of: &str,
+        command: &Command,
+        over: bool,
+    ) -> Result<Self, Error> {
         let first = command.first(of)?;
         if command.user.is_some() {
             client.needs("user").await?;
@@ -89,7 +95,7 @@ impl Running {
         let starting = async {
             match command.keep {
                 Some(keep) => Self::start_kept(client, of, first, keep).await,
-                None => Self::start_plain(client, first).await,
+                None => Self::start_plain(client, first, over).await,
             }
         };
         let mut running = within(limit, starting).await?;
@@ -97,19 +103,18 @@ impl Running {
         Ok(running)
     }
 
-    async fn start_plain(client: &Client, first: ExecChunk) -> Result<Self, Error> {
+    async fn start_plain(client: &Client, first: ExecChunk, over: bool) -> Result<Self, Error> {
         let mut ends = None;
         // Anew each time: a stream whose call was refused is gone.
         let asked = || {
             let (sender, open, frames) = uplink(first.clone());
-            ends = Some((sender, open));
+            let resizer = Resizer(sender.downgrade());
+            ends = Some(((!over).then_some(Stdin(sender)), resizer, open));
             frames
         };
         let method = |mut wire: Wire, asked| async move { wire.exec(asked).await };
         let frames = client.authorised(asked, method).await?;
-        let (sender, open) = ends.ok_or_else(|| Error::server("the call was not made"))?;
-        let resizer = Resizer(sender.downgrade());
-        let stdin = Some(Stdin(sender));
+        let (stdin, resizer, open) = ends.ok_or_else(|| Error::server("the call was not made"))?;
         Ok(Self { frames, stdin, resizer, exit: None, kept: None, limit: None, open })
     }
 

@@ -72,7 +72,7 @@ impl Core {
         let folder = self.folder(id);
         fs::create_dir(folder.path()).map_err(at("make the box's folder"))?;
         fault::point("create.folder");
-        let claimed = self.uids.as_ref().map(|uids| uids.claim(id)).transpose();
+        let claimed = self.uids.as_ref().map(|uids| uids.claim(id, &folder.claimant())).transpose();
         let uids = claimed.map_err(at("claim host ids"))?;
         fault::point("create.uids");
         let record = BoxRecord { spec: spec.clone(), uids, image };

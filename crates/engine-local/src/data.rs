@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use boxherd_model::BoxId;
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::root::skeleton;
 use crate::storage;
@@ -20,6 +21,23 @@ pub(crate) struct Data {
 
 /// The folders that are made with the data folder.
 const FOLDERS: [&str; 4] = ["agent", "boxes", "layers", "uids"];
+
+/// What is in these has nothing to do with what is beside it.
+const SCATTERED: [&str; 2] = ["boxes", "layers"];
+
+/// Has ext4 put each folder in `folder` elsewhere (chattr(1), `T`). It does not use an inode again at once,
+/// but passes over all that were freed beside it in the last minutes: where many boxes come and go, a
+/// new file took 0.7 ms.
+fn scatter(folder: &Path) {
+    let scattered = File::open(folder).and_then(|folder| {
+        let flags = ioctl_getflags(&folder)?;
+        Ok(ioctl_setflags(&folder, flags | IFlags::TOPDIR)?)
+    });
+    if let Err(error) = scattered {
+        // Other filesystems have no such thing, and no use for it.
+        tracing::debug!(%error, folder = %folder.display(), "not scattered");
+    }
+}
 
 /// What is made last.
 const LAST: &str = FOLDERS[FOLDERS.len() - 1];
@@ -52,7 +70,12 @@ impl Data {
             check_unused(root)?;
             // Layers hold files that belong to root and may be set-user-id.
             fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
-            FOLDERS.iter().try_for_each(|folder| make(&root.join(folder)))?;
+            for folder in FOLDERS {
+                make(&root.join(folder))?;
+                if SCATTERED.contains(&folder) {
+                    scatter(&root.join(folder));
+                }
+            }
         }
         let root = root.canonicalize()?;
         let installation = installation(&root)?;
@@ -147,6 +170,11 @@ impl BoxFolder {
     /// The same while the box is being made.
     pub(crate) fn draft(&self) -> PathBuf {
         self.path.join("draft.json")
+    }
+
+    /// Its id, for the claim of its host ids.
+    pub(crate) fn claimant(&self) -> PathBuf {
+        self.path.join("id")
     }
 
     pub(crate) fn runtime(&self) -> PathBuf {

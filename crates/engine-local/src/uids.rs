@@ -1,9 +1,9 @@
-//! Which host ids a box has: 65,536 of its own, claimed by making a file.
+//! Which host ids a box has: 65,536 of its own, claimed by a link to a file of the box.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use boxherd_model::BoxId;
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,10 @@ impl Uids {
         Self { folder, taken: ranges_of_others(others), scatter }
     }
 
-    /// Claims ids for a box. Two processes that claim at once get different ones.
-    pub(crate) fn claim(&self, id: BoxId) -> io::Result<UidBase> {
+    /// Claims ids for a box, which is said in its file `claimant`. Two processes that claim at once get
+    /// different ones.
+    pub(crate) fn claim(&self, id: BoxId, claimant: &Path) -> io::Result<UidBase> {
+        fs::write(claimant, id.to_string())?;
         let slots = slots();
         let tail: [u8; 4] = std::array::from_fn(|i| id.as_bytes()[12 + i]);
         let start = u32::from_be_bytes(tail).wrapping_add(self.scatter) % slots;
@@ -44,12 +46,8 @@ impl Uids {
             if self.is_taken(base) {
                 continue;
             }
-            let claimed = File::options().write(true).create_new(true).open(self.path(base));
-            match claimed {
-                Ok(mut file) => {
-                    file.write_all(id.to_string().as_bytes())?;
-                    return Ok(base);
-                }
+            match fs::hard_link(claimant, self.path(base)) {
+                Ok(()) => return Ok(base),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -116,22 +114,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let uids = Uids::new(folder.path().to_owned(), "0123456789abcdef", "");
         let id = BoxId::new();
-        let (first, second) = (uids.claim(id).unwrap(), uids.claim(id).unwrap());
+        let claimant = folder.path().join("id");
+        let claim = || uids.claim(id, &claimant).unwrap();
+        let (first, second) = (claim(), claim());
         assert!(first.0.abs_diff(second.0) >= COUNT);
         uids.release(first).unwrap();
         uids.release(first).unwrap();
-        assert_eq!(uids.claim(id).unwrap(), first);
+        assert_eq!(claim(), first);
     }
 
     #[test]
     fn ids_of_others_are_left_to_them() {
         let folder = tempfile::tempdir().unwrap();
         let id = BoxId::new();
-        let free = Uids::new(folder.path().to_owned(), "0", "").claim(id).unwrap();
+        let claimant = folder.path().join("id");
+        let claim = |uids: &Uids| uids.claim(id, &claimant).unwrap();
+        let free = claim(&Uids::new(folder.path().to_owned(), "0", ""));
         let others = format!("alice:{}:1\nnonsense\nbob:1:0\n", free.0 + COUNT - 1);
         let other = Uids::new(folder.path().join(""), "0", &others);
         fs::remove_file(folder.path().join(free.0.to_string())).unwrap();
-        assert_ne!(other.claim(id).unwrap(), free);
+        assert_ne!(claim(&other), free);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use boxherd_herd::{Audited, Herd, HerdError, Source};
 use boxherd_model::{Address, BoxId};
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status};
 
+use crate::service::Answers;
 use crate::status::status;
 use crate::{Api, Config};
 
@@ -121,11 +123,35 @@ impl Desk<'_> {
     ) -> Result<Response<T>, Status> {
         let denied = matches!(done, Err(HerdError::Denied(_)));
         if kept == Kept::Audited || denied {
-            let Self { caller, action, detail, source, target, .. } = self;
-            let audited = Audited { source, action, target: target.into_inner(), detail };
-            let outcome = done.as_ref().err().map_or("ok", HerdError::code);
-            caller.audit(audited, outcome).await;
+            self.log(done.as_ref().err().map_or("ok", HerdError::code)).await;
         }
         done.map(Response::new).map_err(|error| status(&error))
+    }
+
+    /// The same for a command, which runs while that is written down. Nothing of what it says is told before,
+    /// and it is written down whoever goes.
+    pub(crate) async fn answer_meanwhile<T: Send + 'static>(
+        self,
+        done: Result<Answers<T>, HerdError>,
+    ) -> Result<Response<Answers<T>>, Status> {
+        match done {
+            Ok(answers) => {
+                let logged = tokio::spawn(self.log("ok"));
+                let told = async move {
+                    if let Err(error) = logged.await {
+                        tracing::error!(%error, "not written into the audit log");
+                    }
+                    answers
+                };
+                Ok(Response::new(Box::pin(told.flatten_stream())))
+            }
+            failed => self.answer(Kept::Audited, failed).await,
+        }
+    }
+
+    fn log(self, outcome: &'static str) -> impl Future<Output = ()> + Send + use<> {
+        let Self { caller, action, detail, source, target, .. } = self;
+        let audited = Audited { source, action, target: target.into_inner(), detail };
+        async move { caller.audit(audited, outcome).await }
     }
 }

@@ -48,10 +48,10 @@ pub(crate) async fn dial(
     let address = desk.address("vm_id", &first.vm_id)?;
     let port = u16::try_from(first.port).ok().filter(|port| *port > 0);
     let port = port.ok_or_else(|| invalid("port", "a port is from 1 to 65535"))?;
-    let (id, awake) = desk.herd.keep_awake(&address).await?;
-    desk.about(id);
+    let (found, awake) = desk.herd.keep_awake(&address).await?;
+    desk.about(found.id());
     let slot = desk.herd.exec_slot().await?;
-    let link = desk.herd.link(&address).await?;
+    let link = desk.herd.link_to(found).await?;
     let failed = |source| HerdError::Link { name: address.to_string(), source };
     let (from_box, to_box) = tokio::io::split(link.dial(port).await.map_err(failed)?);
     let (frames, unreadable) = Frames::new(frames);

@@ -90,7 +90,8 @@ pub(crate) async fn exec(
     if first.command.contains('\0') {
         return Err(invalid("command", "it has a NUL byte"));
     }
-    let (id, awake) = desk.herd.keep_awake(&address).await?;
+    let (found, awake) = desk.herd.keep_awake(&address).await?;
+    let id = found.id();
     desk.about(id);
     let ours = first.boxherd.clone().unwrap_or_default();
     let (mut exec, slot) = match ours.exec_id.as_str() {
@@ -98,7 +99,7 @@ pub(crate) async fn exec(
             let mut slot = Slot::new(&desk.herd).await?;
             let request = request(&first);
             let keep = request.detach_ttl;
-            let exec = desk.herd.exec(&address, request).await?;
+            let exec = desk.herd.exec_in(found, request).await?;
             if !keep.is_zero() {
                 slot.keep(&desk.herd, (id, exec.id()), keep);
             }
@@ -107,7 +108,7 @@ pub(crate) async fn exec(
         text => {
             let exec_id = text.parse().map_err(|_| invalid("boxherd.exec_id", "it is none"))?;
             let mut slot = Slot::again(&desk.herd, (id, exec_id));
-            let exec = desk.herd.go_on(&address, exec_id, offsets(&ours)).await;
+            let exec = desk.herd.go_on(found, exec_id, offsets(&ours)).await;
             // One that is gone counts no more.
             (exec.inspect_err(|_| slot.free())?, slot)
         }

@@ -36,9 +36,9 @@ struct Place {
 impl Place {
     async fn find(desk: &Desk<'_>, vm_id: &str) -> Answer<Self> {
         let address = desk.address("vm_id", vm_id)?;
-        let (id, awake) = desk.herd.keep_awake(&address).await?;
-        desk.about(id);
-        let files = desk.herd.link(&address).await?.files();
+        let (found, awake) = desk.herd.keep_awake(&address).await?;
+        desk.about(found.id());
+        let files = desk.herd.link_to(found).await?.files();
         Ok(Self { files, name: address.to_string(), _awake: awake })
     }
 
@@ -238,8 +238,8 @@ pub(crate) async fn copy(
 ) -> Answer<api::CopyPathResponse> {
     let (old, new) = (path("old_path", &asked.old_path)?, path("new_path", &asked.new_path)?);
     let address = desk.address("vm_id", &asked.vm_id)?;
-    let (id, _awake) = desk.herd.keep_awake(&address).await?;
-    desk.about(id);
+    let (found, _awake) = desk.herd.keep_awake(&address).await?;
+    desk.about(found.id());
     let _slot = desk.herd.exec_slot().await?;
     desk.herd.copy_within(&address, &old, &new).await?;
     Ok(api::CopyPathResponse {})

@@ -98,7 +98,7 @@ macro_rules! methods {
                     Ok((which, answers)) => (which, Ok(answers)),
                     Err(error) => (None, Err(error)),
                 };
-                let mut answer = desk.answer(Audited, done).await?;
+                let mut answer = desk.answer_meanwhile(done).await?;
                 which.iter().for_each(|which| which.tell(answer.metadata_mut()));
                 Ok(answer)
             }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::herd::decide;
 use crate::links::Again;
 use crate::lookup::engine_error;
-use crate::{Herd, HerdError};
+use crate::{Found, Herd, HerdError};
 
 /// How much of what a program says is kept, in bytes.
 const OUTPUT: usize = 4096;
@@ -26,8 +26,13 @@ impl Herd {
     /// for as long as they hold.
     #[tracing::instrument(skip_all, fields(%address))]
     pub async fn link(&self, address: &Address) -> Result<Link, HerdError> {
-        let record = self.find(address).await?;
-        self.link_of(record).await.map(|(_, link)| link)
+        let found = self.find(address).await.map(Found)?;
+        self.link_to(found).await
+    }
+
+    /// The same for a box that was found.
+    pub async fn link_to(&self, found: Found) -> Result<Link, HerdError> {
+        self.link_of(found.0).await.map(|(_, link)| link)
     }
 
     /// Who answers in a box, when it has greeted. The link is kept for what comes next.
@@ -44,10 +49,15 @@ impl Herd {
     /// Runs a command in a box with what its spec says of environment, folder and user; what the
     /// request says comes first. It goes on over another link when its own is lost, for as long as
     /// its agent keeps it.
-    #[tracing::instrument(skip_all, fields(%address))]
     pub async fn exec(&self, address: &Address, request: ExecRequest) -> Result<Exec, HerdError> {
-        let record = self.find(address).await?;
-        let (record, link) = self.link_of(record).await?;
+        let found = self.find(address).await.map(Found)?;
+        self.exec_in(found, request).await
+    }
+
+    /// The same in a box that was found.
+    #[tracing::instrument(name = "exec", skip_all, fields(name = %found.0.spec.name))]
+    pub async fn exec_in(&self, found: Found, request: ExecRequest) -> Result<Exec, HerdError> {
+        let (record, link) = self.link_of(found.0).await?;
         let variables = self.variables_in(&record).await?;
         let request = with_spec(request, &record, variables);
         let engine = self.engine_of(&record)?;
@@ -80,15 +90,9 @@ impl Herd {
 
     /// Goes on with a command that was run before, perhaps over another server, and is kept by its
     /// agent. Whoever was there before is there no more.
-    #[tracing::instrument(skip_all, fields(%address))]
-    pub async fn go_on(
-        &self,
-        address: &Address,
-        id: ExecId,
-        from: Offsets,
-    ) -> Result<Exec, HerdError> {
-        let record = self.find(address).await?;
-        let (record, link) = self.link_of(record).await?;
+    #[tracing::instrument(skip_all, fields(name = %found.0.spec.name))]
+    pub async fn go_on(&self, found: Found, id: ExecId, from: Offsets) -> Result<Exec, HerdError> {
+        let (record, link) = self.link_of(found.0).await?;
         link.reattach(id, from).await.map_err(|source| no_link(&record, source))
     }
 

@@ -52,7 +52,7 @@ mod usage;
 mod variables;
 
 pub use accounts::{Audited, NewKey, Secret, Source, Token, Whoami};
-pub use activity::InUse;
+pub use activity::{Found, InUse};
 pub use admission::ExecSlot;
 pub use boxherd_model::Selector;
 pub use boxherd_store::UserRecord;

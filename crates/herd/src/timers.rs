@@ -66,12 +66,20 @@ impl Herd {
         self.count_usage(&records, now).await;
         for record in records {
             let Some(due) = due(&record, self.activity.of(record.id, now), now) else { continue };
+            let id = record.id;
             let address = status(record).address();
             tracing::info!(box_ = %address, ?due, "time is up");
             let done = match due {
                 Due::Suspend => self.suspend(&address).await.map(drop),
                 Due::Hibernate => self.hibernate(&address).await.map(drop),
                 Due::Delete => self.delete(&address).await,
+            };
+            let done = match due {
+                // Whoever began to use it meanwhile has found it running, and will not wake it.
+                Due::Suspend | Due::Hibernate if done.is_ok() && !self.activity.doze(id) => {
+                    self.resume(&address).await.map(drop)
+                }
+                _ => done,
             };
             if let Err(error) = done {
                 tracing::warn!(%error, ?due, "not done, and tried again");

@@ -12,7 +12,7 @@ use super::wait::Wait;
 use super::{Incoming, Logs, Outgoing, Reader, Running};
 use crate::{
     BoxInfo, Checkpoint, Command, Disk, Domain, Entry, Error, ExposedPort, Grant, Image, ImageStep,
-    Key, Network, NewBox, NewKey, NewToken, Proxy, Quota, Resized, Scope, Sizes, Snapshot,
+    Key, Network, NewBox, NewKey, NewToken, Output, Proxy, Quota, Resized, Scope, Sizes, Snapshot,
     SpecUpdate, SpecUpdated, Template, Token, Usage, User, UserChange, Variable,
 };
 
@@ -66,6 +66,7 @@ handles! {
         fn fork_live(&self, of: &str, new: Option<&str>) -> BoxInfo;
         fn fork_as(&self, of: &str, copy: NewBox) -> BoxInfo;
         fn suggest_name(&self) -> String;
+        fn run(&self, of: &str, command: Command) -> Output;
         fn wait_until_ready(&self, of: &str, patience: Duration) -> ();
         fn label(&self, of: &str, set: &[(&str, &str)], remove: &[&str])
             -> BTreeMap<String, String>;

@@ -1,6 +1,7 @@
 //! Users, and what they see of each other: nothing.
 
-use boxherd_model::{BoxStatus, Caller, Deadline, Labels, Quota, Timestamp, UserId};
+use boxherd_engine::TruthState;
+use boxherd_model::{BoxId, BoxStatus, Caller, Deadline, Labels, Quota, Timestamp, UserId};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
@@ -229,6 +230,40 @@ async fn boxes_that_nobody_uses_are_suspended_and_old_ones_deleted() {
     later.fetch_add(3600 * 1000, Ordering::SeqCst);
     again.look_at_the_clock().await.unwrap();
     assert_eq!(again.show(&at("web")).await.unwrap_err().code(), "no-such-box");
+}
+
+async fn is_suspended(lab: &Lab, id: BoxId) -> bool {
+    let truth = lab.engine.inspect(id).await.unwrap();
+    truth.is_some_and(|truth| truth.state == TruthState::Suspended)
+}
+
+/// Whoever finds a box running just before it is put away would wait for it for ever.
+#[tokio::test]
+async fn a_box_that_is_used_while_it_is_put_away_is_woken() {
+    let lab = Lab::new();
+    let (herd, clock) = with_clock(&lab).await;
+    let mut wanted = spec("web");
+    wanted.timers.suspend_after_idle = Some(30);
+    let made = herd.create(wanted.into()).await.unwrap();
+    herd.exec(&at("web"), ExecRequest::shell("true")).await.unwrap();
+    herd.look_at_the_clock().await.unwrap();
+    clock.fetch_add(31_000, Ordering::SeqCst);
+    // It stands still, and nobody has written so.
+    lab.faults().next("suspend.end", Trouble::Slow(Duration::from_millis(300)));
+    let used = async {
+        while !is_suspended(&lab, made.id).await {
+            tokio::task::yield_now().await;
+        }
+        let (_, _awake) = herd.keep_awake(&at("web")).await.unwrap();
+        let exec = herd.exec(&at("web"), ExecRequest::shell("echo here")).await.unwrap();
+        exec.collect(Default::default(), 1 << 20).await.unwrap()
+    };
+    let used = tokio::time::timeout(Duration::from_secs(10), used);
+    let (looked, said) = tokio::join!(herd.look_at_the_clock(), used);
+    looked.unwrap();
+    assert_eq!(said.expect("it was woken").stdout, "here\n");
+    assert_eq!(herd.show(&at("web")).await.unwrap().state, BoxState::Running);
+    agree(&herd, &lab).await;
 }
 
 #[tokio::test]
