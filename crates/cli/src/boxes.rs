@@ -7,7 +7,7 @@ use boxherd_model::{Address, BoxName, BoxStatus, Labels, SnapshotInfo, SnapshotN
 
 use crate::commands::Shown;
 use crate::failure::Failure;
-use crate::process::Process;
+use crate::process::{Here, Process};
 use crate::remote::{Change, Remote};
 
 /// Whom a command asks.
@@ -136,7 +136,12 @@ impl Boxes<'_> {
         request: ExecRequest,
     ) -> Result<Process, Failure> {
         match self {
-            Self::Here(herd) => Ok(Process::Here(herd.exec(address, request).await?)),
+            Self::Here(herd) => {
+                let (found, _awake) = herd.keep_awake(address).await?;
+                let (of, name) = (found.id(), address.to_string());
+                let exec = herd.exec_in(found, request).await?;
+                Ok(Process::Here(Here { exec, herd: herd.clone(), of, name }.into()))
+            }
             Self::There(remote) => Ok(Process::There(remote.exec(address, request).await?.into())),
         }
     }

@@ -16,8 +16,6 @@ const BROKEN_PIPE: u8 = 141;
 
 /// The code of a link that broke while it was used.
 pub(crate) const LINK_LOST: &str = "link-lost";
-/// The code of an agent that did not answer as it should, which may have been for want of a box.
-pub(crate) const AGENT: &str = "agent";
 
 /// Why a command of ours failed.
 #[derive(Debug)]

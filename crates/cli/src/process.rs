@@ -1,7 +1,9 @@
 //! A command that runs in a box, here or on a server, as a session sees it.
 
 use boxherd_client::{Event, Resizer, Running, Stdin};
+use boxherd_herd::Herd;
 use boxherd_link::{Exec, ExecControl, ExecEvent, ExecStdin, ExitStatus, PtySize};
+use boxherd_model::BoxId;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 
@@ -11,9 +13,27 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(crate) enum Process {
     /// Over a link.
-    Here(Exec),
+    Here(Box<Here>),
     /// Over the wire.
     There(Box<Running>),
+}
+
+/// A command that runs over a link, and where.
+#[derive(Debug)]
+pub(crate) struct Here {
+    pub(crate) exec: Exec,
+    pub(crate) herd: Herd,
+    pub(crate) of: BoxId,
+    pub(crate) name: String,
+}
+
+impl Here {
+    async fn next(&mut self) -> Result<ExecEvent, Failure> {
+        match self.exec.next().await {
+            Ok(event) => Ok(event),
+            Err(source) => Err(self.herd.why_lost(self.of, &self.name, source).await.into()),
+        }
+    }
 }
 
 /// Its input. Ended when dropped.
@@ -33,7 +53,7 @@ pub(crate) enum Control {
 impl Process {
     pub(crate) async fn next(&mut self) -> Result<ExecEvent, Failure> {
         match self {
-            Self::Here(exec) => Ok(exec.next().await?),
+            Self::Here(here) => here.next().await,
             Self::There(running) => Ok(match running.next().await? {
                 Event::Stdout(bytes) => ExecEvent::Stdout(bytes),
                 Event::Stderr(bytes) => ExecEvent::Stderr(bytes),
@@ -44,14 +64,14 @@ impl Process {
 
     pub(crate) fn input(&mut self) -> Option<Input> {
         match self {
-            Self::Here(exec) => exec.stdin().map(Input::Here),
+            Self::Here(here) => here.exec.stdin().map(Input::Here),
             Self::There(running) => running.stdin().map(Input::There),
         }
     }
 
     pub(crate) fn control(&self) -> Control {
         match self {
-            Self::Here(exec) => Control::Here(exec.control()),
+            Self::Here(here) => Control::Here(here.exec.control()),
             Self::There(running) => Control::There(running.resizer()),
         }
     }
@@ -59,7 +79,7 @@ impl Process {
     /// Ends it if it has not, before this program does.
     pub(crate) async fn end(self) {
         match self {
-            Self::Here(exec) => drop(exec),
+            Self::Here(here) => drop(here),
             Self::There(running) => running.end().await,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use boxherd_engine::Engine;
 use boxherd_link::ExecId;
 use boxherd_model::{BoxId, BoxSpec, Caller, DEFAULT_PIDS, Excess, Holdings, Quota, UserId};
-use boxherd_store::BoxRecord;
+use boxherd_store::{BoxRecord, Held};
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
@@ -76,14 +76,14 @@ impl Herd {
             return Ok(None);
         }
         let alone = Arc::clone(&self.admission.alone).lock_owned().await;
-        let records = self.store.boxes().await?;
-        let own = records.iter().filter(|record| record.owner == self.caller.user());
-        let has = holdings(own).and(self.disk_holdings().await?);
+        let held = self.store.holdings().await?;
+        let own = held.iter().filter(|held| held.owner == self.caller.user());
+        let has = together(own).and(self.disk_holdings().await?);
         quota.admit(has, more).map_err(used_up)?;
         if takes_room {
             let room = engine.room().await.map_err(|source| no_room(engine, source))?;
-            let there = records.iter().filter(|record| record.engine == *engine.name());
-            let fits = room.map_or(Ok(()), |room| room.admit(holdings(there), more));
+            let there = held.iter().filter(|held| held.engine == *engine.name());
+            let fits = room.map_or(Ok(()), |room| room.admit(together(there), more));
             fits.map_err(used_up)?;
         }
         Ok(Some(alone))
@@ -189,9 +189,8 @@ impl Herd {
     }
 }
 
-fn holdings<'r>(records: impl Iterator<Item = &'r BoxRecord>) -> Holdings {
-    records
-        .fold(Holdings::default(), |sum, record| sum.and(Holdings::of(&record.spec, record.state)))
+fn together<'h>(held: impl Iterator<Item = &'h Held>) -> Holdings {
+    held.fold(Holdings::default(), |sum, held| sum.and(held.holdings))
 }
 
 fn used_up(excess: Excess) -> HerdError {

@@ -72,7 +72,7 @@ impl Herd {
             return Ok(earlier);
         }
         let began = Instant::now();
-        let more = Holdings::of(&create.spec, BoxState::Pending);
+        let more = Holdings::of(&create.spec.limits, BoxState::Pending);
         let admitted = self.admit(engine, quota, more).await?;
         let mut record = self.new_record(engine, create.spec)?;
         let begun =

@@ -97,7 +97,7 @@ impl Herd {
             After::Stopped => false,
         };
         let to_be = if runs { BoxState::Running } else { BoxState::Stopped };
-        let more = copies.iter().map(|copy| Holdings::of(&copy.spec, to_be));
+        let more = copies.iter().map(|copy| Holdings::of(&copy.spec.limits, to_be));
         let more = more.fold(Holdings::default(), Holdings::and);
         let admitted = self.admit(&engine, self.quota().await?, more).await?;
         let ids: Vec<_> = copies.iter().map(|copy| copy.id).collect();

@@ -103,8 +103,8 @@ impl Herd {
         if grace.is_none() && when != When::Next {
             decide(&record, Request::Change)?;
         }
-        let before = Holdings::of(&old, record.state);
-        let after = Holdings::of(&record.spec, record.state);
+        let before = Holdings::of(&old.limits, record.state);
+        let after = Holdings::of(&record.spec.limits, record.state);
         let more = after.memory.saturating_sub(before.memory);
         let more = Holdings { memory: more, ..Holdings::default() };
         let admitted = self.admit(&engine, self.quota().await?, more).await?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{BoxSpec, BoxState, ByteSize, Quota};
+use crate::{BoxSpec, BoxState, ByteSize, Limits, Quota};
 
 /// The memory limit of a box that names none, of a user with a quota of memory.
 const MEMORY: ByteSize = ByteSize::from_mib(1024);
@@ -47,9 +47,9 @@ pub enum Excess {
 impl Holdings {
     /// What a box takes in that state.
     #[must_use]
-    pub fn of(spec: &BoxSpec, state: BoxState) -> Self {
-        let memory = if has_processes(state) { bytes(spec.limits.memory) } else { 0 };
-        Self { boxes: 1, memory, disk: bytes(spec.limits.disk) }
+    pub fn of(limits: &Limits, state: BoxState) -> Self {
+        let memory = if has_processes(state) { bytes(limits.memory) } else { 0 };
+        Self { boxes: 1, memory, disk: bytes(limits.disk) }
     }
 
     /// What a box takes when it is started that had no processes.
@@ -241,7 +241,7 @@ mod tests {
             .fill_in(&mut spec);
         assert_eq!(spec.limits.memory, memory);
         assert_eq!(spec.limits.disk, Some(DISK));
-        assert_eq!(Holdings::of(&spec, BoxState::Running).memory, 512 << 20);
-        assert_eq!(Holdings::of(&spec, BoxState::Stopped).memory, 0);
+        assert_eq!(Holdings::of(&spec.limits, BoxState::Running).memory, 512 << 20);
+        assert_eq!(Holdings::of(&spec.limits, BoxState::Stopped).memory, 0);
     }
 }

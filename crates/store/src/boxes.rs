@@ -1,12 +1,15 @@
 //! Boxes and their snapshots: the statements, and the rows.
 
 use boxherd_model::{
-    BoxId, BoxName, BoxState, Caller, EngineName, SnapshotId, SnapshotInfo, SnapshotName,
+    BoxId, BoxName, BoxState, Caller, EngineName, Holdings, Limits, SnapshotId, SnapshotInfo,
+    SnapshotName,
 };
+
+use serde::Deserialize;
 
 use crate::database::{Query, Row, Statement, Value};
 use crate::row::{Columns, corrupt, json, optional, or_empty, text, time};
-use crate::{BoxRecord, StoreError};
+use crate::{BoxRecord, Held, StoreError};
 
 macro_rules! select_boxes {
     ($rest:literal) => {
@@ -92,6 +95,10 @@ pub(crate) fn all() -> Query {
     Query::new(select_boxes!("ORDER BY engine, name, owner"), [])
 }
 
+pub(crate) fn held() -> Query {
+    Query::new("SELECT engine, owner, state, spec FROM boxes", [])
+}
+
 pub(crate) fn doomed() -> Query {
     let sql = select_boxes!("WHERE maker IS NOT NULL OR state = ?1");
     Query::new(sql, [text(BoxState::Deleting)])
@@ -153,6 +160,21 @@ pub(crate) fn to_box(row: Row) -> Result<BoxRecord, StoreError> {
         last_operation: row.optional_parsed("last_operation")?,
         details: row.json("details")?,
     })
+}
+
+pub(crate) fn to_held(row: Row) -> Result<Held, StoreError> {
+    /// What a spec says of sizes.
+    #[derive(Deserialize)]
+    struct Sizes {
+        #[serde(default)]
+        limits: Limits,
+    }
+
+    let mut row = Columns::from(row);
+    let (engine, owner) = (row.parsed("engine")?, row.owner()?);
+    let state = to_state(&row.text("state")?)?;
+    let Sizes { limits } = row.json("spec")?;
+    Ok(Held { engine, owner, holdings: Holdings::of(&limits, state) })
 }
 
 fn to_state(text: &str) -> Result<BoxState, StoreError> {

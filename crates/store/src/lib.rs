@@ -36,7 +36,7 @@ pub use error::StoreError;
 pub use leases::{FencingToken, Lease, Leases};
 pub use meters::{Meters, UsageRecord};
 pub use postgres::PostgresStore;
-pub use records::{BoxRecord, Details, Operation, OperationKind, Outcome};
+pub use records::{BoxRecord, Details, Held, Operation, OperationKind, Outcome};
 pub use sql_store::SqlStore;
 pub use sqlite::SqliteStore;
 pub use things::{ThingKind, ThingRecord, Things};
@@ -106,6 +106,10 @@ pub trait Store: Accounts + Things + Leases + Meters + fmt::Debug + Send + Sync 
 
     /// Every box, by engine and name.
     async fn boxes(&self) -> Result<Vec<BoxRecord>, StoreError>;
+
+    /// What every box takes. Asked before each new one, however many there are: what else is known of
+    /// them is not read.
+    async fn holdings(&self) -> Result<Vec<Held>, StoreError>;
 
     /// Boxes that may have to go: ephemeral ones, whose makers may be dead, and those whose delete
     /// could not be finished.

@@ -1,9 +1,21 @@
 //! What is remembered.
 
 use boxherd_model::{
-    BoxId, BoxSpec, BoxState, EngineName, OperationId, StopReason, Timestamp, Timings, UserId,
+    BoxId, BoxSpec, BoxState, EngineName, Holdings, OperationId, StopReason, Timestamp, Timings,
+    UserId,
 };
 use serde::{Deserialize, Serialize};
+
+/// What one box takes, of whom and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The engine that has it.
+    pub engine: EngineName,
+    /// Whose it is, as of [`BoxRecord::owner`].
+    pub owner: Option<UserId>,
+    /// How much that is.
+    pub holdings: Holdings,
+}
 
 /// A box: who it is, what was asked for, and where it was last seen standing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,9 @@ use parking_lot::Mutex;
 use crate::database::{Database, Query, Statement, Transaction};
 use crate::leases::{box_of, guarded};
 use crate::row::{Columns, text};
-use crate::{BoxRecord, Durability, FencingToken, Operation, Store, StoreError, boxes, operations};
+use crate::{
+    BoxRecord, Durability, FencingToken, Held, Operation, Store, StoreError, boxes, operations,
+};
 
 /// The store over a database.
 #[derive(Debug)]
@@ -101,6 +103,10 @@ impl<D: Database> Store for SqlStore<D> {
 
     async fn boxes(&self) -> Result<Vec<BoxRecord>, StoreError> {
         self.database.many(boxes::all(), boxes::to_box).await
+    }
+
+    async fn holdings(&self) -> Result<Vec<Held>, StoreError> {
+        self.database.many(boxes::held(), boxes::to_held).await
     }
 
     async fn doomed(&self) -> Result<Vec<BoxRecord>, StoreError> {

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use boxherd_link::{ExecRequest, ExitStatus};
-use boxherd_model::{Address, StopReason};
+use boxherd_model::Address;
 
 use super::create::variables;
 use crate::app::App;
 use crate::args::ExecArgs;
 use crate::env;
-use crate::failure::{AGENT, Failure, LINK_LOST};
+use crate::failure::Failure;
 use crate::session::Session;
 use crate::signals::Signals;
 
@@ -41,32 +41,8 @@ pub(super) async fn run_in(
     {
         request.env.push(("TERM".to_owned(), term));
     }
-    let ended = match app.boxes().await?.exec(address, request).await {
-        Ok(process) => session.drive(process, signals).await,
-        Err(failure) => Err(failure),
-    };
-    match ended {
-        Err(failure) if matches!(failure.code(), Some(LINK_LOST | AGENT)) => {
-            Err(why_lost(app, address, failure).await)
-        }
-        ended => ended,
-    }
-}
-
-/// A link that was lost: where the box has stopped, that and why is what is to be told.
-async fn why_lost(app: &App, address: &Address, lost: Failure) -> Failure {
-    // What cannot be looked at leaves what is known: the link is lost.
-    let stopped = match app.boxes().await {
-        Ok(boxes) => boxes.show(address).await.ok().and_then(|status| status.reason),
-        Err(_) => None,
-    };
-    let Some(reason) = stopped else { return lost };
-    let told =
-        Failure::new(LINK_LOST, format!("`{address}` stopped while the command ran: {reason}"));
-    match reason {
-        StopReason::Oom => told.hint("`--memory` of `create` and `run` says how much a box gets"),
-        _ => told,
-    }
+    let process = app.boxes().await?.exec(address, request).await?;
+    session.drive(process, signals).await
 }
 
 /// A login shell of the box: bash when there is one.

@@ -23,7 +23,7 @@ fn out_of_memory_ends_the_box_and_nobody_else() {
     let said =
         lab.sh("hog", "sleep 1000 & perl -e 'my @x; push @x, \"a\" x 1000000 while 1'; echo on");
     assert_eq!((said.code, &*said.out), (Some(125), ""), "{said:?}");
-    assert!(said.err.contains("`hog` stopped while the command ran: oom"), "{said:?}");
+    assert!(said.err.contains("`hog` stopped while it was used: oom"), "{said:?}");
     assert_eq!(lab.state("hog"), "stopped oom");
     assert_eq!(lab.state("neighbour"), "running null");
     assert_eq!(lab.sh("neighbour", "echo fine").ok(), "fine\n");

@@ -251,7 +251,7 @@ fn a_command_that_is_gone_meanwhile_is_told_as_lost() {
     let said = Said::from(child.wait_with_output().expect("it ends"));
     drop(kept);
     assert_eq!(said.code, Some(125), "{said:?}");
-    assert!(said.err.contains("stopped while the command ran"), "{said:?}");
+    assert!(said.err.contains("stopped while it was used"), "{said:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-use boxherd_model::{Caller, SnapshotId, SnapshotInfo, StopReason};
+use boxherd_model::{ByteSize, Caller, Holdings, SnapshotId, SnapshotInfo, StopReason};
 use futures_util::future::join_all;
 
 use super::*;
-use crate::{Durability, Outcome};
+use crate::{Durability, Held, Outcome};
 
 pub(super) async fn what_was_written_is_read_back_whole(home: &dyn Home) {
     let store = home.open().await;
@@ -13,6 +13,8 @@ pub(super) async fn what_was_written_is_read_back_whole(home: &dyn Home) {
     made.failure = Some("no room".to_owned());
     made.maker = Some("session".to_owned());
     made.details.notes.push("no bridge".to_owned());
+    made.spec.limits.memory = Some(ByteSize::from_mib(64));
+    made.spec.limits.disk = Some(ByteSize::from_mib(100));
     let mut create = operation(OperationKind::Create, &made);
     create.key = Some("k".to_owned());
     made.last_operation = Some(create.id);
@@ -22,11 +24,20 @@ pub(super) async fn what_was_written_is_read_back_whole(home: &dyn Home) {
     assert_eq!(store.unfinished().await.unwrap(), [create.clone()]);
     assert_eq!(store.doomed().await.unwrap(), [made.clone()]);
 
+    let held = Held {
+        engine: made.engine.clone(),
+        owner: made.owner,
+        holdings: Holdings { boxes: 1, memory: 0, disk: 100 << 20 },
+    };
+    assert_eq!(store.holdings().await.unwrap(), std::slice::from_ref(&held));
+
     let mut changed = made.clone();
     changed.state = BoxState::Running;
     changed.spec.name = "site".parse().unwrap();
     store.update(std::slice::from_ref(&changed)).await.unwrap();
     assert_eq!(store.boxes().await.unwrap(), [changed]);
+    let holdings = Holdings { memory: 64 << 20, ..held.holdings };
+    assert_eq!(store.holdings().await.unwrap(), [Held { holdings, ..held }]);
 
     create.outcome = Some(Outcome::Done);
     store.finish(&create, &[], &[made.id], Durability::Disk).await.unwrap();
