@@ -33,6 +33,7 @@ impl Known {
         let mut new = InstancePut::from(info);
         new.config.extend(marks::of(id, &spec, &self.settings.installation));
         new.config.insert(marks::ADOPTED.to_owned(), "true".to_owned());
+        new.config.extend(self.claims.mark(id));
         self.names.begins(id);
         let put = async { instance.put(&new, Some(&tag)).await?.wait().await };
         put.await.map_err(failed("take the instance for a box"))?;

@@ -1,10 +1,12 @@
 //! Copies of boxes, and saved disks.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use boxherd_engine::{Child, Engine as _, EngineError, Made, Snapshots, TruthState};
 use boxherd_lxd_client::{
-    Error, FileMeta, Instance, InstanceInfo, InstanceKind, NewFile, NewInstance, NewSnapshot,
-    Source, StateChange,
+    Error, FileMeta, Instance, InstanceInfo, InstanceKind, InstancePut, NewFile, NewInstance,
+    NewSnapshot, Source, StateChange,
 };
 use boxherd_model::{BoxId, SnapshotId};
 use uuid::Uuid;
@@ -12,7 +14,7 @@ use uuid::Uuid;
 use crate::console::content;
 use crate::engine::LxdEngine;
 use crate::error::{failed, failed_of};
-use crate::{spec, state};
+use crate::{marks, spec, state};
 
 /// What tells machines apart that have systemd or dbus.
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -95,6 +97,11 @@ impl LxdEngine {
         let mut made = Vec::with_capacity(children.len());
         for child in children {
             let name = spec::name(&child.spec.name)?;
+            // What the server finds in the source, and not here, it would copy.
+            let mut config: BTreeMap<_, _> =
+                marks::ALL.map(|mark| (mark.to_owned(), String::new())).into();
+            config.extend(spec::config(child.id, &child.spec, &ground));
+            config.extend(self.known.claims.mark(child.id));
             let new = NewInstance {
                 name: name.to_owned(),
                 source: Source::copy(from),
@@ -103,7 +110,7 @@ impl LxdEngine {
                 architecture: source.architecture.clone(),
                 // Where its blocks are.
                 target: state::location(source),
-                config: spec::config(child.id, &child.spec, &ground),
+                config,
                 devices: spec::devices(&child.spec, &ground)?,
                 ..NewInstance::default()
             };
@@ -146,6 +153,22 @@ async fn be_another(instance: &Instance, as_box: BoxId) -> Result<(), Error> {
     instance.write_file(MACHINE_ID, NewFile::with(meta), id).await
 }
 
+/// Makes an instance what it was like `before` a snapshot of it was restored. The server puts back all
+/// of it, its name for us and its limits too, and what is meant is the disk.
+async fn keep(instance: &Instance, before: InstanceInfo) -> Result<(), Error> {
+    let (now, tag) = instance.get_tagged().await?;
+    // These are the server's own, and about the disk as it is now.
+    let is_its_own = |key: &str| key.starts_with("volatile.");
+    let restored = now.config.clone();
+    let mut new = InstancePut::from(InstanceInfo { ephemeral: now.ephemeral, ..before });
+    new.config.retain(|key, _| !is_its_own(key));
+    new.config.extend(restored.into_iter().filter(|(key, _)| is_its_own(key)));
+    if new == InstancePut::from(now) {
+        return Ok(());
+    }
+    instance.put(&new, Some(&tag)).await?.wait().await.map(drop)
+}
+
 async fn take(instance: &Instance, name: &str) -> Result<(), Error> {
     let new = NewSnapshot { name: name.to_owned(), ..NewSnapshot::default() };
     instance.create_snapshot(&new).await?.wait().await.map(drop)
@@ -154,21 +177,26 @@ async fn take(instance: &Instance, name: &str) -> Result<(), Error> {
 #[async_trait]
 impl Snapshots for LxdEngine {
     async fn take(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
         let (instance, info) = self.known.there(id).await?;
         let taken = self.take_of(id, &instance, &info, &snapshot.to_string()).await;
         taken.map_err(failed_of(id, "take a snapshot"))
     }
 
     async fn restore(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
         let (instance, info) = self.known.there(id).await?;
         if !matches!(state::state(&info), TruthState::Stopped(_)) {
             return Err(EngineError::WrongState { op: "restore", found: "running" });
         }
         let restored = instance.restore(&snapshot.to_string(), false).await;
-        restored.map_err(failed("restore the snapshot"))
+        restored.map_err(failed("restore the snapshot"))?;
+        let kept = keep(&instance, info).await;
+        kept.map_err(|error| failed("leave all but the disk as it was")(error).after_all("restore"))
     }
 
     async fn remove(&self, id: BoxId, snapshot: SnapshotId) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
         let instance = self.known.there(id).await?.0;
         match instance.delete_snapshot(&snapshot.to_string()).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),

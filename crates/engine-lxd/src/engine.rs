@@ -194,11 +194,13 @@ impl Engine for LxdEngine {
     }
 
     async fn create(&self, id: BoxId, spec: &BoxSpec) -> Result<Made, EngineError> {
+        self.known.enter(id).await?;
         self.known.names.intend(id);
         let ground = self.known.ground(&spec::profiles(spec)).await?;
         let image = spec::image(&spec.image, self.known.settings.image.as_ref())?;
         let source = self.known.origin(image).await?.into_source();
-        let new = spec::instance(id, spec, source, &ground)?;
+        let mut new = spec::instance(id, spec, source, &ground)?;
+        new.config.extend(self.known.claims.mark(id));
         self.known.names.begins(id);
         if let Err(error) = self.make(new.clone()).await {
             if error.nothing_happened() {
@@ -215,14 +217,17 @@ impl Engine for LxdEngine {
     }
 
     async fn start(&self, id: BoxId) -> Result<Running, EngineError> {
+        self.known.enter(id).await?;
         self.known.start(id).await
     }
 
     async fn stop(&self, id: BoxId, grace: Duration) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
         self.known.stop(id, grace).await
     }
 
     async fn suspend(&self, id: BoxId) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
         match state::state(&self.known.there(id).await?.1) {
             TruthState::Suspended => Ok(()),
             TruthState::Running => self.known.freeze(id).await,
@@ -231,6 +236,7 @@ impl Engine for LxdEngine {
     }
 
     async fn resume(&self, id: BoxId) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
         let (_, info) = self.known.there(id).await?;
         match state::state(&info) {
             TruthState::Running => Ok(()),
@@ -246,6 +252,9 @@ impl Engine for LxdEngine {
     }
 
     async fn fork(&self, source: BoxId, children: &[Child]) -> Result<Vec<Made>, EngineError> {
+        for id in children.iter().map(|child| child.id).chain([source]) {
+            self.known.enter(id).await?;
+        }
         self.copy(source, children).await
     }
 
@@ -267,12 +276,13 @@ impl Engine for LxdEngine {
             self.known.is_gone(id);
             return Ok(());
         }
+        self.known.enter(id).await?;
         let Some((instance, info)) = self.known.info(id).await? else { return Ok(()) };
         if marks::is_adopted(&info) {
             return self.known.release(id, &instance).await;
         }
         if !matches!(state::state(&info), TruthState::Stopped(_)) {
-            self.stop(id, Duration::ZERO).await?;
+            self.known.stop(id, Duration::ZERO).await?;
         }
         match when_idle(|| instance.delete()).await {
             Ok(()) | Err(Error::NotFound { .. }) => {
@@ -283,9 +293,8 @@ impl Engine for LxdEngine {
         }
     }
 
-    async fn claim(&self, _id: BoxId, _token: u64) -> Result<(), EngineError> {
-        let reason = "engines on LXD cannot tell servers apart yet: let one have the engine";
-        Err(EngineError::refused("take a box over from another server", reason))
+    async fn claim(&self, id: BoxId, token: u64) -> Result<(), EngineError> {
+        self.known.claim(id, token).await
     }
 
     async fn inspect(&self, id: BoxId) -> Result<Option<Truth>, EngineError> {
@@ -331,6 +340,7 @@ impl Engine for LxdEngine {
 
     async fn rename(&self, id: BoxId, name: &BoxName) -> Result<(), EngineError> {
         let new = spec::name(name)?;
+        self.known.enter(id).await?;
         let (instance, info) = self.known.there(id).await?;
         let step = "rename the instance";
         let config = serde_json::json!({ (marks::NAME): new, (marks::INSTANCE): info.name });
@@ -350,6 +360,7 @@ impl Engine for LxdEngine {
     }
 
     async fn reshape(&self, id: BoxId, spec: &BoxSpec) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
         let (instance, info) = self.known.there(id).await?;
         let ground = self.known.ground(&info.profiles).await?;
         let devices = spec::devices(spec, &ground)?;

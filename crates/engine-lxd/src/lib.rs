@@ -19,6 +19,7 @@ mod copies;
 mod early;
 mod engine;
 mod error;
+mod fences;
 mod guest;
 mod images;
 mod machine;

@@ -26,8 +26,16 @@ pub(crate) const NATIVE: &str = "user.boxherd.native";
 /// Where the agent is, when it is not where it is looked for first.
 pub(crate) const FOLDER: &str = "user.boxherd.folder";
 
+/// The token of whoever claimed it last, where servers share a store.
+pub(crate) const FENCE: &str = "user.boxherd.fence";
+
 /// Every one that a box's instance can have.
-pub(crate) const ALL: [&str; 8] = [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPTED, NATIVE, FOLDER];
+pub(crate) const ALL: [&str; 9] =
+    [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPTED, NATIVE, FOLDER, FENCE];
+
+/// What the server tells an instance by, whatever it is called: a copy that it makes has another. Ours have
+/// the id of their box.
+pub(crate) const UUID: &str = "volatile.uuid";
 
 /// All of them, for a box that is made.
 pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<String, String> {
@@ -46,17 +54,24 @@ pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<Stri
 }
 
 /// The box that an instance is, if this installation made it. A copy that somebody made at the server has
-/// the same marks and another name, and is theirs.
+/// the same marks, another name and another UUID, and is theirs. Of those that were adopted the names alone
+/// say so.
 pub(crate) fn box_of(info: &InstanceInfo, installation: &str) -> Option<BoxId> {
     let says = |key: &str, what: &str| info.config.get(key).is_some_and(|text| text == what);
+    let id = info.config.get(ID)?;
     let ours = says(INSTALLATION, installation);
-    let ours = ours && (says(NAME, &info.name) || says(INSTANCE, &info.name));
-    ours.then(|| info.config.get(ID)?.parse().ok()).flatten()
+    let ours = ours && (says(UUID, id) || says(NAME, &info.name) || says(INSTANCE, &info.name));
+    ours.then(|| id.parse().ok()).flatten()
 }
 
 /// Whether it is only lent: whoever made it keeps it.
 pub(crate) fn is_adopted(info: &InstanceInfo) -> bool {
-    info.config.contains_key(ADOPTED)
+    info.config.get(ADOPTED).is_some_and(|text| !text.is_empty())
+}
+
+/// The greatest token with which it was claimed; 0 when it never was.
+pub(crate) fn fence(info: &InstanceInfo) -> u64 {
+    info.config.get(FENCE).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Whether any installation says that it is its own.
@@ -118,6 +133,9 @@ mod tests {
             let found = box_of(&called(name, renamed.clone()), "a");
             assert_eq!(found.is_some(), is_ours, "{name}");
         }
+        // Whatever the server calls it, as after a snapshot of a time with another name was restored.
+        renamed.insert(UUID.to_owned(), id.to_string());
+        assert_eq!(box_of(&called("other", renamed), "a"), Some(id));
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let unsaid = info([pair(ID, &id.to_string())].into());
         assert_eq!(box_of(&unsaid, "a"), None);

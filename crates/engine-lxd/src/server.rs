@@ -12,6 +12,7 @@ use boxherd_model::{BoxId, EngineName, ImageRef};
 use tokio::sync::OnceCell;
 
 use crate::error::failed;
+use crate::fences::Claims;
 use crate::guest;
 use crate::marks::{self, box_of};
 use crate::names::Names;
@@ -62,6 +63,7 @@ pub(crate) struct Known {
     pub(crate) settings: Settings,
     pub(crate) client: Client,
     pub(crate) names: Names,
+    pub(crate) claims: Claims,
     ground: OnceCell<Ground>,
 }
 
@@ -71,7 +73,8 @@ impl Known {
         patience.operation_patience = settings.patience.unwrap_or(patience.operation_patience);
         let client = Client::with_settings(remote, patience);
         let client = client.map_err(failed("use what is known of the server"))?;
-        Ok(Self { settings, client, names: Names::default(), ground: OnceCell::new() })
+        let (names, claims) = (Names::default(), Claims::default());
+        Ok(Self { settings, client, names, claims, ground: OnceCell::new() })
     }
 
     pub(crate) async fn server(&self) -> Result<&Server, EngineError> {
@@ -241,10 +244,12 @@ impl Known {
 
     pub(crate) fn is_called(&self, id: BoxId, name: &str) {
         self.names.put(id, name);
+        self.claims.is_there(id);
     }
 
     pub(crate) fn is_gone(&self, id: BoxId) {
         self.names.forget(id);
+        self.claims.forget(id);
     }
 }
 

@@ -142,6 +142,7 @@ pub(crate) fn image<'a>(
 /// The options of a box that is made.
 pub(crate) fn config(id: BoxId, spec: &BoxSpec, ground: &Ground) -> BTreeMap<String, String> {
     let mut config = marks::of(id, spec, &ground.installation);
+    config.insert(marks::UUID.to_owned(), id.to_string());
     config.extend(limits(spec));
     if spec.nesting {
         config.insert("security.nesting".to_owned(), "true".to_owned());

@@ -64,10 +64,6 @@ impl Subject for Server {
         false
     }
 
-    fn fences(&self) -> bool {
-        false
-    }
-
     fn skipped(&self, case: &str, need: Need) {
         boxherd_testkit::skip(&format!("engine-lxd {case}"), &need.to_string());
     }

@@ -21,6 +21,7 @@ theme! { "snapshots":
     restoring_nothing_leaves_the_disk_alone,
     snapshots_go_with_their_box,
     a_restored_box_keeps_its_host_name,
+    a_box_that_was_renamed_since_is_restored_under_its_name,
     a_restored_disk_keeps_its_limit,
     a_full_disk_goes_back_to_what_it_was,
 }
@@ -156,6 +157,23 @@ async fn a_restored_box_keeps_its_host_name(stage: &Stage) -> Outcome {
     stage.engine().rename(guest.id, &name).await?;
     restore(stage, &guest, snapshot).await?;
     assert_eq!(guest.sh("hostname").await?, name.to_string());
+    Ok(())
+}
+
+async fn a_box_that_was_renamed_since_is_restored_under_its_name(stage: &Stage) -> Outcome {
+    let guest = stage.running().await?;
+    guest.sh("echo old > file").await?;
+    let snapshot = take(stage, &guest).await?;
+    guest.stop().await?;
+    let name = stage.spec().name;
+    stage.engine().rename(guest.id, &name).await?;
+    engine(stage)?.restore(guest.id, snapshot).await?;
+    // Whoever has never seen it finds it too.
+    let truths = stage.reopen().await?.list().await?;
+    let truth = truths.iter().find(|truth| truth.id == guest.id).ok_or("it is not there")?;
+    assert_eq!(truth.name, name);
+    guest.start().await?;
+    assert_eq!(guest.sh("cat file").await?, "old");
     Ok(())
 }
 

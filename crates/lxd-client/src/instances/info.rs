@@ -80,7 +80,7 @@ pub struct FullInstance {
 }
 
 /// What of an instance can be replaced.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct InstancePut {
     /// The architecture.
     pub architecture: String,
