@@ -103,6 +103,11 @@ fn a_guest_that_is_there_is_adopted_and_given_back() {
     other.boxherd(&["engine", "add", "lab", "--lxd", &socket]).ok();
     let refused = other.boxherd(&["exec", &at, "true"]);
     assert!(refused.err.contains("another installation"), "{refused:?}");
+    // A copy of it is ours: nobody made it but we.
+    let copy = name("adopted-copy");
+    lxd.lab.boxherd(&["fork", &at, &copy]).ok();
+    lxd.lab.boxherd(&["rm", "--force", &copy]).ok();
+    assert!(!lxd.lxc(&["list", "-f", "csv", "-c", "n"]).contains(&copy));
     lxd.lab.boxherd(&["rm", "--force", &at]).ok();
     assert_eq!(lxd.lab.boxherd(&["ls", "-q"]).ok(), "");
     let config = lxd.lxc(&["config", "show", &guest]);

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use boxherd_testkit::PostgresServer;
 use rustix::process::{Pid, Signal};
 
+use crate::engines::{Lxd, name};
 use crate::lab::{Lab, Said};
 use crate::wait::until;
 
@@ -55,8 +56,6 @@ async fn boxes_are_written_down_on_a_server() {
     assert_eq!(on(&url, &lab, &["ls", "-q"]).ok(), "");
 }
 
-/// A program that stands still in the middle of an operation for longer than its lease, and goes on
-/// when another has done something else to the box, finds that out and changes nothing.
 #[tokio::test]
 async fn a_box_is_taken_over_from_who_stands_still() {
     let test = "postgres::a_box_is_taken_over_from_who_stands_still";
@@ -64,17 +63,34 @@ async fn a_box_is_taken_over_from_who_stands_still() {
     let Some(server) = PostgresServer::start_or_skip(test).await else { return };
     let url = server.url("public");
     on(&url, &lab, &["create", "web", "--network", "none"]).ok();
+    stand_still_and_change_nothing(&url, &lab, ("web", "site"));
+}
 
+#[tokio::test]
+async fn a_box_on_lxd_is_taken_over_from_who_stands_still() {
+    let test = "postgres::a_box_on_lxd_is_taken_over_from_who_stands_still";
+    let Some(lxd) = Lxd::open(test) else { return };
+    let Some(server) = PostgresServer::start_or_skip(test).await else { return };
+    let url = server.url("public");
+    lxd.add("lab", &[]).ok();
+    let (web, site) = (name("still-web"), name("still-site"));
+    on(&url, &lxd.lab, &["create", &format!("lab:{web}")]).ok();
+    stand_still_and_change_nothing(&url, &lxd.lab, (&web, &site));
+}
+
+/// A program that stands still in the middle of an operation for longer than its lease, and goes on
+/// when another has done something else to the box, finds that out and changes nothing. The box is removed.
+fn stand_still_and_change_nothing(url: &str, lab: &Lab, (web, site): (&str, &str)) {
     let mut still = lab
-        .command(&["suspend", "web"])
-        .env("BOXHERD_STORE", &url)
+        .command(&["suspend", web])
+        .env("BOXHERD_STORE", url)
         .env("BOXHERD_STOP_AT", "change.begun")
         .stderr(Stdio::piped())
         .spawn()
         .expect("boxherd runs");
     until("it stands still", || (state(still.id()) == Some('T')).then_some(()));
-    assert_eq!(on(&url, &lab, &["exec", "web", "--", "echo", "on"]).ok(), "on\n");
-    on(&url, &lab, &["rename", "web", "site"]).ok();
+    assert_eq!(on(url, lab, &["exec", web, "--", "echo", "on"]).ok(), "on\n");
+    on(url, lab, &["rename", web, site]).ok();
 
     let pid = Pid::from_child(&still);
     rustix::process::kill_process(pid, Signal::CONT).expect("it is there");
@@ -84,10 +100,10 @@ async fn a_box_is_taken_over_from_who_stands_still() {
     assert!(said.contains("another server has taken over the box"), "{said}");
 
     // It did nothing, and nothing is left undone.
-    let listed = on(&url, &lab, &["ls"]).ok();
-    assert!(listed.contains("site") && listed.contains("running"), "{listed}");
-    assert_eq!(on(&url, &lab, &["exec", "site", "--", "echo", "still"]).ok(), "still\n");
-    on(&url, &lab, &["rm", "--force", "site"]).ok();
+    let listed = on(url, lab, &["ls"]).ok();
+    assert!(listed.contains(site) && listed.contains("running"), "{listed}");
+    assert_eq!(on(url, lab, &["exec", site, "--", "echo", "still"]).ok(), "still\n");
+    on(url, lab, &["rm", "--force", site]).ok();
 }
 
 /// The third word of `/proc/PID/stat` (`proc_pid_stat(5)`); the second has no spaces here.
