@@ -1,6 +1,6 @@
 //! What the configuration of an instance says of its box.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use boxherd_agent_blob::SHA256;
 use boxherd_lxd_client::{Error, Instance, InstanceInfo};
@@ -33,8 +33,8 @@ pub(crate) const FENCE: &str = "user.boxherd.fence";
 pub(crate) const ALL: [&str; 9] =
     [INSTALLATION, ID, NAME, INSTANCE, SPEC, ADOPTED, NATIVE, FOLDER, FENCE];
 
-/// What the server tells an instance by, whatever it is called: a copy that it makes has another. Ours have
-/// the id of their box.
+/// What the server tells an instance by, whatever it is called: a copy that it makes has another, and one
+/// that it imports the same. Ours have the id of their box.
 pub(crate) const UUID: &str = "volatile.uuid";
 
 /// All of them, for a box that is made.
@@ -54,14 +54,39 @@ pub(crate) fn of(id: BoxId, spec: &BoxSpec, installation: &str) -> BTreeMap<Stri
 }
 
 /// The box that an instance is, if this installation made it. A copy that somebody made at the server has
-/// the same marks, another name and another UUID, and is theirs. Of those that were adopted the names alone
-/// say so.
+/// the same marks and another name, and is theirs.
 pub(crate) fn box_of(info: &InstanceInfo, installation: &str) -> Option<BoxId> {
-    let says = |key: &str, what: &str| info.config.get(key).is_some_and(|text| text == what);
-    let id = info.config.get(ID)?;
-    let ours = says(INSTALLATION, installation);
-    let ours = ours && (says(UUID, id) || says(NAME, &info.name) || says(INSTANCE, &info.name));
-    ours.then(|| id.parse().ok()).flatten()
+    let named = says(info, NAME, &info.name) || says(info, INSTANCE, &info.name);
+    let ours = says(info, INSTALLATION, installation) && named;
+    ours.then(|| info.config.get(ID)?.parse().ok()).flatten()
+}
+
+/// The boxes among all instances, and what each is called. One whose marks say another name, as after a
+/// snapshot of another time was restored, is the box if none says the right one and it alone is what
+/// was made for the box.
+pub(crate) fn boxes_of<'i>(
+    all: impl Iterator<Item = &'i InstanceInfo> + Clone,
+    installation: &str,
+) -> HashMap<BoxId, String> {
+    let named = all.clone().filter_map(|info| Some((box_of(info, installation)?, &info.name)));
+    let mut boxes: HashMap<_, _> = named.map(|(id, name)| (id, name.clone())).collect();
+    // `None` where there are several.
+    let mut made: HashMap<BoxId, Option<String>> = HashMap::new();
+    for info in all.filter(|info| says(info, INSTALLATION, installation)) {
+        let id = info.config.get(ID).filter(|id| says(info, UUID, id));
+        let Some(id) = id.and_then(|id| id.parse().ok()) else { continue };
+        made.entry(id).and_modify(|other| *other = None).or_insert_with(|| Some(info.name.clone()));
+    }
+    for (id, name) in made {
+        if let Some(name) = name {
+            boxes.entry(id).or_insert(name);
+        }
+    }
+    boxes
+}
+
+fn says(info: &InstanceInfo, key: &str, what: &str) -> bool {
+    info.config.get(key).is_some_and(|text| text == what)
 }
 
 /// Whether it is only lent: whoever made it keeps it.
@@ -133,9 +158,20 @@ mod tests {
             let found = box_of(&called(name, renamed.clone()), "a");
             assert_eq!(found.is_some(), is_ours, "{name}");
         }
-        // Whatever the server calls it, as after a snapshot of a time with another name was restored.
+        // Whatever the server calls it, as after a snapshot of a time with another name was restored, and
+        // unless there are several, of which somebody has imported one.
         renamed.insert(UUID.to_owned(), id.to_string());
-        assert_eq!(box_of(&called("other", renamed), "a"), Some(id));
+        let several = |names: &[&str]| {
+            let all: Vec<_> = names.iter().map(|name| called(name, renamed.clone())).collect();
+            boxes_of(all.iter(), "a").remove(&id)
+        };
+        assert_eq!(several(&["other"]).as_deref(), Some("other"));
+        for all in [["other", "new"], ["new", "other"]] {
+            assert_eq!(several(&all).as_deref(), Some("new"));
+        }
+        assert_eq!(several(&["other", "third"]), None);
+        assert_eq!(several(&["other", "third", "fourth"]), None);
+        assert!(boxes_of([called("other", renamed.clone())].iter(), "b").is_empty());
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let unsaid = info([pair(ID, &id.to_string())].into());
         assert_eq!(box_of(&unsaid, "a"), None);

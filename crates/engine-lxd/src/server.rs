@@ -1,5 +1,6 @@
 //! What the engine knows of its server: which instance a box is, and how it is changed.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -133,7 +134,8 @@ impl Known {
             self.check_project().await?;
         }
         let lost = lost(all.iter().map(|full| &full.info));
-        let ours = all.into_iter().filter_map(|full| Some((self.ours(&full.info)?, full)));
+        let boxes = self.boxes(all.iter().map(|full| &full.info));
+        let ours = all.into_iter().filter_map(|full| Some((*boxes.get(&full.info.name)?, full)));
         let ours: Vec<_> = ours.collect();
         ours.iter().for_each(|(id, full)| self.names.see(*id, &full.info));
         Ok((ours, lost))
@@ -149,7 +151,8 @@ impl Known {
             self.check_project().await?;
         }
         let lost = lost(all.iter());
-        let ours = all.into_iter().filter_map(|info| Some((self.ours(&info)?, info)));
+        let boxes = self.boxes(all.iter());
+        let ours = all.into_iter().filter_map(|info| Some((*boxes.get(&info.name)?, info)));
         let ours: Vec<_> = ours.collect();
         ours.iter().for_each(|(id, info)| self.names.see(*id, info));
         match ours.into_iter().find(|(found, _)| *found == id) {
@@ -168,6 +171,15 @@ impl Known {
 
     pub(crate) fn ours(&self, info: &InstanceInfo) -> Option<BoxId> {
         box_of(info, &self.settings.installation)
+    }
+
+    /// Which box each instance is, by its name.
+    fn boxes<'i>(
+        &self,
+        all: impl Iterator<Item = &'i InstanceInfo> + Clone,
+    ) -> HashMap<String, BoxId> {
+        let boxes = marks::boxes_of(all, &self.settings.installation);
+        boxes.into_iter().map(|(id, name)| (name, id)).collect()
     }
 
     /// The instance of a box, by the name that it had when it was seen last.

@@ -137,10 +137,20 @@ fn two_installations_on_one_server_leave_each_other_alone() {
     // A copy that somebody makes at the server has our marks, and is theirs.
     let (instance, copy) = (web.trim_start_matches("lab:"), name("two-copy"));
     lxd.lxc(&["copy", instance, &copy]);
+    // One that is brought back from a backup besides has even the server's own mark.
+    let (folder, import) = (tempfile::tempdir().expect("a folder"), name("two-import"));
+    let backup = folder.path().join("backup");
+    let backup = backup.to_str().expect("text");
+    lxd.lxc(&["export", "-q", "--instance-only", instance, backup]);
+    lxd.lxc(&["import", "-q", "-s", "bt", backup, &import]);
     lxd.lab.boxherd(&["rm", "--force", &web]).ok();
     lxd.lab.boxherd(&["ls"]).ok();
-    assert!(lxd.lxc(&["list", "-f", "csv", "-c", "n"]).lines().any(|line| line == copy));
-    lxd.lxc(&["delete", &copy]);
+    let left = lxd.lxc(&["list", "-f", "csv", "-c", "n"]);
+    assert!(!left.lines().any(|line| line == instance), "{left}");
+    for theirs in [&copy, &import] {
+        assert!(left.lines().any(|line| line == theirs), "{left}");
+        lxd.lxc(&["delete", "--force", theirs]);
+    }
 }
 
 #[test]
