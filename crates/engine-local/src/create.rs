@@ -70,7 +70,7 @@ impl Core {
         image: Option<String>,
     ) -> Result<BoxRecord, EngineError> {
         let folder = self.folder(id);
-        fs::create_dir(folder.path()).map_err(at("make the box's folder"))?;
+        self.data.make_folder(id).map_err(at("make the box's folder"))?;
         fault::point("create.folder");
         let claimed = self.uids.as_ref().map(|uids| uids.claim(id, &folder.claimant())).transpose();
         let uids = claimed.map_err(at("claim host ids"))?;

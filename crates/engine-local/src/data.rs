@@ -5,8 +5,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use boxherd_engine::fault;
 use boxherd_model::BoxId;
-use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use rustix::fs::{CWD, IFlags, RenameFlags, ioctl_getflags, ioctl_setflags, renameat_with};
 
 use crate::root::skeleton;
 use crate::storage;
@@ -22,20 +23,24 @@ pub(crate) struct Data {
 /// The folders that are made with the data folder.
 const FOLDERS: [&str; 4] = ["agent", "boxes", "layers", "uids"];
 
-/// What is in these has nothing to do with what is beside it.
-const SCATTERED: [&str; 2] = ["boxes", "layers"];
+/// In how many folders those of boxes are made, each somewhere else on the disk.
+const SHELVES: u8 = 32;
 
-/// Has ext4 put each folder in `folder` elsewhere (chattr(1), `T`). It does not use an inode again at once,
-/// but passes over all that were freed beside it in the last minutes: where many boxes come and go, a
-/// new file took 0.7 ms.
-fn scatter(folder: &Path) {
-    let scattered = File::open(folder).and_then(|folder| {
-        let flags = ioctl_getflags(&folder)?;
-        Ok(ioctl_setflags(&folder, flags | IFlags::TOPDIR)?)
+/// Makes the folder of the shelves and one of them. ext4 puts each folder in one that is marked so elsewhere
+/// (chattr(1), `T`), and files where their folder was made.
+fn make_shelf(shelf: &Path, all: &Path) -> io::Result<()> {
+    fs::create_dir_all(all)?;
+    let marked = File::open(all).and_then(|all| {
+        let flags = ioctl_getflags(&all)?;
+        Ok(ioctl_setflags(&all, flags | IFlags::TOPDIR)?)
     });
-    if let Err(error) = scattered {
+    if let Err(error) = marked {
         // Other filesystems have no such thing, and no use for it.
-        tracing::debug!(%error, folder = %folder.display(), "not scattered");
+        tracing::debug!(%error, folder = %all.display(), "not scattered");
+    }
+    match fs::create_dir(shelf) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 
@@ -70,12 +75,7 @@ impl Data {
             check_unused(root)?;
             // Layers hold files that belong to root and may be set-user-id.
             fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
-            for folder in FOLDERS {
-                make(&root.join(folder))?;
-                if SCATTERED.contains(&folder) {
-                    scatter(&root.join(folder));
-                }
-            }
+            FOLDERS.iter().try_for_each(|folder| make(&root.join(folder)))?;
         }
         let root = root.canonicalize()?;
         let installation = installation(&root)?;
@@ -122,6 +122,46 @@ impl Data {
 
     pub(crate) fn of(&self, id: BoxId) -> BoxFolder {
         BoxFolder { path: self.boxes().join(id.to_string()) }
+    }
+
+    /// Makes the folder of a box, which must not be there.
+    ///
+    /// ext4 does not use an inode again at once, but passes over all that were freed beside it in the last
+    /// minutes: where many boxes come and go, a new file took 0.7 ms. So boxes are scattered over the disk.
+    pub(crate) fn make_folder(&self, id: BoxId) -> io::Result<()> {
+        let made = self.on_shelf(id);
+        match fs::create_dir(&made) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let shelf = made.parent().unwrap_or(&self.root);
+                make_shelf(shelf, &self.shelves())?;
+                fs::create_dir(&made)?;
+            }
+            made => made?,
+        }
+        fault::point("create.shelf");
+        let moved = renameat_with(CWD, &made, CWD, self.of(id).path(), RenameFlags::NOREPLACE);
+        moved.map_err(|error| {
+            // It is empty, and nobody looks for it.
+            drop(fs::remove_dir(&made));
+            error.into()
+        })
+    }
+
+    /// Removes what there is of a folder that was being made.
+    pub(crate) fn remove_unmade(&self, id: BoxId) -> io::Result<()> {
+        match fs::remove_dir(self.on_shelf(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    fn shelves(&self) -> PathBuf {
+        self.root.join("shelves")
+    }
+
+    fn on_shelf(&self, id: BoxId) -> PathBuf {
+        let shelf = id.as_bytes()[15] % SHELVES;
+        self.shelves().join(shelf.to_string()).join(id.to_string())
     }
 
     /// The agent's file, written when it is not there. Nobody but root may read it, so that the

@@ -3,6 +3,7 @@
 /// Every point of this engine at which `BOXHERD_KILL_AT` kills a build with debug assertions: the
 /// process that called the engine, at those that begin with `helper.` its helper.
 pub const STEPS: &[&str] = &[
+    "create.shelf",
     "create.folder",
     "create.uids",
     "create.draft",

@@ -162,6 +162,7 @@ impl Core {
             fault::point("delete.uids");
             fs::remove_dir_all(folder.path()).map_err(at("remove the box's folder"))?;
         }
+        self.data.remove_unmade(id).map_err(at("remove the box's folder"))?;
         self.fences.forget(id).map_err(at("forget who may change the box"))
     }
 
