@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use boxherd_model::BoxName;
+use tokio::sync::mpsc;
 
 pub use server::{Open, Server};
 
@@ -25,7 +26,7 @@ use crate::delay::Proxy;
 use crate::machine::{Machine, load};
 use crate::report::{Contest, Report};
 use crate::run::BrokenOff;
-use peers::Peers;
+use peers::{Home, Peers};
 use way::Way;
 
 /// What to measure on servers of LXD and Incus.
@@ -56,6 +57,8 @@ impl LxdOptions {
 struct Run {
     options: LxdOptions,
     skipped: Vec<String>,
+    /// There are as many besides as there are folders of peers.
+    busy: mpsc::Sender<()>,
 }
 
 /// Measures until it is done, or until `broken_off` is. The boxes that it made are gone when it returns;
@@ -72,7 +75,8 @@ pub async fn run_lxd(
 ) -> crate::Result {
     std::fs::create_dir_all(&options.scratch).context("cannot make the scratch folder")?;
     let mut machine = Machine::look()?;
-    let mut run = Run { options, skipped: Vec::new() };
+    let (busy, mut idle) = mpsc::channel(1);
+    let mut run = Run { options, skipped: Vec::new(), busy };
     let name = box_name();
     let measured = tokio::select! {
         measured = run.all(&servers, &name) => measured,
@@ -83,10 +87,14 @@ pub async fn run_lxd(
         let removed = server.remove(&name).await;
         cleaned = cleaned.and(removed.context("cannot remove the box of this run"));
     }
+    let Run { skipped, busy, .. } = run;
+    drop(busy);
+    // A peer that was broken off ends with its box, and its folder with it.
+    idle.recv().await;
     let contests = measured?;
     cleaned?;
     machine.load_after = load()?;
-    Ok(Report { machine, contests, skipped: run.skipped })
+    Ok(Report { machine, contests, skipped })
 }
 
 /// Makes `target`, such as `lab.example:8443`, as far away as `round_trip` says, on a port of 127.0.0.1
@@ -133,11 +141,12 @@ impl Run {
 
     /// Everything on one way.
     async fn one(&mut self, way: &Way) -> anyhow::Result<Vec<Contest>> {
-        let home = tempfile::tempdir_in(&self.options.scratch)?;
+        let folder = tempfile::tempdir_in(&self.options.scratch)?;
+        let home = Arc::new(Home { folder, _busy: self.busy.clone() });
         let peers = match self.options.peers {
             true => {
                 let python = self.options.python.as_deref();
-                Peers::gather(way, home.path(), python, &mut self.skipped)?
+                Peers::gather(way, &home, python, &mut self.skipped)?
             }
             false => Peers { client: None, connector: None },
         };

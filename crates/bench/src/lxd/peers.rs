@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use boxherd_lxd_client::{Config, Flavour, Locations};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
 
 use super::way::Way;
 use crate::peers::installed;
@@ -18,6 +20,15 @@ use crate::programs::Program;
 const REMOTE: &str = "server";
 /// The driver of the connector.
 const SCRIPT: &str = include_str!("peer.py");
+
+/// The folder of the peers on one way; there for as long as one of them runs, which may be longer than
+/// anybody waits for it.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(super) folder: TempDir,
+    // Dropped last.
+    pub(super) _busy: mpsc::Sender<()>,
+}
 
 /// Who is there.
 #[derive(Debug)]
@@ -31,13 +42,13 @@ impl Peers {
     /// `skipped`.
     pub(crate) fn gather(
         way: &Way,
-        home: &Path,
+        home: &Arc<Home>,
         python: Option<&Path>,
         skipped: &mut Vec<String>,
     ) -> anyhow::Result<Self> {
-        let folder = home.join(".config/lxc");
+        let folder = home.folder.path().join(".config/lxc");
         configure(way, &folder).context("cannot configure the peers")?;
-        let client = OwnClient::of(way, &folder);
+        let client = OwnClient::of(way, home, folder);
         if !installed(client.program) {
             skipped.push(format!("{} exec: not installed", client.program));
         }
@@ -77,24 +88,29 @@ pub(crate) struct OwnClient {
     pub(crate) program: &'static str,
     exec: Program,
     environment: (&'static str, PathBuf),
+    home: Arc<Home>,
 }
 
 impl OwnClient {
-    fn of(way: &Way, folder: &Path) -> Self {
+    fn of(way: &Way, home: &Arc<Home>, folder: PathBuf) -> Self {
         let (program, variable) = match way.server.flavour {
             Flavour::Lxd => ("lxc", "LXD_CONF"),
             Flavour::Incus => ("incus", "INCUS_CONF"),
         };
         let instance = format!("{REMOTE}:{}", way.name);
         let exec = Program::new([program, "exec", &instance, "--", "true"]);
-        Self { program, exec, environment: (variable, folder.to_owned()) }
+        Self { program, exec, environment: (variable, folder), home: Arc::clone(home) }
     }
 
     /// Runs `true`; returns how long the whole program took, in milliseconds.
     pub(crate) async fn exec(&self) -> anyhow::Result<f64> {
-        let Self { exec, environment: (variable, folder), .. } = self.clone();
+        let Self { exec, environment: (variable, folder), home, .. } = self.clone();
         // In a thread: the way may be one that this thread carries on.
-        let run = move || exec.time_with(&[(variable, OsString::from(folder))]);
+        let run = move || {
+            let took = exec.time_with(&[(variable, OsString::from(folder))]);
+            drop(home);
+            took
+        };
         tokio::task::spawn_blocking(run).await?
     }
 }
@@ -109,16 +125,18 @@ struct Process {
     questions: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     said: PathBuf,
+    _home: Arc<Home>,
 }
 
 impl Connector {
-    fn start(python: &Path, home: &Path, name: &str) -> anyhow::Result<Self> {
-        let (script, said) = (home.join("peer.py"), home.join("peer.log"));
+    fn start(python: &Path, home: &Arc<Home>, name: &str) -> anyhow::Result<Self> {
+        let folder = home.folder.path();
+        let (script, said) = (folder.join("peer.py"), folder.join("peer.log"));
         fs::write(&script, SCRIPT)?;
         let mut child = Command::new(python)
             .arg(&script)
             .arg(format!("@lxd_api/{REMOTE}:{name}"))
-            .env("HOME", home)
+            .env("HOME", folder)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -127,7 +145,8 @@ impl Connector {
             .with_context(|| format!("cannot start `{}`", python.display()))?;
         let questions = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().context("no output")?);
-        Ok(Self(Arc::new(Mutex::new(Process { child, questions, answers, said }))))
+        let process = Process { child, questions, answers, said, _home: Arc::clone(home) };
+        Ok(Self(Arc::new(Mutex::new(process))))
     }
 
     /// Has it do something, which is a method of the driver with its arguments; returns what that
