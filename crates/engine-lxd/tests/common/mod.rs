@@ -31,7 +31,12 @@ impl Server {
 
 /// Whether everything is run, and not only what can differ from elsewhere.
 pub(crate) fn all() -> bool {
-    std::env::var_os("BOXHERD_LXD_SUITE").is_some_and(|which| which == "all")
+    is_asked_for("all")
+}
+
+/// Which of what is not always run is to be.
+pub(crate) fn is_asked_for(part: &str) -> bool {
+    std::env::var_os("BOXHERD_LXD_SUITE").is_some_and(|which| which == part)
 }
 
 #[async_trait::async_trait]
