@@ -65,7 +65,7 @@ impl Names {
 
     /// What the server says of one.
     pub(crate) fn see(&self, id: BoxId, info: &InstanceInfo) {
-        let folder = info.config.get(marks::FOLDER).cloned();
+        let folder = info.config.get(marks::FOLDER).filter(|folder| !folder.is_empty()).cloned();
         self.seen.lock().insert(id, Seen { name: info.name.clone(), folder });
     }
 
