@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use boxherd_engine::fault;
 use boxherd_model::BoxId;
-use rustix::fs::{CWD, IFlags, RenameFlags, ioctl_getflags, ioctl_setflags, renameat_with};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::root::skeleton;
 use crate::storage;
@@ -139,12 +139,15 @@ impl Data {
             made => made?,
         }
         fault::point("create.shelf");
-        let moved = renameat_with(CWD, &made, CWD, self.of(id).path(), RenameFlags::NOREPLACE);
-        moved.map_err(|error| {
-            // It is empty, and nobody looks for it.
-            drop(fs::remove_dir(&made));
-            error.into()
-        })
+        let place = self.of(id).path;
+        // That of a box is never empty, so that nothing takes its place.
+        let Err(error) = fs::rename(&made, &place) else { return Ok(()) };
+        fs::remove_dir(&made)?;
+        match error.kind() {
+            // `boxes` is on a disk of its own.
+            io::ErrorKind::CrossesDevices => fs::create_dir(place),
+            _ => Err(error),
+        }
     }
 
     /// Removes what there is of a folder that was being made.
