@@ -139,15 +139,8 @@ impl Data {
             made => made?,
         }
         fault::point("create.shelf");
-        let place = self.of(id).path;
         // That of a box is never empty, so that nothing takes its place.
-        let Err(error) = fs::rename(&made, &place) else { return Ok(()) };
-        fs::remove_dir(&made)?;
-        match error.kind() {
-            // `boxes` is on a disk of its own.
-            io::ErrorKind::CrossesDevices => fs::create_dir(place),
-            _ => Err(error),
-        }
+        fs::rename(&made, self.of(id).path()).inspect_err(|_| drop(fs::remove_dir(&made)))
     }
 
     /// Removes what there is of a folder that was being made.

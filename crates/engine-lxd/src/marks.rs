@@ -94,7 +94,8 @@ pub(crate) fn is_adopted(info: &InstanceInfo) -> bool {
     info.config.get(ADOPTED).is_some_and(|text| !text.is_empty())
 }
 
-/// The greatest token with which it was claimed; 0 when it never was.
+/// The greatest token with which it was claimed; 0, which nobody has, when it never was or says something
+/// else: whoever claimed it is turned away then.
 pub(crate) fn fence(info: &InstanceInfo) -> u64 {
     info.config.get(FENCE).and_then(|text| text.parse().ok()).unwrap_or(0)
 }

@@ -173,7 +173,7 @@ impl There {
     /// Runs a command in the box, and gives what it says.
     async fn run(&self, argv: &[&str]) -> Result<String, Failure> {
         let command = Command::argv(argv.iter().copied());
-        let ended = self.client.boxes().exec(&self.of, command).await?.output().await?;
+        let ended = self.client.boxes().run(&self.of, command).await?;
         let said = String::from_utf8_lossy(&ended.stdout).into_owned();
         succeeded(argv.first().unwrap_or(&"sh"), ended).map(|()| said)
     }

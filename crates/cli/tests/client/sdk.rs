@@ -6,8 +6,7 @@ use futures_util::future::join_all;
 use crate::server::with_server;
 
 pub(crate) async fn output(client: &Client, of: &str, line: &str) -> boxherd_client::Output {
-    let running = client.boxes().exec(of, Command::shell(line)).await.expect("it runs");
-    running.output().await.expect("it ends")
+    client.boxes().run(of, Command::shell(line)).await.expect("it runs and ends")
 }
 
 /// Drops a command that runs while its input is still ours, and waits until it has ended.
@@ -42,9 +41,7 @@ async fn dropped(client: &Client, its_input_is_stuck: bool) {
 /// Runs commands in a box until there is none. Answers how the last came to nothing.
 async fn run_until_gone(client: Client) -> Error {
     loop {
-        let asked =
-            async { client.boxes().exec("web", Command::argv(["true"])).await?.output().await };
-        match asked.await {
+        match client.boxes().run("web", Command::argv(["true"])).await {
             Ok(done) if done.code == 0 => {}
             // It was killed with the box.
             Ok(done) => assert_eq!(done.code, 137, "{done:?}"),
@@ -144,6 +141,20 @@ with_server! {
         }
         assert!(seen.contains("50 200"), "{seen}");
         boxes.destroy("web").await.unwrap();
+    }
+
+    whoever_makes_a_box_is_told_of_it_as_whoever_asks_for_it(server) {
+        let client = server.client().await;
+        let made = client.boxes().create(NewBox::named("web")).await.unwrap();
+        let copy = client.boxes().fork("web", Some("copy")).await.unwrap();
+        for told in [made, copy] {
+            let mut asked = client.boxes().get(&told.name).await.unwrap();
+            // A box that was just made is not measured.
+            asked.document.clone_from(&told.document);
+            assert!(told.document.is_some());
+            assert_eq!(told, asked);
+            client.boxes().destroy(&told.name).await.unwrap();
+        }
     }
 
     a_hundred_commands_at_once(server) {

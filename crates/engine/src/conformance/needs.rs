@@ -15,8 +15,6 @@ pub enum Need {
     HostKernel,
     /// Boxes whose memory can be saved and brought back.
     SavedMemory,
-    /// Servers that keep each other out of boxes.
-    Fences,
     /// Boxes of which the agent is the init.
     AgentIsInit,
 }
@@ -28,7 +26,6 @@ impl fmt::Display for Need {
             Self::Isolation => f.pad("needs boxes that are isolated"),
             Self::HostKernel => f.pad("needs boxes with the host's kernel"),
             Self::AgentIsInit => f.pad("needs boxes without an init of their own"),
-            Self::Fences => f.pad("needs boxes that can be claimed"),
             Self::SavedMemory => f.pad("needs boxes whose memory is saved"),
         }
     }
@@ -37,7 +34,7 @@ impl fmt::Display for Need {
 use Capability::{
     CpuLimit, DiskLimit, Disks, Fork, MemoryLimit, Nesting, PidsLimit, Snapshot, Suspend, Uids,
 };
-use Need::{AgentIsInit, Fences, Has, HostKernel, Isolation, SavedMemory};
+use Need::{AgentIsInit, Has, HostKernel, Isolation, SavedMemory};
 
 /// Whole themes, by prefix, and single cases.
 const NEEDS: &[(&str, &[Need])] = &[
@@ -67,7 +64,7 @@ const NEEDS: &[(&str, &[Need])] = &[
     ("limits::a_fork_bomb_", &[Has(PidsLimit)]),
     ("limits::processor_", &[Has(CpuLimit)]),
     ("memory::", &[SavedMemory]),
-    ("fences::", &[Fences]),
+    ("snapshots::a_restored_box_has_the_limits_", &[Has(MemoryLimit)]),
     // gVisor: the box ends instead, because its kernel is out of threads.
     ("limits::processes_beyond_the_limit_", &[HostKernel]),
     // gVisor: no program is told that its terminal has another size.

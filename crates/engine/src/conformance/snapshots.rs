@@ -22,6 +22,7 @@ theme! { "snapshots":
     snapshots_go_with_their_box,
     a_restored_box_keeps_its_host_name,
     a_box_that_was_renamed_since_is_restored_under_its_name,
+    a_restored_box_has_the_limits_that_it_got_since,
     a_restored_disk_keeps_its_limit,
     a_full_disk_goes_back_to_what_it_was,
 }
@@ -174,6 +175,21 @@ async fn a_box_that_was_renamed_since_is_restored_under_its_name(stage: &Stage) 
     assert_eq!(truth.name, name);
     guest.start().await?;
     assert_eq!(guest.sh("cat file").await?, "old");
+    Ok(())
+}
+
+async fn a_restored_box_has_the_limits_that_it_got_since(stage: &Stage) -> Outcome {
+    let small = Some(ByteSize::from_mib(64));
+    let guest = stage.running_with(|spec| spec.limits.memory = small).await?;
+    let snapshot = take(stage, &guest).await?;
+    guest.stop().await?;
+    let mut spec = guest.spec.clone();
+    spec.limits.memory = Some(ByteSize::from_mib(512));
+    stage.engine().reshape(guest.id, &spec).await?;
+    engine(stage)?.restore(guest.id, snapshot).await?;
+    guest.start().await?;
+    // More than it had.
+    guest.sh("head -c 150000000 /dev/zero | tail -c 150000000 > /dev/null").await?;
     Ok(())
 }
 

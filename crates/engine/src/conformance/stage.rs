@@ -52,11 +52,6 @@ pub trait Subject: fmt::Debug + Send + Sync {
         super::runner::PATIENCE
     }
 
-    /// Whether [`Engine::claim`] keeps other handles out.
-    fn fences(&self) -> bool {
-        true
-    }
-
     /// A case was skipped; must not be silent.
     fn skipped(&self, case: &str, need: Need);
 }
@@ -92,7 +87,6 @@ impl Stage {
             Need::Has(capability) => self.engine.capabilities().has(capability),
             Need::Isolation => self.subject.isolates(),
             Need::AgentIsInit => self.subject.agent_is_init(),
-            Need::Fences => self.subject.fences(),
             Need::HostKernel => self.subject.isolation() != Isolation::Gvisor,
             Need::SavedMemory => {
                 self.subject.isolation() == Isolation::Gvisor
