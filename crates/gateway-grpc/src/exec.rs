@@ -51,7 +51,7 @@ struct Running {
     _awake: InUse,
 }
 
-/// The task that passes input on. It ends when this is dropped.
+/// The task that passes input on, where there is any. It ends when this is dropped.
 struct Input(Option<JoinHandle<()>>);
 
 impl Input {
@@ -94,11 +94,18 @@ pub(crate) async fn exec(
     let id = found.id();
     desk.about(id);
     let ours = first.boxherd.clone().unwrap_or_default();
+    let (mut frames, unreadable) = Frames::new(frames);
     let (mut exec, slot) = match ours.exec_id.as_str() {
         "" => {
             let mut slot = Slot::new(&desk.herd).await?;
-            let request = request(&first);
+            let mut request = request(&first);
             let keep = request.detach_ttl;
+            // Of a command that is kept, another call may go on with the input.
+            let is_over = match keep.is_zero() {
+                true => frames.are_over(),
+                false => ours.input_ended,
+            };
+            request.ended = is_over && first.data.is_empty() && !first.tty;
             let exec = desk.herd.exec_in(found, request).await?;
             if !keep.is_zero() {
                 slot.keep(&desk.herd, (id, exec.id()), keep);
@@ -117,13 +124,12 @@ pub(crate) async fn exec(
     let which = kept.then(|| Which { id: exec.id(), stdin: exec.stdin_offset() });
     let (kept, ears) = kept.then(|| Kept::hold(&mut exec)).unzip();
     let (stdin, control) = (exec.stdin(), exec.control());
-    let (frames, unreadable) = Frames::new(frames);
     let input = match ears {
-        None => tokio::spawn(feed(frames, first, stdin, control)),
-        Some(ears) => tokio::spawn(ears.listen(first, frames, stdin, control)),
+        Some(ears) => Some(tokio::spawn(ears.listen(first, frames, stdin, control))),
+        None => stdin.map(|stdin| tokio::spawn(feed(frames, first, stdin, control))),
     };
     let name = address.to_string();
-    let input = Input(Some(input));
+    let input = Input(input);
     let (herd, since) = (desk.herd.clone(), Instant::now());
     let running =
         Running { exec, kept, of: id, name, herd, since, input, unreadable, slot, _awake: awake };
@@ -157,10 +163,9 @@ pub(crate) fn size(frame: &ExecChunk) -> PtySize {
 async fn feed(
     mut frames: Frames<ExecChunk>,
     first: ExecChunk,
-    stdin: Option<ExecStdin>,
+    mut stdin: ExecStdin,
     control: ExecControl,
 ) {
-    let Some(mut stdin) = stdin else { return };
     let tty = first.tty;
     let fed = async {
         if !first.data.is_empty() {

@@ -1,5 +1,6 @@
 //! What a client sends after the first message of a stream.
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
@@ -8,6 +9,8 @@ use tonic::{Code, Status, Streaming};
 #[derive(Debug)]
 pub(crate) struct Frames<T> {
     frames: Streaming<T>,
+    /// What was looked at before it was asked for.
+    ahead: Option<Result<Option<T>, Status>>,
     unreadable: mpsc::Sender<Status>,
 }
 
@@ -18,11 +21,22 @@ pub(crate) struct Unreadable(mpsc::Receiver<Status>);
 impl<T> Frames<T> {
     pub(crate) fn new(frames: Streaming<T>) -> (Self, Unreadable) {
         let (unreadable, hears) = mpsc::channel(1);
-        (Self { frames, unreadable }, Unreadable(hears))
+        (Self { frames, ahead: None, unreadable }, Unreadable(hears))
+    }
+
+    /// Whether the client is known to have ended its side by now, as one does that says all at once.
+    pub(crate) fn are_over(&mut self) -> bool {
+        if self.ahead.is_none() {
+            self.ahead = self.frames.message().now_or_never();
+        }
+        matches!(self.ahead, Some(Ok(None)))
     }
 
     pub(crate) async fn message(&mut self) -> Result<Option<T>, Status> {
-        let told = self.frames.message().await;
+        let told = match self.ahead.take() {
+            Some(told) => told,
+            None => self.frames.message().await,
+        };
         if let Err(status) = &told
             && matches!(status.code(), Code::InvalidArgument | Code::OutOfRange)
         {

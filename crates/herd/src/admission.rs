@@ -58,7 +58,10 @@ impl Herd {
     pub(crate) async fn quota(&self) -> Result<Option<Quota>, HerdError> {
         match self.caller {
             Caller::Host => Ok(None),
-            Caller::User(id) => Ok(Some(self.user(id).await?.quota)),
+            Caller::User(id) => Ok(Some(match &self.recognised {
+                Some(user) => user.quota,
+                None => self.user(id).await?.quota,
+            })),
         }
     }
 
@@ -147,7 +150,7 @@ impl Herd {
     /// Room for one more command of the caller, for as long as the slot is kept.
     pub async fn exec_slot(&self) -> Result<ExecSlot, HerdError> {
         let Caller::User(user) = self.caller else { return Ok(ExecSlot { of: None }) };
-        let limit = self.user(user).await?.quota.execs;
+        let limit = self.quota().await?.and_then(|quota| quota.execs);
         let mut execs = self.admission.execs.lock();
         let count = execs.entry(user).or_default();
         if let Some(limit) = limit.filter(|limit| *count >= *limit) {

@@ -9,10 +9,11 @@ use boxherd_engine::Engine;
 use boxherd_model::{
     BoxName, BoxStatus, Caller, EngineName, OperationId, Request, Timestamp, policy,
 };
-use boxherd_store::{BoxRecord, Store};
+use boxherd_store::{BoxRecord, Store, UserRecord};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use crate::accounts::Signers;
 use crate::activity::Activity;
 use crate::admission::Admission;
 use crate::forwards::Forwards;
@@ -31,7 +32,7 @@ use crate::{HerdConfig, HerdError, names};
 pub struct Herd {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) engines: Arc<[Arc<dyn Engine>]>,
-    pub(crate) config: HerdConfig,
+    pub(crate) config: Arc<HerdConfig>,
     /// Taken when the first operation begins: listing boxes needs none.
     session: Arc<Mutex<Option<(String, Held)>>>,
     /// Operations of ours that nobody works on any more and that have not ended: left to recovery, as those
@@ -48,6 +49,9 @@ pub struct Herd {
     /// The day on which sums of long ago were last forgotten.
     pub(crate) metered_day: Arc<AtomicI64>,
     pub(crate) caller: Caller,
+    /// The caller as it was when it was recognised by a token, for a call that does not last.
+    pub(crate) recognised: Option<Arc<UserRecord>>,
+    pub(crate) signers: Signers,
     pub(crate) here: Here,
 }
 
@@ -64,7 +68,7 @@ impl Herd {
         let herd = Self {
             store,
             engines: engines.into(),
-            config,
+            config: Arc::new(config),
             session: Arc::default(),
             left: Arc::default(),
             links: Arc::default(),
@@ -77,6 +81,8 @@ impl Herd {
             runners: Runners::default(),
             metered_day: Arc::default(),
             caller: Caller::Host,
+            recognised: None,
+            signers: Signers::default(),
             here: Here::default(),
         };
         herd.recover().await?;
@@ -87,7 +93,13 @@ impl Herd {
     /// The same herd for another caller, who sees and touches what belongs to it and nothing else.
     #[must_use]
     pub fn acting_for(&self, caller: Caller) -> Self {
-        Self { caller, ..self.clone() }
+        Self { caller, recognised: None, ..self.clone() }
+    }
+
+    /// The same for a user who was just recognised and is not looked up again.
+    pub(crate) fn recognising(&self, user: UserRecord) -> Self {
+        let caller = Caller::User(user.id);
+        Self { caller, recognised: Some(Arc::new(user)), ..self.clone() }
     }
 
     /// For whom this herd acts.

@@ -25,7 +25,7 @@ pub use self::stream::Stream;
 pub use crate::mux::{Inbound, Role};
 
 use crate::mux::Mux;
-use crate::{LinkError, proto, window};
+use crate::{LinkError, channel, proto, window};
 
 /// Writers wait while this much is still to be sent, in bytes, so that many streams do not add up
 /// to many windows of memory.
@@ -171,15 +171,28 @@ impl Conn {
 
     /// Opens a stream with a request. Host only.
     pub fn request(&self, request: proto::Request) -> Result<Stream, LinkError> {
+        self.ask(request, false)
+    }
+
+    /// The same for what has no input, whose end goes along in one write. Host only.
+    pub fn request_at_end(&self, request: proto::Request) -> Result<Stream, LinkError> {
+        self.ask(request, true)
+    }
+
+    fn ask(&self, request: proto::Request, at_end: bool) -> Result<Stream, LinkError> {
         let open = proto::Open { request: Some(request) }.encode_to_vec();
         let id = {
             let mut state = lock(&self.shared.state);
             if let Some(error) = &state.ended {
                 return Err(error.clone());
             }
-            state.mux.open(&open).ok_or_else(|| LinkError::Refused {
+            let id = state.mux.open(&open).ok_or_else(|| LinkError::Refused {
                 message: "too many requests are under way, or one is too long".to_owned(),
-            })?
+            })?;
+            if at_end {
+                state.mux.send_data(id, channel::MAIN, Bytes::new(), true);
+            }
+            id
         };
         let stream = Stream::new(&self.shared, id);
         self.shared.flush();

@@ -98,6 +98,8 @@ pub struct ExecRequest {
     pub user: Option<String>,
     /// Whether there is input; `/dev/null` when not.
     pub stdin: bool,
+    /// Whether the input has ended before it began: its end goes along with the request.
+    pub ended: bool,
     /// A terminal of this size; input, output and errors are then one stream, reported as output.
     pub pty: Option<PtySize>,
     /// After this long the process group is killed and the exit is [`ExitStatus::TimedOut`].
@@ -126,6 +128,7 @@ impl ExecRequest {
             workdir: None,
             user: None,
             stdin: false,
+            ended: false,
             pty: None,
             timeout: None,
             detach_ttl: DEFAULT_DETACH_TTL,

@@ -115,6 +115,14 @@ pub trait Accounts: Send + Sync {
     async fn user(&self, id: UserId) -> Result<Option<UserRecord>, StoreError>;
     /// The user of that name.
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
+    /// The user with that id, if the key is there and is that user's.
+    async fn user_by_key(&self, id: UserId, key: KeyId) -> Result<Option<UserRecord>, StoreError>;
+    /// The user with that id, if the token is there and is that user's.
+    async fn user_by_token(
+        &self,
+        id: UserId,
+        token: TokenId,
+    ) -> Result<Option<UserRecord>, StoreError>;
 
     /// Remembers a key.
     async fn add_key(&self, key: &KeyRecord) -> Result<(), StoreError>;
@@ -133,8 +141,6 @@ pub trait Accounts: Send + Sync {
     async fn add_token(&self, token: &TokenRecord) -> Result<(), StoreError>;
     /// The tokens of a user that end after `now`, oldest first. Forgets those that ended.
     async fn tokens(&self, user: UserId, now: Timestamp) -> Result<Vec<TokenRecord>, StoreError>;
-    /// The token with that id.
-    async fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError>;
     /// Forgets a token of that user. Says whether there was one.
     async fn remove_token(&self, user: UserId, id: TokenId) -> Result<bool, StoreError>;
 

@@ -69,6 +69,24 @@ impl<D: Database> Accounts for SqlStore<D> {
         self.database.one(Query::new(select_users!("WHERE name = ?1"), [text(name)]), to_user).await
     }
 
+    async fn user_by_key(&self, id: UserId, key: KeyId) -> Result<Option<UserRecord>, StoreError> {
+        let sql = select_users!(
+            "WHERE id = ?1 AND EXISTS (SELECT 1 FROM api_keys WHERE id = ?2 AND user_id = ?1)"
+        );
+        self.database.one(Query::new(sql, [text(id), text(key)]), to_user).await
+    }
+
+    async fn user_by_token(
+        &self,
+        id: UserId,
+        token: TokenId,
+    ) -> Result<Option<UserRecord>, StoreError> {
+        let sql = select_users!(
+            "WHERE id = ?1 AND EXISTS (SELECT 1 FROM tokens WHERE id = ?2 AND user_id = ?1)"
+        );
+        self.database.one(Query::new(sql, [text(id), text(token)]), to_user).await
+    }
+
     async fn add_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
         let sql = "INSERT INTO api_keys \
                    (id, user_id, name, hash, prefix, created, expires, last_used) \
@@ -132,10 +150,6 @@ impl<D: Database> Accounts for SqlStore<D> {
         ];
         let done = self.database.all(step, Durability::Process, statements).await?;
         done.into_iter().flat_map(|done| done.rows).map(to_token).collect()
-    }
-
-    async fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
-        self.database.one(Query::new(select_tokens!("WHERE id = ?1"), [text(id)]), to_token).await
     }
 
     async fn remove_token(&self, user: UserId, id: TokenId) -> Result<bool, StoreError> {

@@ -19,9 +19,29 @@ use crate::machine::load;
 use crate::report::{Contest, Unit};
 use crate::stats::Summary;
 
-/// How many at once run commands, and how many each.
-const TASKS: u32 = 10;
-const EACH: u32 = 10;
+/// Commands that are run together over one link.
+pub(super) struct Rush {
+    name: &'static str,
+    what: &'static str,
+    /// How many are on the way at once, and how many follow each other.
+    tasks: u32,
+    each: u32,
+}
+
+/// Tasks that wait for each command before the next: no more than the distance lets them.
+pub(super) const TURNS: Rush = Rush {
+    name: "rate",
+    what: "`true` from 10 tasks over one link, 10 times each, one after the other",
+    tasks: 10,
+    each: 10,
+};
+/// Tasks that do not.
+pub(super) const ALL_AT_ONCE: Rush = Rush {
+    name: "rush",
+    what: "`true` from 10 tasks over one link, 10 each that are on the way together",
+    tasks: 100,
+    each: 1,
+};
 /// `lxc exec` takes part in one of so many rounds.
 const SLOW: u32 = 10;
 /// What is not there when the agent comes first: no process, no file.
@@ -123,25 +143,30 @@ pub(super) async fn exec(run: &mut Run, way: &Way, peers: &Peers) -> anyhow::Res
 }
 
 /// Commands from several at once over one link.
-pub(super) async fn rate(run: &mut Run, way: &Way, peers: &Peers) -> anyhow::Result<Contest> {
-    let question = format!("rate {TASKS} {EACH}");
+pub(super) async fn rate(
+    run: &mut Run,
+    way: &Way,
+    peers: &Peers,
+    rush: &Rush,
+) -> anyhow::Result<Contest> {
+    let Rush { name, what, tasks, each } = *rush;
+    let question = format!("rate {tasks} {each}");
     let (link, question) = (&way.link().await?, question.as_str());
     let own = Contender::new("boxherd", move || async move {
         let start = Instant::now();
-        let each = async |_| {
-            for _ in 0..EACH {
+        let task = async |_| {
+            for _ in 0..each {
                 run_true(link).await?;
             }
             anyhow::Ok(())
         };
-        try_join_all((0..TASKS).map(each)).await?;
-        Ok(f64::from(TASKS * EACH) / start.elapsed().as_secs_f64())
+        try_join_all((0..tasks).map(task)).await?;
+        Ok(f64::from(tasks * each) / start.elapsed().as_secs_f64())
     });
     let peer = peers.connector.as_ref();
     let peer = peer.map(|peer| Contender::new("pyinfra connector", move || peer.ask(question)));
     let contenders = [own].into_iter().chain(peer).collect();
-    let what = format!("`true` {} times from {TASKS} tasks over one link", TASKS * EACH);
-    let named = Named::new(way, "rate", &what);
+    let named = Named::new(way, name, what);
     let count = run.options.few();
     let contest = named.hold(run, Unit::PerSecond, contenders, count).await?;
     link.close().await;

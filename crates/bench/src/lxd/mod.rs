@@ -152,7 +152,9 @@ impl Run {
         };
         let mut found = vec![contests::exec(self, way, &peers).await?];
         found.extend(transfers::small(self, way, &peers).await?);
-        found.push(contests::rate(self, way, &peers).await?);
+        for rush in [&contests::TURNS, &contests::ALL_AT_ONCE] {
+            found.push(contests::rate(self, way, &peers, rush).await?);
+        }
         found.extend(transfers::large(self, way).await?);
         found.push(contests::connect(self, way, &peers).await?);
         found.push(contests::first(self, way).await?);

@@ -59,7 +59,7 @@ fn a_bench_of_servers_measures_every_way_and_leaves_nothing() {
     let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     let contests = report["contests"].as_array().expect("contests");
     let found: Vec<_> = contests.iter().filter_map(|contest| contest["name"].as_str()).collect();
-    let measures = ["exec", "put-1k", "get-1k", "rate", "put", "get", "connect", "first"];
+    let measures = ["exec", "put-1k", "get-1k", "rate", "rush", "put", "get", "connect", "first"];
     let expected: Vec<_> = ["unix", "0ms", "5ms"]
         .iter()
         .flat_map(|way| measures.map(|measure| format!("{measure}-{way}")))

@@ -19,6 +19,7 @@ theme! { "streams":
     a_blocked_input_does_not_block_others,
     input_in_small_pieces_arrives_in_order,
     input_after_the_end_is_refused,
+    input_that_had_ended_goes_along_with_the_request,
     output_of_many_small_writes,
     output_beyond_the_limit_is_counted_as_truncated,
 }
@@ -160,6 +161,19 @@ async fn input_after_the_end_is_refused(stage: &Stage) -> Outcome {
     assert_eq!(to_end(&mut exec).await?.1, ExitStatus::Code(0));
     let refused = stdin.write_all(&pattern(MIB)).await;
     assert!(refused.is_err());
+    Ok(())
+}
+
+async fn input_that_had_ended_goes_along_with_the_request(stage: &Stage) -> Outcome {
+    let guest = stage.running().await?;
+    let link = guest.link().await?;
+    for _ in 0..3 {
+        let mut request = guest.shell("cat; echo at the end");
+        (request.stdin, request.ended) = (true, true);
+        let mut exec = link.exec(request).await?;
+        assert!(exec.stdin().is_none(), "nothing can be added");
+        assert_eq!(to_end(&mut exec).await?, ("at the end\n".to_owned(), ExitStatus::Code(0)));
+    }
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use self::audit::{Audited, Source};
 pub use self::keys::NewKey;
+pub(crate) use self::tokens::Signers;
 pub use self::tokens::Token;
 pub use self::users::Whoami;
 

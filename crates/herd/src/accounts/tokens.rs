@@ -1,12 +1,14 @@
 //! Tokens: JWTs (RFC 7519) that requests carry, signed with HMAC-SHA256 by keys that rotate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use boxherd_model::{Caller, KeyId, Timestamp, TokenId, UserId};
+use boxherd_model::{KeyId, Timestamp, TokenId, UserId};
 use boxherd_store::{KeyRecord, SigningKey, TokenRecord};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::keys::later;
@@ -52,6 +54,21 @@ struct Claims {
     /// The key that it was exchanged for; without it, the token is one that is remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+}
+
+/// The keys that signed tokens, as they were read last. One that was forgotten since (see
+/// [`rotate`](Herd::rotate)) has signed none that still holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signers(Arc<Mutex<Vec<SigningKey>>>);
+
+impl Signers {
+    fn find(&self, id: &str) -> Option<SigningKey> {
+        self.0.lock().iter().find(|key| key.id == id).cloned()
+    }
+
+    fn set(&self, keys: Vec<SigningKey>) {
+        *self.0.lock() = keys;
+    }
 }
 
 impl Herd {
@@ -136,23 +153,16 @@ impl Herd {
         }
         let user: UserId = claims.sub.parse().map_err(|_| INVALID)?;
         let still = match &claims.key {
-            Some(key) => self.key_holds(key, user).await?,
-            None => self.token_holds(&claims.jti, user).await?,
+            Some(key) => {
+                let key: KeyId = key.parse().map_err(|_| INVALID)?;
+                self.store.user_by_key(user, key).await?
+            }
+            None => {
+                let token: TokenId = claims.jti.parse().map_err(|_| INVALID)?;
+                self.store.user_by_token(user, token).await?
+            }
         };
-        if !still || self.store.user(user).await?.is_none() {
-            return Err(REVOKED);
-        }
-        Ok(self.acting_for(Caller::User(user)))
-    }
-
-    async fn key_holds(&self, key: &str, user: UserId) -> Result<bool, HerdError> {
-        let id: KeyId = key.parse().map_err(|_| INVALID)?;
-        Ok(self.store.key(id).await?.is_some_and(|key| key.user == user))
-    }
-
-    async fn token_holds(&self, jti: &str, user: UserId) -> Result<bool, HerdError> {
-        let id: TokenId = jti.parse().map_err(|_| INVALID)?;
-        Ok(self.store.token(id).await?.is_some_and(|token| token.user == user))
+        still.map(|user| self.recognising(user)).ok_or(REVOKED)
     }
 
     async fn verified(&self, token: &str) -> Result<Claims, HerdError> {
@@ -160,9 +170,15 @@ impl Herd {
             return Err(INVALID);
         }
         let header = decode_header(token).map_err(|_| INVALID)?;
-        let signing = self.store.signing_keys().await?;
-        let key = signing.iter().find(|key| Some(&key.id) == header.kid.as_ref());
-        let key = DecodingKey::from_secret(&key.ok_or(INVALID)?.secret);
+        let id = header.kid.ok_or(INVALID)?;
+        let key = match self.signers.find(&id) {
+            Some(key) => key,
+            None => {
+                self.signers.set(self.store.signing_keys().await?);
+                self.signers.find(&id).ok_or(INVALID)?
+            }
+        };
+        let key = DecodingKey::from_secret(&key.secret);
         let mut rules = Validation::new(Algorithm::HS256);
         rules.set_audience(&[ISSUER]);
         rules.set_issuer(&[ISSUER]);

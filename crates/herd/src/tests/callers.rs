@@ -11,7 +11,8 @@ pub(super) async fn with_clock(lab: &Lab) -> (Herd, Arc<AtomicI64>) {
     let mut herd = lab.herd().await;
     let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
     let hand = Arc::clone(&clock);
-    herd.config.clock = Arc::new(move || Timestamp::from_millis(hand.load(Ordering::SeqCst)));
+    Arc::make_mut(&mut herd.config).clock =
+        Arc::new(move || Timestamp::from_millis(hand.load(Ordering::SeqCst)));
     (herd, clock)
 }
 

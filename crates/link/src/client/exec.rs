@@ -67,10 +67,16 @@ struct Delivered {
 }
 
 impl Exec {
-    pub(super) async fn start(stream: Stream) -> Result<Self, LinkError> {
+    /// Waits for the start of what was asked for; its input has `ended` if the request said so.
+    pub(super) async fn start(stream: Stream, ended: bool) -> Result<Self, LinkError> {
         match answer(&stream).await? {
             Answer::Started(started) => {
-                Ok(Self::new(stream, ExecId(started.id), Offsets::default(), started))
+                let mut exec = Self::new(stream, ExecId(started.id), Offsets::default(), started);
+                if ended {
+                    exec.line.0.has_ended();
+                    exec.stdin = None;
+                }
+                Ok(exec)
             }
             _ => Err(unexpected()),
         }

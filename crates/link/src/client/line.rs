@@ -96,6 +96,11 @@ impl Line {
         }
     }
 
+    /// The input has ended, which the agent was told with the request.
+    pub(super) fn has_ended(&self) {
+        lock(&self.state).ended = true;
+    }
+
     /// Says something to the command; to one that is gone nothing.
     pub(super) fn say(&self, control: Control) {
         let mut state = lock(&self.state);

@@ -102,7 +102,13 @@ impl Link {
     /// or 126 and a message on its error output, as in a shell.
     pub async fn exec(&self, request: ExecRequest) -> Result<Exec, LinkError> {
         let asked = Instant::now();
-        let started = Exec::start(self.conn.request(Request::Exec(request.into()))?);
+        let ended = request.stdin && request.ended;
+        let request = Request::Exec(request.into());
+        let stream = match ended {
+            true => self.conn.request_at_end(request)?,
+            false => self.conn.request(request)?,
+        };
+        let started = Exec::start(stream, ended);
         let started = within(&self.conn, ANSWER_TIMEOUT, started).await;
         self.conn.took(asked.elapsed());
         started

@@ -67,15 +67,46 @@ pub(super) async fn tokens_are_forgotten_when_they_end(home: &dyn Home) {
     let (short, long) = (token(10), token(20));
     store.add_token(&short).await.unwrap();
     store.add_token(&long).await.unwrap();
-    assert_eq!(store.token(short.id).await.unwrap(), Some(short.clone()));
     assert_eq!(store.tokens(ann, at(9)).await.unwrap(), [short.clone(), long.clone()]);
     assert_eq!(store.tokens(ann, at(10)).await.unwrap(), std::slice::from_ref(&long));
-    assert_eq!(store.token(short.id).await.unwrap(), None);
     assert!(store.tokens(bob, at(0)).await.unwrap().is_empty());
 
     assert!(!store.remove_token(bob, long.id).await.unwrap(), "not Bob's");
     assert!(store.remove_token(ann, long.id).await.unwrap());
-    assert_eq!(store.token(long.id).await.unwrap(), None);
+    assert!(store.tokens(ann, at(0)).await.unwrap().is_empty());
+}
+
+pub(super) async fn users_are_found_by_their_own_keys_and_tokens(home: &dyn Home) {
+    let store = home.open().await;
+    let (ann, bob) = (user("ann"), user("bob"));
+    store.add_user(&ann).await.unwrap();
+    store.add_user(&bob).await.unwrap();
+    let key = KeyRecord {
+        id: KeyId::new(),
+        user: ann.id,
+        name: String::new(),
+        hash: "aa".to_owned(),
+        prefix: "bxk_1".to_owned(),
+        created: at(1),
+        expires: None,
+        last_used: None,
+    };
+    store.add_key(&key).await.unwrap();
+    assert_eq!(store.user_by_key(ann.id, key.id).await.unwrap(), Some(ann.clone()));
+    assert_eq!(store.user_by_key(bob.id, key.id).await.unwrap(), None, "not Bob's");
+    assert_eq!(store.user_by_key(ann.id, KeyId::new()).await.unwrap(), None);
+    store.remove_key(ann.id, key.id).await.unwrap();
+    assert_eq!(store.user_by_key(ann.id, key.id).await.unwrap(), None);
+
+    let token = TokenRecord { id: TokenId::new(), user: bob.id, created: at(1), expires: at(9) };
+    store.add_token(&token).await.unwrap();
+    assert_eq!(store.user_by_token(bob.id, token.id).await.unwrap(), Some(bob.clone()));
+    assert_eq!(store.user_by_token(ann.id, token.id).await.unwrap(), None, "not Ann's");
+    store.remove_token(bob.id, token.id).await.unwrap();
+    assert_eq!(store.user_by_token(bob.id, token.id).await.unwrap(), None);
+    let nobody = TokenRecord { id: TokenId::new(), user: UserId::new(), ..token };
+    store.add_token(&nobody).await.unwrap();
+    assert_eq!(store.user_by_token(nobody.user, nobody.id).await.unwrap(), None);
 }
 
 pub(super) async fn old_signing_keys_are_forgotten(home: &dyn Home) {

@@ -58,6 +58,7 @@ suite! {
     accounts::users_are_kept_by_unique_names,
     accounts::keys_are_found_by_hash_and_removed_by_their_users_only,
     accounts::tokens_are_forgotten_when_they_end,
+    accounts::users_are_found_by_their_own_keys_and_tokens,
     accounts::old_signing_keys_are_forgotten,
     accounts::a_public_key_is_linked_once,
     accounts::grants_are_given_and_taken,
