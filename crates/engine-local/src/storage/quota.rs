@@ -21,6 +21,9 @@ const ROOM: u64 = 32 << 20;
 /// What a new layer may use, and more.
 const EMPTY: u64 = 1 << 20;
 
+/// `BTRFS_MAX_LEVEL`: no tree is as high.
+const HIGHEST: u8 = 8;
+
 /// Quotas that are on.
 #[derive(Debug)]
 pub(super) struct Quota {
@@ -42,6 +45,9 @@ impl Quota {
                 return Err("quotas are not enabled on the btrfs of the data folder".to_owned());
             }
         };
+        if !simple {
+            keeps_counting(&groups)?;
+        }
         Ok(Self { simple, groups })
     }
 
@@ -158,4 +164,48 @@ pub(super) fn group_of(id: BoxId) -> Group {
 
 fn own_group(subvolume: &Path) -> io::Result<Group> {
     Ok(Group { level: 0, number: btrfs::subvolume_id(File::open(subvolume)?)? })
+}
+
+/// Classic quotas stop counting when a large subvolume is deleted (Linux 6.2), and hold nobody to a limit from
+/// then on: they are told not to. Where they have stopped, no limit is promised.
+fn keeps_counting(groups: &Path) -> Result<(), String> {
+    let threshold = groups.join("drop_subtree_threshold");
+    match fs::read_to_string(&threshold) {
+        Ok(level) if level.trim().parse().is_ok_and(|level: u8| level >= HIGHEST) => {}
+        Ok(_) => fs::write(&threshold, HIGHEST.to_string()).map_err(|error| {
+            format!(
+                "the quotas of btrfs cannot be kept from stopping: {}: {error}",
+                threshold.display()
+            )
+        })?,
+        // Of a kernel that does not stop.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(format!("{}: {error}", threshold.display())),
+    }
+    match fs::read_to_string(groups.join("inconsistent")) {
+        Ok(stopped) if stopped.trim() == "1" => {
+            Err("the quotas of the btrfs of the data folder have stopped \
+             counting: `btrfs quota rescan -w` has them count again"
+                .to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classic_quotas_are_kept_from_stopping_and_not_trusted_when_they_have() {
+        let groups = tempfile::tempdir().unwrap();
+        let file = |name: &str| groups.path().join(name);
+        keeps_counting(groups.path()).expect("an old kernel says nothing");
+        fs::write(file("drop_subtree_threshold"), "3\n").unwrap();
+        fs::write(file("inconsistent"), "0\n").unwrap();
+        keeps_counting(groups.path()).unwrap();
+        assert_eq!(fs::read_to_string(file("drop_subtree_threshold")).unwrap(), "8");
+        fs::write(file("inconsistent"), "1\n").unwrap();
+        assert!(keeps_counting(groups.path()).unwrap_err().contains("rescan"));
+    }
 }
