@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use boxherd_engine::conformance::main_of as run;
 
-use crate::common::{Server, all};
+use crate::common::{Server, all, is_asked_for};
 
 /// What a pool can do in another way.
 const POOLS: [&str; 1] = ["snapshots::"];
@@ -18,8 +18,11 @@ fn main() -> ExitCode {
     else {
         return ExitCode::SUCCESS;
     };
-    let wanted = |case: &str| all() || POOLS.iter().any(|theme| case.starts_with(theme));
-    // A copy is one of every file: this image has few.
-    let server = Server { pool: Some("default"), image: "tiny", ..Server::new(lab.socket) };
+    let wanted = |case: &str| {
+        all() || is_asked_for("small") || POOLS.iter().any(|theme| case.starts_with(theme))
+    };
+    // A copy is one of every file: the small one has few, and not every program that some cases need.
+    let image = if all() { "deb12" } else { "tiny" };
+    let server = Server { pool: Some("default"), image, ..Server::new(lab.socket) };
     run(wanted, move || Ok(Arc::new(server)))
 }
