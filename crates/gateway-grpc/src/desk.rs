@@ -2,7 +2,7 @@
 
 use boxherd_herd::{Audited, Herd, HerdError, Source};
 use boxherd_model::{Address, BoxId};
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status};
 
@@ -128,24 +128,39 @@ impl Desk<'_> {
         done.map(Response::new).map_err(|error| status(&error))
     }
 
-    /// The same for a command, which runs while that is written down. Nothing of what it says is told before,
-    /// and it is written down whoever goes.
-    pub(crate) async fn answer_meanwhile<T: Send + 'static>(
+    /// The same for a command that has begun, and runs while that is written down. Nothing of what it says
+    /// is told before.
+    pub(crate) fn answer_meanwhile<T: Send + 'static>(
         self,
-        done: Result<Answers<T>, HerdError>,
-    ) -> Result<Response<Answers<T>>, Status> {
-        match done {
-            Ok(answers) => {
-                let logged = tokio::spawn(self.log("ok"));
-                let told = async move {
-                    if let Err(error) = logged.await {
-                        tracing::error!(%error, "not written into the audit log");
-                    }
-                    answers
-                };
-                Ok(Response::new(Box::pin(told.flatten_stream())))
+        answers: Answers<T>,
+    ) -> Response<Answers<T>> {
+        let logged = self.log_meanwhile();
+        let told = async move {
+            logged.await;
+            answers
+        };
+        Response::new(Box::pin(told.flatten_stream()))
+    }
+
+    /// The same to a client that has said everything: the answer begins with the first thing that the command
+    /// says, and goes along with it.
+    pub(crate) async fn answer_with_first<T: Send + 'static>(
+        self,
+        mut answers: Answers<T>,
+    ) -> Response<Answers<T>> {
+        let logged = self.log_meanwhile();
+        let first = answers.next().await;
+        logged.await;
+        Response::new(Box::pin(stream::iter(first).chain(answers)))
+    }
+
+    /// Writes down that a command has begun, whoever goes. Ends when that is done.
+    fn log_meanwhile(self) -> impl Future<Output = ()> + Send + 'static {
+        let logged = tokio::spawn(self.log("ok"));
+        async move {
+            if let Err(error) = logged.await {
+                tracing::error!(%error, "not written into the audit log");
             }
-            failed => self.answer(Kept::Audited, failed).await,
         }
     }
 

@@ -37,6 +37,15 @@ const LINGER: Duration = Duration::from_secs(5);
 /// What programs are told about the terminal.
 const TERM: (&str, &str) = ("TERM", "xterm-256color");
 
+/// A command that was started, for its client.
+pub(crate) struct Begun {
+    /// Which one it is, where it is kept.
+    pub(crate) which: Option<Which>,
+    /// Whether the client waits for nothing but what the command says.
+    pub(crate) all_is_said: bool,
+    pub(crate) answers: Answers<ExecChunk>,
+}
+
 /// A command that was started, and what must live as long as its call.
 struct Running {
     exec: Exec,
@@ -85,7 +94,7 @@ pub(crate) async fn exec(
     desk: &Desk<'_>,
     first: ExecChunk,
     frames: Streaming<ExecChunk>,
-) -> Result<(Option<Which>, Answers<ExecChunk>), HerdError> {
+) -> Result<Begun, HerdError> {
     let address = desk.address("vm_id", &first.vm_id)?;
     if first.command.contains('\0') {
         return Err(invalid("command", "it has a NUL byte"));
@@ -95,16 +104,15 @@ pub(crate) async fn exec(
     desk.about(id);
     let ours = first.boxherd.clone().unwrap_or_default();
     let (mut frames, unreadable) = Frames::new(frames);
+    let mut all_is_said = false;
     let (mut exec, slot) = match ours.exec_id.as_str() {
         "" => {
             let mut slot = Slot::new(&desk.herd).await?;
             let mut request = request(&first);
             let keep = request.detach_ttl;
             // Of a command that is kept, another call may go on with the input.
-            let is_over = match keep.is_zero() {
-                true => frames.are_over(),
-                false => ours.input_ended,
-            };
+            all_is_said = keep.is_zero() && frames.are_over();
+            let is_over = all_is_said || (!keep.is_zero() && ours.input_ended);
             request.ended = is_over && first.data.is_empty() && !first.tty;
             let exec = desk.herd.exec_in(found, request).await?;
             if !keep.is_zero() {
@@ -133,7 +141,7 @@ pub(crate) async fn exec(
     let (herd, since) = (desk.herd.clone(), Instant::now());
     let running =
         Running { exec, kept, of: id, name, herd, since, input, unreadable, slot, _awake: awake };
-    Ok((which, Box::pin(unfold(Some(running), output))))
+    Ok(Begun { which, all_is_said, answers: Box::pin(unfold(Some(running), output)) })
 }
 
 fn request(first: &ExecChunk) -> ExecRequest {

@@ -10,6 +10,7 @@ use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::desk::Kept::{Audited, Plain};
+use crate::exec::Begun;
 use crate::{
     Config, accounts, boxes, checkpoints, dial, disks, exec, files, forwards, images, logs,
     machine, proxies, shape, snapshots, templates, timers, usage, users, variables,
@@ -93,14 +94,18 @@ macro_rules! methods {
                 if let Err(error) = desk.enter(&begun.vm_id).await {
                     return desk.answer(Audited, Err(error)).await;
                 }
-                let done = exec::exec(&desk, begun, frames).await;
-                let (which, done) = match done {
-                    Ok((which, answers)) => (which, Ok(answers)),
-                    Err(error) => (None, Err(error)),
-                };
-                let mut answer = desk.answer_meanwhile(done).await?;
-                which.iter().for_each(|which| which.tell(answer.metadata_mut()));
-                Ok(answer)
+                match exec::exec(&desk, begun, frames).await {
+                    Ok(Begun { which: Some(which), answers, .. }) => {
+                        let mut answer = desk.answer_meanwhile(answers);
+                        which.tell(answer.metadata_mut());
+                        Ok(answer)
+                    }
+                    Ok(Begun { all_is_said: true, answers, .. }) => {
+                        Ok(desk.answer_with_first(answers).await)
+                    }
+                    Ok(Begun { answers, .. }) => Ok(desk.answer_meanwhile(answers)),
+                    Err(error) => desk.answer(Audited, Err(error)).await,
+                }
             }
 
             async fn stream_logs(
