@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::console::content;
 use crate::engine::LxdEngine;
 use crate::error::{failed, failed_of};
-use crate::{marks, spec, state};
+use crate::{disks, marks, spec, state};
 
 /// What tells machines apart that have systemd or dbus.
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -102,6 +102,8 @@ impl LxdEngine {
                 marks::ALL.map(|mark| (mark.to_owned(), String::new())).into();
             config.extend(spec::config(child.id, &child.spec, &ground));
             config.extend(self.known.claims.mark(child.id));
+            let mut devices = disks::without(&source.devices);
+            devices.extend(spec::devices(&child.spec, &ground)?);
             let new = NewInstance {
                 name: name.to_owned(),
                 source: Source::copy(from),
@@ -111,7 +113,7 @@ impl LxdEngine {
                 // Where its blocks are.
                 target: state::location(source),
                 config,
-                devices: spec::devices(&child.spec, &ground)?,
+                devices,
                 ..NewInstance::default()
             };
             let step = format!("copy it to `{name}`");

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let wanted = |case: &str| all() || POOLS.iter().any(|theme| case.starts_with(theme));
     // A copy is one of every file: the small one has few.
     let image = if all() { "deb12" } else { "tiny" };
-    let server = Server { pool: Some("default"), image, ..Server::new(lab.socket) };
+    let server =
+        Server { pool: Some("default"), driver: Some("dir"), image, ..Server::new(lab.socket) };
     run(wanted, move || Ok(Arc::new(server)))
 }

@@ -1,0 +1,219 @@
+//! Disks of their own: custom volumes of the server's pool, as devices of instances.
+//!
+//! Who has a disk stands at its volume ([`volume`]), which is changed by whoever has read it last: of two
+//! who take it at once one wins. The device makes the server mount it, now and at each start. Where in
+//! the box that is, the box's own files say ([`place`]); that nobody uses it any more, its mounts do
+//! ([`mounts`]), which the server itself does not ask: it takes away what is in use. What a box says there
+//! is about itself alone.
+
+mod mounts;
+mod place;
+mod volume;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use boxherd_engine::{DiskTruth, Disks, EngineError, TruthState, Unsupported};
+use boxherd_lxd_client::{Devices, Error, Instance, InstanceInfo, InstancePut, StateChange};
+use boxherd_model::{BoxId, ByteSize, Capability, DiskId, DiskMount};
+
+pub(crate) use volume::{is_disk, without};
+
+use self::place::Place;
+use self::volume::{Attached, device, has, in_use};
+use crate::engine::LxdEngine;
+use crate::error::{failed, failed_of};
+use crate::server::Facts;
+use crate::{machine, state};
+
+/// Pools that hold what is in them to a size.
+pub(crate) const WITH_QUOTAS: [&str; 4] = ["btrfs", "zfs", "lvm", "ceph"];
+/// The one of them that all members of a cluster have together.
+pub(crate) const OF_ALL_MEMBERS: &str = "ceph";
+
+/// Why disks are not offered on such a server; `None` when they are.
+pub(crate) fn why_not(facts: &Facts) -> Option<String> {
+    match facts.pool_driver.as_deref() {
+        None => Some(
+            "it is not known whether the server's pool holds volumes to their sizes; `boxherd engine \
+             check` looks again"
+                .to_owned(),
+        ),
+        Some(driver) if !WITH_QUOTAS.contains(&driver) => {
+            Some(format!("pools of the kind `{driver}` do not hold volumes to their sizes"))
+        }
+        Some(driver) if facts.clustered && driver != OF_ALL_MEMBERS => Some(format!(
+            "a volume of a pool of the kind `{driver}` is on one member of the cluster, and boxes are on \
+             any"
+        )),
+        Some(_) => None,
+    }
+}
+
+#[async_trait]
+impl Disks for LxdEngine {
+    async fn make(&self, disk: DiskId, size: ByteSize) -> Result<(), EngineError> {
+        self.known.make_volume(disk, size).await
+    }
+
+    async fn remove(&self, disk: DiskId) -> Result<(), EngineError> {
+        let Some((volume, _)) = self.known.volume(disk).await? else { return Ok(()) };
+        if let Some((to, mount)) = volume::attached(&volume)
+            && self.known.info(to).await?.is_some()
+        {
+            return Err(in_use(disk, to, &mount));
+        }
+        self.known.delete_volume(disk).await
+    }
+
+    async fn attach(&self, id: BoxId, mount: &DiskMount) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
+        let disk = mount.disk;
+        let found = self.known.volume(disk).await?;
+        let (volume, _) = found.ok_or(EngineError::NoSuchDisk(disk))?;
+        let (instance, info) = self.known.there(id).await?;
+        if machine::is_machine(&info) {
+            let reason = "virtual machines are given no volumes here".to_owned();
+            let capability = Capability::Disks;
+            return Err(Unsupported { op: "attach", capability, reason }.into());
+        }
+        let wanted = (id, mount.clone());
+        if has(&info, disk) && volume::attached(&volume).as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        // Nothing is changed before it is known to be possible.
+        let place = Place::find(&instance, &info, &mount.path).await?;
+        self.known.take_volume(disk, &wanted, instance.name()).await?;
+        let put = self.put_device(&instance, &place, &wanted).await;
+        if put.is_err() {
+            self.undo(&instance, &wanted).await;
+        }
+        put
+    }
+
+    async fn detach(&self, id: BoxId, disk: DiskId) -> Result<(), EngineError> {
+        self.known.enter(id).await?;
+        let Some((volume, _)) = self.known.volume(disk).await? else { return Ok(()) };
+        let Some(had) = volume::attached(&volume).filter(|(to, _)| *to == id) else {
+            return Ok(());
+        };
+        if let Some((instance, info)) = self.known.info(id).await?
+            && has(&info, disk)
+        {
+            self.unmount(id, &instance, &info, disk).await?;
+            take_off(&instance, disk)
+                .await
+                .map_err(failed_of(id, "take the disk off the instance"))?;
+        }
+        self.known.give_volume_back(&had).await
+    }
+
+    async fn list(&self) -> Result<Vec<DiskTruth>, EngineError> {
+        self.known.list_volumes().await
+    }
+}
+
+impl LxdEngine {
+    /// Has the server mount a disk that is the box's by now.
+    async fn put_device(
+        &self,
+        instance: &Instance,
+        place: &Place,
+        wanted: &Attached,
+    ) -> Result<(), EngineError> {
+        let (id, mount) = wanted;
+        place.make(instance, *id).await?;
+        let pool = self.known.disk_pool().await?;
+        let mut options = BTreeMap::from(
+            [
+                ("type", "disk"),
+                ("pool", &pool),
+                ("source", &device(mount.disk)),
+                ("path", place.path()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
+        if mount.read_only {
+            options.insert("readonly".to_owned(), "true".to_owned());
+        }
+        let devices = Devices::from([(device(mount.disk), options)]);
+        let put = instance.patch(&serde_json::json!({ "devices": devices })).await;
+        put.map_err(failed_of(*id, "mount the disk"))?;
+        // The server may have let another through in the same moment, who wrote last.
+        self.known.check_volume(wanted).await
+    }
+
+    /// Leaves nothing attached of what could not be.
+    async fn undo(&self, instance: &Instance, wanted: &Attached) {
+        let (id, mount) = wanted;
+        let undone = async {
+            match take_off(instance, mount.disk).await {
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed("take the disk off the instance")(error)),
+            }
+            self.known.give_volume_back(wanted).await
+        };
+        if let Err(error) = undone.await {
+            tracing::warn!(%id, disk = %mount.disk, %error, "a disk is left half attached");
+        }
+    }
+
+    /// Unmounts a disk in a box that has processes, unless one of them uses it.
+    async fn unmount(
+        &self,
+        id: BoxId,
+        instance: &Instance,
+        info: &InstanceInfo,
+        disk: DiskId,
+    ) -> Result<(), EngineError> {
+        let by_path = (self.known.settings.facts.pool_driver.as_deref() == Some(OF_ALL_MEMBERS))
+            .then(|| info.devices.get(&device(disk))?.get("path"))
+            .flatten();
+        match state::state(info) {
+            TruthState::Running => mounts::unmount(instance, disk, by_path).await,
+            // Programs of a box that stands still do, too: it goes on for the moment that they take.
+            TruthState::Suspended => {
+                self.known.change(id, StateChange::UNFREEZE).await?;
+                let unmounted = mounts::unmount(instance, disk, by_path).await;
+                self.known.freeze(id).await?;
+                unmounted
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes the device of a disk off an instance, which unmounts what is still mounted.
+async fn take_off(instance: &Instance, disk: DiskId) -> Result<(), Error> {
+    loop {
+        let (info, tag) = instance.get_tagged().await?;
+        if !has(&info, disk) {
+            return Ok(());
+        }
+        let mut new = InstancePut::from(info);
+        new.devices.remove(&device(disk));
+        match async { instance.put(&new, Some(&tag)).await?.wait().await }.await {
+            Ok(_) => return Ok(()),
+            Err(Error::Changed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_offered_where_their_sizes_hold_and_every_box_reaches_them() {
+        let why = |driver: Option<&str>, clustered| {
+            let pool_driver = driver.map(str::to_owned);
+            why_not(&Facts { pool_driver, clustered, ..Facts::default() })
+        };
+        assert_eq!(why(Some("btrfs"), false), None);
+        assert_eq!(why(Some("ceph"), true), None);
+        assert!(why(Some("dir"), false).unwrap().contains("`dir`"));
+        assert!(why(Some("zfs"), true).unwrap().contains("one member"));
+        assert!(why(None, false).unwrap().contains("engine check"));
+    }
+}
