@@ -279,6 +279,7 @@ impl Engine for LxdEngine {
         self.known.enter(id).await?;
         let Some((instance, info)) = self.known.info(id).await? else { return Ok(()) };
         if marks::is_adopted(&info) {
+            self.take_all_away(id, &instance, &info).await;
             return self.known.release(id, &instance).await;
         }
         if !matches!(state::state(&info), TruthState::Stopped(_)) {

@@ -20,9 +20,10 @@ use boxherd_model::{BoxId, ByteSize, Capability, DiskId, DiskMount};
 pub(crate) use volume::{is_disk, without};
 
 use self::place::Place;
-use self::volume::{Attached, device, has, in_use};
+use self::volume::{Attached, device, disk_of, has, in_use};
+use crate::changes::when_idle;
 use crate::engine::LxdEngine;
-use crate::error::{failed, failed_of};
+use crate::error::failed_of;
 use crate::server::Facts;
 use crate::{machine, state};
 
@@ -86,7 +87,7 @@ impl Disks for LxdEngine {
         self.known.take_volume(disk, &wanted, instance.name()).await?;
         let put = self.put_device(&instance, &place, &wanted).await;
         if put.is_err() {
-            self.undo(&instance, &wanted).await;
+            self.undo(&wanted).await;
         }
         put
     }
@@ -97,13 +98,12 @@ impl Disks for LxdEngine {
         let Some(had) = volume::attached(&volume).filter(|(to, _)| *to == id) else {
             return Ok(());
         };
-        if let Some((instance, info)) = self.known.info(id).await?
-            && has(&info, disk)
-        {
-            self.unmount(id, &instance, &info, disk).await?;
-            take_off(&instance, disk)
-                .await
-                .map_err(failed_of(id, "take the disk off the instance"))?;
+        if let Some((instance, info)) = self.known.info(id).await? {
+            match has(&info, disk) {
+                true => self.take_away(id, &instance, &info, disk).await?,
+                // By a call that was cut off, perhaps before its end.
+                false => place::let_go(&instance, had.1.path.as_str()).await,
+            }
         }
         self.known.give_volume_back(&had).await
     }
@@ -137,24 +137,60 @@ impl LxdEngine {
             options.insert("readonly".to_owned(), "true".to_owned());
         }
         let devices = Devices::from([(device(mount.disk), options)]);
-        let put = instance.patch(&serde_json::json!({ "devices": devices })).await;
+        let change = serde_json::json!({ "devices": devices });
+        let put = when_idle(|| instance.patch(&change)).await;
         put.map_err(failed_of(*id, "mount the disk"))?;
         // The server may have let another through in the same moment, who wrote last.
         self.known.check_volume(wanted).await
     }
 
     /// Leaves nothing attached of what could not be.
-    async fn undo(&self, instance: &Instance, wanted: &Attached) {
+    async fn undo(&self, wanted: &Attached) {
         let (id, mount) = wanted;
         let undone = async {
-            match take_off(instance, mount.disk).await {
-                Ok(()) | Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(failed("take the disk off the instance")(error)),
+            if let Some((instance, info)) = self.known.info(*id).await?
+                && has(&info, mount.disk)
+            {
+                self.take_away(*id, &instance, &info, mount.disk).await?;
             }
             self.known.give_volume_back(wanted).await
         };
         if let Err(error) = undone.await {
             tracing::warn!(%id, disk = %mount.disk, %error, "a disk is left half attached");
+        }
+    }
+
+    /// Takes a disk off an instance that has it, unless a process there uses it.
+    async fn take_away(
+        &self,
+        id: BoxId,
+        instance: &Instance,
+        info: &InstanceInfo,
+        disk: DiskId,
+    ) -> Result<(), EngineError> {
+        self.unmount(id, instance, info, disk).await?;
+        let path = info.devices.get(&device(disk)).and_then(|options| options.get("path"));
+        // A server that has something to unmount removes the place, too.
+        let is_mounted = !matches!(state::state(info), TruthState::Stopped(_));
+        let place = path.filter(|_| is_mounted);
+        if let Some(place) = place {
+            place::hold(instance, place).await;
+        }
+        let taken = take_off(instance, disk).await;
+        if let Some(place) = place {
+            place::let_go(instance, place).await;
+        }
+        taken.map_err(failed_of(id, "take the disk off the instance"))
+    }
+
+    /// Takes all disks off an instance that is to be somebody else's again, which loses them in any case.
+    pub(crate) async fn take_all_away(&self, id: BoxId, instance: &Instance, info: &InstanceInfo) {
+        for disk in info.devices.keys().filter_map(|name| disk_of(name)) {
+            if has(info, disk)
+                && let Err(error) = self.take_away(id, instance, info, disk).await
+            {
+                tracing::warn!(%id, %disk, %error, "a disk is unmounted under who uses it");
+            }
         }
     }
 
@@ -192,7 +228,8 @@ async fn take_off(instance: &Instance, disk: DiskId) -> Result<(), Error> {
         }
         let mut new = InstancePut::from(info);
         new.devices.remove(&device(disk));
-        match async { instance.put(&new, Some(&tag)).await?.wait().await }.await {
+        let put = async || instance.put(&new, Some(&tag)).await?.wait().await;
+        match when_idle(|| put()).await {
             Ok(_) => return Ok(()),
             Err(Error::Changed { .. }) => {}
             Err(error) => return Err(error),

@@ -20,6 +20,9 @@ const MOST_LINKS: usize = 40;
 /// Folders on the way that were missing.
 const FOLDER: FileMeta = FileMeta { uid: 0, gid: 0, mode: 0o755 };
 
+/// What is in the folder below a disk while that is taken away.
+const HELD: &str = ".boxherd-detach";
+
 /// A place that a disk may be mounted at.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -113,6 +116,26 @@ impl Place {
         let parsed: Result<MountPath, _> = at.parse();
         parsed.map_err(|error| refused(error.to_string()))?;
         Ok(Self { path: at, missing })
+    }
+}
+
+/// Keeps the server from removing an empty folder that a disk was mounted on: it is the box's. One that the
+/// box has moved, or put something else in the place of, the server does not find either.
+pub(super) async fn hold(instance: &Instance, place: &str) {
+    let made = instance.make_directory(&format!("{place}/{HELD}"), FOLDER).await;
+    told(made, "the folder below a disk may be removed");
+}
+
+/// Undoes [`hold`].
+pub(super) async fn let_go(instance: &Instance, place: &str) {
+    let removed = instance.delete_file(&format!("{place}/{HELD}")).await;
+    told(removed, "an empty folder may be left where a disk was");
+}
+
+fn told(done: Result<(), Error>, what: &str) {
+    match done {
+        Ok(()) | Err(Error::NotFound { .. }) => {}
+        Err(error) => tracing::debug!(%error, "{what}"),
     }
 }
 

@@ -30,7 +30,8 @@ pub(super) fn device(disk: DiskId) -> String {
     format!("{PREFIX}{}", digits(disk))
 }
 
-fn disk_of(device: &str) -> Option<DiskId> {
+/// The disk whose device is called so.
+pub(super) fn disk_of(device: &str) -> Option<DiskId> {
     device.strip_prefix(PREFIX)?.parse().ok()
 }
 
