@@ -95,17 +95,19 @@ impl Disks for LxdEngine {
     async fn detach(&self, id: BoxId, disk: DiskId) -> Result<(), EngineError> {
         self.known.enter(id).await?;
         let Some((volume, _)) = self.known.volume(disk).await? else { return Ok(()) };
-        let Some(had) = volume::attached(&volume).filter(|(to, _)| *to == id) else {
-            return Ok(());
-        };
+        let had = volume::attached(&volume).filter(|(to, _)| *to == id);
         if let Some((instance, info)) = self.known.info(id).await? {
-            match has(&info, disk) {
-                true => self.take_away(id, &instance, &info, disk).await?,
+            if has(&info, disk) {
+                self.take_away(id, &instance, &info, disk).await?;
+            } else if let Some((_, mount)) = &had {
                 // By a call that was cut off, perhaps before its end.
-                false => place::let_go(&instance, had.1.path.as_str()).await,
+                place::let_go(&instance, mount.path.as_str()).await;
             }
         }
-        self.known.give_volume_back(&had).await
+        match had {
+            Some(had) => self.known.give_volume_back(&had).await,
+            None => Ok(()),
+        }
     }
 
     async fn list(&self) -> Result<Vec<DiskTruth>, EngineError> {

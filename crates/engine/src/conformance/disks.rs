@@ -9,6 +9,7 @@ use crate::{DiskTruth, Disks};
 theme! { "disks":
     a_disk_is_attached_while_a_box_runs_and_keeps_what_was_written,
     a_disk_that_is_attached_is_nobody_elses,
+    of_two_who_attach_at_once_one_wins,
     attaching_twice_is_attaching_once,
     a_disk_stays_attached_while_its_box_is_stopped,
     a_disk_is_attached_to_a_stopped_box,
@@ -96,6 +97,28 @@ async fn a_disk_that_is_attached_is_nobody_elses(stage: &Stage) -> Outcome {
     assert_eq!(code(elsewhere), "disk-in-use");
     shelf.engine.detach(other.id, disk).await?;
     one.sh("echo fine > data/file").await?;
+    Ok(())
+}
+
+async fn of_two_who_attach_at_once_one_wins(stage: &Stage) -> Outcome {
+    let shelf = Shelf::of(stage)?;
+    let disk = shelf.make(stage).await?;
+    let (one, other) = (stage.running().await?, stage.running().await?);
+    for _ in 0..3 {
+        let (here, there) = (at(&one, disk, "data"), at(&other, disk, "data"));
+        let (first, second) =
+            tokio::join!(shelf.engine.attach(one.id, &here), shelf.engine.attach(other.id, &there));
+        let won = first.is_ok();
+        let mut codes = [code(first), code(second)];
+        codes.sort_unstable();
+        assert_eq!(codes, ["disk-in-use", "ok"]);
+        let (winner, loser) = if won { (&one, &other) } else { (&other, &one) };
+        let truth = shelf.truth(disk).await?.and_then(|truth| truth.attached);
+        assert_eq!(truth.map(|(id, _)| id), Some(winner.id));
+        winner.sh("echo x > data/file").await?;
+        loser.sh("! test -e data/file").await?;
+        shelf.engine.detach(winner.id, disk).await?;
+    }
     Ok(())
 }
 

@@ -17,7 +17,10 @@ fn a_volume_is_changed_only_by_who_has_read_it_last() {
         let new = NewVolume { name: name.clone(), config: mark("first") };
         client.create_volume(pool, &new).await.unwrap();
         let taken = client.create_volume(pool, &new).await;
-        assert!(matches!(taken, Err(Error::Conflict { .. } | Error::BadRequest { .. })), "{taken:?}");
+        assert!(
+            matches!(taken, Err(Error::Conflict { .. } | Error::BadRequest { .. })),
+            "{taken:?}"
+        );
 
         let (volume, tag) = client.volume(pool, &name).await.unwrap();
         assert_eq!((volume.content_type.as_str(), volume.used_by.len()), ("filesystem", 0));
