@@ -124,7 +124,9 @@ impl LxdEngine {
                 self.known.is_called(child.id, name);
                 match source.kind {
                     InstanceKind::Container => {
-                        be_another(&self.known.client.instance(name), child.id).await
+                        let copy = self.known.client.instance(name);
+                        disks::let_go(&copy, &source.devices).await;
+                        be_another(&copy, child.id).await
                     }
                     // The files of a machine that does not run are out of reach.
                     InstanceKind::VirtualMachine => Ok(()),
@@ -162,6 +164,9 @@ async fn keep(instance: &Instance, before: InstanceInfo) -> Result<(), Error> {
     // These are the server's own, and about the disk as it is now.
     let is_its_own = |key: &str| key.starts_with("volatile.");
     let restored = now.config.clone();
+    let mut detached = now.devices.clone();
+    detached.retain(|name, _| !before.devices.contains_key(name));
+    disks::let_go(instance, &detached).await;
     let mut new = InstancePut::from(InstanceInfo { ephemeral: now.ephemeral, ..before });
     new.config.retain(|key, _| !is_its_own(key));
     new.config.extend(restored.into_iter().filter(|(key, _)| is_its_own(key)));

@@ -1,35 +1,19 @@
-//! Quotas of a btrfs pool that hold whatever is deleted.
+//! Quotas of a btrfs pool that hold.
 //!
-//! Linux (seen with 6.18) stops counting when a large subvolume is deleted, as that of an image of Debian,
-//! and then lets everybody write as much as they like until somebody has it count anew.
+//! Those that LXD turns on lose count (Linux 6.18: "qgroup marked inconsistent, to be deleted qgroup has non-zero
+//! numbers"), and then everybody may write as much as they like. Simple quotas do not; LXD takes what is on.
 
-use std::fs;
+use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use boxherd_sys::btrfs;
 
-/// `BTRFS_MAX_LEVEL`: no subvolume is as high.
-const NEVER: &str = "8";
-
-/// Has the file system at `pool` keep counting.
+/// Turns simple quotas on for the file system at `pool`, where the kernel has them (Linux 6.7).
 pub(crate) fn keep(pool: &Path) -> anyhow::Result<()> {
-    run(Command::new("btrfs").args(["quota", "enable"]).arg(pool))?;
-    let uuid = run(Command::new("findmnt").args(["-n", "-o", "UUID"]).arg(pool))?;
-    let threshold =
-        Path::new("/sys/fs/btrfs").join(uuid.trim()).join("qgroups/drop_subtree_threshold");
-    // Kernels that do not have it keep counting.
-    if threshold.exists() {
-        fs::write(&threshold, NEVER)
-            .with_context(|| format!("cannot write `{}`", threshold.display()))?;
+    let folder = File::open(pool).with_context(|| format!("no pool at `{}`", pool.display()))?;
+    if let Err(error) = btrfs::enable_quota(&folder, true) {
+        eprintln!("limits of disks may not hold, since this kernel has no simple quotas: {error}");
     }
     Ok(())
-}
-
-fn run(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

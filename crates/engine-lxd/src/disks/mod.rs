@@ -125,6 +125,7 @@ impl LxdEngine {
     ) -> Result<(), EngineError> {
         let (id, mount) = wanted;
         place.make(instance, *id).await?;
+        place::hold(instance, place.path()).await;
         let pool = self.known.disk_pool().await?;
         let mut options = BTreeMap::from(
             [
@@ -170,16 +171,16 @@ impl LxdEngine {
         info: &InstanceInfo,
         disk: DiskId,
     ) -> Result<(), EngineError> {
-        self.unmount(id, instance, info, disk).await?;
-        let path = info.devices.get(&device(disk)).and_then(|options| options.get("path"));
-        // A server that has something to unmount removes the place, too.
-        let is_mounted = !matches!(state::state(info), TruthState::Stopped(_));
-        let place = path.filter(|_| is_mounted);
-        if let Some(place) = place {
-            place::hold(instance, place).await;
+        let mut places = self.unmount(id, instance, info, disk).await?;
+        places.extend(path_of(info, disk).cloned());
+        places.dedup();
+        if !matches!(state::state(info), TruthState::Stopped(_)) {
+            for place in &places {
+                place::hold(instance, place).await;
+            }
         }
         let taken = take_off(instance, disk).await;
-        if let Some(place) = place {
+        for place in &places {
             place::let_go(instance, place).await;
         }
         taken.map_err(failed_of(id, "take the disk off the instance"))
@@ -196,17 +197,16 @@ impl LxdEngine {
         }
     }
 
-    /// Unmounts a disk in a box that has processes, unless one of them uses it.
+    /// Unmounts a disk in a box that has processes, unless one of them uses it; where it was.
     async fn unmount(
         &self,
         id: BoxId,
         instance: &Instance,
         info: &InstanceInfo,
         disk: DiskId,
-    ) -> Result<(), EngineError> {
-        let by_path = (self.known.settings.facts.pool_driver.as_deref() == Some(OF_ALL_MEMBERS))
-            .then(|| info.devices.get(&device(disk))?.get("path"))
-            .flatten();
+    ) -> Result<Vec<String>, EngineError> {
+        let has_no_name = self.known.settings.facts.pool_driver.as_deref() == Some(OF_ALL_MEMBERS);
+        let by_path = path_of(info, disk).filter(|_| has_no_name);
         match state::state(info) {
             TruthState::Running => mounts::unmount(instance, disk, by_path).await,
             // Programs of a box that stands still do, too: it goes on for the moment that they take.
@@ -216,8 +216,21 @@ impl LxdEngine {
                 self.known.freeze(id).await?;
                 unmounted
             }
-            _ => Ok(()),
+            _ => Ok(Vec::new()),
         }
+    }
+}
+
+/// Where the server mounts a disk that an instance has.
+fn path_of(info: &InstanceInfo, disk: DiskId) -> Option<&String> {
+    info.devices.get(&device(disk))?.get("path")
+}
+
+/// Lets go of the folders below disks that an instance has not, and what it is a copy of had.
+pub(crate) async fn let_go(instance: &Instance, had: &Devices) {
+    let disks = had.iter().filter(|(name, _)| volume::is_disk(name));
+    for place in disks.filter_map(|(_, options)| options.get("path")) {
+        place::let_go(instance, place).await;
     }
 }
 

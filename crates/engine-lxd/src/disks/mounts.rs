@@ -28,19 +28,20 @@ pub(super) async fn points(instance: &Instance) -> Result<Vec<String>, EngineErr
     Ok(mounts(instance).await?.into_iter().map(|mount| mount.point).collect())
 }
 
-/// Unmounts a disk wherever it is, unless a process uses it. Its mounts tell the volume by its name; where
+/// Unmounts a disk wherever it is, and tells where that was, unless a process uses it. Its mounts tell the volume by its name; where
 /// the pool has other names for it, it is what is mounted at `by_path`.
 pub(super) async fn unmount(
     instance: &Instance,
     disk: DiskId,
     by_path: Option<&String>,
-) -> Result<(), EngineError> {
+) -> Result<Vec<String>, EngineError> {
     let name = digits(disk);
-    let is_it = |mount: &&Mount| mount.line.contains(&name) || by_path == Some(&mount.point);
+    let is_it = |mount: &Mount| mount.line.contains(&name) || by_path == Some(&mount.point);
+    let all = mounts(instance).await?.into_iter().filter(is_it).map(|mount| mount.point);
+    let points: Vec<_> = all.collect();
     // The latest first: one may be on top of another.
-    for mount in mounts(instance).await?.iter().filter(is_it).rev() {
-        let Recorded { code, stderr, .. } =
-            run(instance, &["sh", "-c", UNMOUNT, &mount.point]).await?;
+    for point in points.iter().rev() {
+        let Recorded { code, stderr, .. } = run(instance, &["sh", "-c", UNMOUNT, point]).await?;
         let said = String::from_utf8_lossy(&stderr).trim().to_owned();
         if code != 0 && said.contains("busy") {
             return Err(in_use(disk, "a process of the box uses it"));
@@ -50,7 +51,7 @@ pub(super) async fn unmount(
         }
     }
     match run(instance, &["sh", "-c", ELSEWHERE, &name]).await?.stdout.is_empty() {
-        true => Ok(()),
+        true => Ok(points),
         false => Err(in_use(disk, "a process of the box has it mounted elsewhere")),
     }
 }

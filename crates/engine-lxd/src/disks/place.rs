@@ -20,8 +20,8 @@ const MOST_LINKS: usize = 40;
 /// Folders on the way that were missing.
 const FOLDER: FileMeta = FileMeta { uid: 0, gid: 0, mode: 0o755 };
 
-/// What is in the folder below a disk while that is taken away.
-const HELD: &str = ".boxherd-detach";
+/// What is in the folder below a disk.
+const HELD: &str = ".boxherd-disk";
 
 /// A place that a disk may be mounted at.
 #[derive(Debug)]
@@ -119,14 +119,15 @@ impl Place {
     }
 }
 
-/// Keeps the server from removing an empty folder that a disk was mounted on: it is the box's. One that the
-/// box has moved, or put something else in the place of, the server does not find either.
+/// Keeps the folder that a disk is mounted on: where it is empty the server removes it, and makes another
+/// that nobody may read (LXD 5.0.2), before it mounts and when it unmounts. One that the box has moved, or put
+/// something else in the place of, the server does not find either.
 pub(super) async fn hold(instance: &Instance, place: &str) {
     let made = instance.make_directory(&format!("{place}/{HELD}"), FOLDER).await;
-    told(made, "the folder below a disk may be removed");
+    told(made, "the folder below a disk may become another");
 }
 
-/// Undoes [`hold`].
+/// Undoes [`hold`] where a disk was mounted.
 pub(super) async fn let_go(instance: &Instance, place: &str) {
     let removed = instance.delete_file(&format!("{place}/{HELD}")).await;
     told(removed, "an empty folder may be left where a disk was");

@@ -27,6 +27,7 @@ theme! { "disks":
     isolated_a_disk_in_use_is_not_detached,
     isolated_a_disk_holds_no_more_than_its_size,
     isolated_a_disk_belongs_to_the_root_of_the_box,
+    isolated_the_folder_below_a_disk_stays_as_it_was,
     isolated_links_lead_nowhere_but_into_the_box,
     isolated_nothing_is_mounted_over_other_mounts,
     isolated_nothing_is_mounted_where_a_file_is,
@@ -346,6 +347,25 @@ async fn isolated_a_disk_belongs_to_the_root_of_the_box(stage: &Stage) -> Outcom
     shelf.engine.detach(one.id, disk).await?;
     shelf.engine.attach(other.id, &at(&other, disk, "data")).await?;
     assert_eq!(other.sh("stat -c %u:%g data data/file").await?, "0:0\n7:8");
+    Ok(())
+}
+
+async fn isolated_the_folder_below_a_disk_stays_as_it_was(stage: &Stage) -> Outcome {
+    let shelf = Shelf::of(stage)?;
+    let disk = shelf.make(stage).await?;
+    let guest = stage.running().await?;
+    guest.sh("mkdir data; chown 7:8 data; chmod 2750 data").await?;
+    let look = "stat -c '%u:%g %a %i' data; ls -A data";
+    let before = guest.sh(look).await?;
+    for stops in [false, true] {
+        shelf.engine.attach(guest.id, &at(&guest, disk, "data")).await?;
+        if stops {
+            guest.stop().await?;
+            guest.start().await?;
+        }
+        shelf.engine.detach(guest.id, disk).await?;
+        assert_eq!(guest.sh(look).await?, before);
+    }
     Ok(())
 }
 
