@@ -244,7 +244,7 @@ async fn take_off(instance: &Instance, disk: DiskId) -> Result<(), Error> {
         let mut new = InstancePut::from(info);
         new.devices.remove(&device(disk));
         let put = async || instance.put(&new, Some(&tag)).await?.wait().await;
-        match when_idle(|| put()).await {
+        match when_idle(put).await {
             Ok(_) => return Ok(()),
             Err(Error::Changed { .. }) => {}
             Err(error) => return Err(error),
