@@ -1423,6 +1423,9 @@ pub struct CreateDiskRequest {
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub size_bytes: u64,
+    /// Ours: which engine makes it.
+    #[prost(string, tag = "1001")]
+    pub boxherd_engine: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateDiskResponse {

@@ -18,6 +18,8 @@ use crate::client::{Client, ask};
 #[derive(Debug, Clone)]
 pub struct Disks {
     client: Client,
+    /// Where new ones are made; on the server's default engine when it is empty.
+    engine: String,
 }
 
 /// A disk.
@@ -73,7 +75,20 @@ impl From<api::DiskInfo> for Disk {
 
 impl Disks {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, engine: String::new() }
+    }
+
+    /// The same, but that new ones are made on an engine of the server's that is not its default one.
+    ///
+    /// ```no_run
+    /// # async fn example(client: boxherd_client::Client) -> Result<(), boxherd_client::Error> {
+    /// client.disks().on("lab").create("data", 10 << 30).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on(&self, engine: &str) -> Self {
+        Self { client: self.client.clone(), engine: engine.to_owned() }
     }
 
     /// Makes an empty disk that holds `size` bytes.
@@ -85,7 +100,11 @@ impl Disks {
     /// # }
     /// ```
     pub async fn create(&self, name: &str, size: u64) -> Result<Disk, Error> {
-        let asked = api::CreateDiskRequest { name: name.to_owned(), size_bytes: size };
+        let asked = api::CreateDiskRequest {
+            name: name.to_owned(),
+            size_bytes: size,
+            boxherd_engine: self.engine.clone(),
+        };
         let made = ask!(self.client, Changes, create_disk, asked)?;
         Ok(api::DiskInfo {
             disk_id: made.disk_id,

@@ -6,7 +6,7 @@ use boxherd_model::{BoxId, BoxName, BoxSpec};
 
 use crate::error::failed;
 use crate::server::Known;
-use crate::{marks, spec};
+use crate::{disks, marks, spec};
 
 impl Known {
     /// Writes down that an instance is a box; what the box is like. `None` when there is none.
@@ -41,12 +41,13 @@ impl Known {
         Ok(Some(spec))
     }
 
-    /// Takes back what says that an instance is a box. The agent in it goes by itself.
+    /// Takes back what says that an instance is a box, and its disks. The agent in it goes by itself.
     pub(crate) async fn release(&self, id: BoxId, instance: &Instance) -> Result<(), EngineError> {
         let released = async {
             let (info, tag) = instance.get_tagged().await?;
             let mut new = InstancePut::from(info);
             new.config.retain(|key, _| !marks::ALL.contains(&key.as_str()));
+            new.devices.retain(|name, _| !disks::is_disk(name));
             instance.put(&new, Some(&tag)).await?.wait().await
         };
         match released.await {

@@ -39,7 +39,11 @@ impl Known {
             _ => {
                 let instance = self.settle_name(id, instance, &info).await?;
                 self.try_agent(id, &instance, &info).await?;
-                self.change(id, StateChange::START).await?;
+                if let Err(error) = self.change(id, StateChange::START).await {
+                    // Incus 6.0.4 says so while it still stops what it began.
+                    self.until_written_down(id).await?;
+                    return Err(error);
+                }
                 instance
             }
         };

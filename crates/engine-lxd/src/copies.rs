@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::console::content;
 use crate::engine::LxdEngine;
 use crate::error::{failed, failed_of};
-use crate::{marks, spec, state};
+use crate::{disks, marks, spec, state};
 
 /// What tells machines apart that have systemd or dbus.
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -102,6 +102,8 @@ impl LxdEngine {
                 marks::ALL.map(|mark| (mark.to_owned(), String::new())).into();
             config.extend(spec::config(child.id, &child.spec, &ground));
             config.extend(self.known.claims.mark(child.id));
+            let mut devices = disks::without(&source.devices);
+            devices.extend(spec::devices(&child.spec, &ground)?);
             let new = NewInstance {
                 name: name.to_owned(),
                 source: Source::copy(from),
@@ -111,7 +113,7 @@ impl LxdEngine {
                 // Where its blocks are.
                 target: state::location(source),
                 config,
-                devices: spec::devices(&child.spec, &ground)?,
+                devices,
                 ..NewInstance::default()
             };
             let step = format!("copy it to `{name}`");
@@ -122,7 +124,9 @@ impl LxdEngine {
                 self.known.is_called(child.id, name);
                 match source.kind {
                     InstanceKind::Container => {
-                        be_another(&self.known.client.instance(name), child.id).await
+                        let copy = self.known.client.instance(name);
+                        disks::let_go(&copy, &source.devices).await;
+                        be_another(&copy, child.id).await
                     }
                     // The files of a machine that does not run are out of reach.
                     InstanceKind::VirtualMachine => Ok(()),
@@ -160,6 +164,9 @@ async fn keep(instance: &Instance, before: InstanceInfo) -> Result<(), Error> {
     // These are the server's own, and about the disk as it is now.
     let is_its_own = |key: &str| key.starts_with("volatile.");
     let restored = now.config.clone();
+    let mut detached = now.devices.clone();
+    detached.retain(|name, _| !before.devices.contains_key(name));
+    disks::let_go(instance, &detached).await;
     let mut new = InstancePut::from(InstanceInfo { ephemeral: now.ephemeral, ..before });
     new.config.retain(|key, _| !is_its_own(key));
     new.config.extend(restored.into_iter().filter(|(key, _)| is_its_own(key)));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use boxherd_engine::{
-    Check, Child, ConsoleChunk, Engine, EngineError, Images, LinkStream, Made, Running, Snapshots,
-    Survey, Truth, TruthState, Usage, Verdict,
+    Check, Child, ConsoleChunk, Disks, Engine, EngineError, Images, LinkStream, Made, Running,
+    Snapshots, Survey, Truth, TruthState, Usage, Verdict,
 };
 use boxherd_lxd_client::{Error, NewInstance, Remote, Server, StateChange};
 use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineName, ImageRef};
@@ -14,7 +14,7 @@ use boxherd_model::{BoxId, BoxName, BoxSpec, Capability, CapabilitySet, EngineNa
 use crate::changes::when_idle;
 use crate::error::{failed, failed_of, no_member, not_made, with_causes};
 use crate::server::{Facts, Known, Settings, addresses};
-use crate::{guest, machine, marks, origin, spec, state};
+use crate::{disks, guest, machine, marks, origin, spec, state};
 
 /// How long it may take until an agent was brought into an instance, which greets then.
 const LONGEST_SETTLING: Duration = Duration::from_secs(600);
@@ -43,9 +43,6 @@ const CAPABILITIES: [Capability; 13] = [
     Capability::Nesting,
 ];
 
-/// Pools that limit the disks of instances.
-const WITH_QUOTAS: [&str; 4] = ["btrfs", "zfs", "lvm", "ceph"];
-
 impl LxdEngine {
     /// An engine on a server. Nothing is asked of the server yet, which may be out of reach.
     ///
@@ -55,8 +52,9 @@ impl LxdEngine {
     pub fn new(settings: Settings, remote: &Remote) -> Result<Self, EngineError> {
         let facts = &settings.facts;
         let driver = facts.pool_driver.as_deref();
-        let limits_disks = driver.is_some_and(|driver| WITH_QUOTAS.contains(&driver));
+        let limits_disks = driver.is_some_and(|driver| disks::WITH_QUOTAS.contains(&driver));
         let some = [
+            disks::why_not(facts).is_none().then_some(Capability::Disks),
             limits_disks.then_some(Capability::DiskLimit),
             facts.clustered.then_some(Capability::Placement),
             facts.virtual_machines.then_some(Capability::VirtualMachines),
@@ -163,7 +161,9 @@ impl Engine for LxdEngine {
                  again"
                     .to_owned()
             }
-            Capability::Disks => "volumes of the server's pools are not offered yet".to_owned(),
+            Capability::Disks => {
+                disks::why_not(&self.known.settings.facts).unwrap_or_default()
+            }
             _ => "memory of instances is not saved yet".to_owned(),
         }
     }
@@ -279,6 +279,7 @@ impl Engine for LxdEngine {
         self.known.enter(id).await?;
         let Some((instance, info)) = self.known.info(id).await? else { return Ok(()) };
         if marks::is_adopted(&info) {
+            self.take_all_away(id, &instance, &info).await;
             return self.known.release(id, &instance).await;
         }
         if !matches!(state::state(&info), TruthState::Stopped(_)) {
@@ -391,6 +392,10 @@ impl Engine for LxdEngine {
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         Some(self)
+    }
+
+    fn disks(&self) -> Option<&dyn Disks> {
+        self.capabilities.has(Capability::Disks).then_some(self)
     }
 
     fn images(&self) -> Option<&dyn Images> {

@@ -16,6 +16,7 @@ mod archive;
 mod changes;
 mod console;
 mod copies;
+mod disks;
 mod early;
 mod engine;
 mod error;

@@ -24,7 +24,7 @@ use crate::state;
 const USER_DATA: &str = "cloud-init.user-data";
 const OLD_USER_DATA: &str = "user.user-data";
 /// What is done to see which boxes there are.
-const LIST: &str = "list the instances";
+pub(crate) const LIST: &str = "list the instances";
 
 /// What of an engine is for an operator to say.
 #[derive(Debug, Clone)]
@@ -174,7 +174,7 @@ impl Known {
     }
 
     /// Which box each instance is, by its name.
-    fn boxes<'i>(
+    pub(crate) fn boxes<'i>(
         &self,
         all: impl Iterator<Item = &'i InstanceInfo> + Clone,
     ) -> HashMap<String, BoxId> {

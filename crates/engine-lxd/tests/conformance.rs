@@ -11,10 +11,11 @@ use crate::common::{Server, all};
 
 /// What an engine can do wrong. The rest is the agent's, which passes it elsewhere, and is run here when
 /// `BOXHERD_LXD_SUITE` is `all`: an instance takes seconds.
-const ENGINES: [&str; 9] = [
+const ENGINES: [&str; 10] = [
     "lifecycle::",
     "fork::",
     "snapshots::",
+    "disks::",
     "suspend::",
     "reopen::",
     "limits::",

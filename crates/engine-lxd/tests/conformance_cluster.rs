@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     };
     let socket = cluster.lab.socket.clone();
     // The small one has all that these need, and copies of disks are whole there.
-    let (pool, image) = (None, if all() { "deb12" } else { "tiny" });
-    let server = Server { pool, image, _kept: Some(cluster), ..Server::new(socket) };
+    let (pool, driver, image) = (None, None, if all() { "deb12" } else { "tiny" });
+    let server = Server { pool, driver, image, _kept: Some(cluster), ..Server::new(socket) };
     run(wanted, move || Ok(Arc::new(server)))
 }

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     };
     // A copy is one of every file: the small one has few, and not every program that some cases need.
     let image = if all() { "deb12" } else { "tiny" };
-    let server = Server { pool: Some("default"), image, ..Server::new(lab.socket) };
+    let server =
+        Server { pool: Some("default"), driver: Some("dir"), image, ..Server::new(lab.socket) };
     run(wanted, move || Ok(Arc::new(server)))
 }

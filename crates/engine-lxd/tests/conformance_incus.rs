@@ -11,7 +11,7 @@ use boxherd_engine::conformance::main_of as run;
 use crate::common::{Server, all};
 
 /// What the two servers might do in other ways.
-const ENGINES: [&str; 3] = ["lifecycle::", "fork::", "suspend::"];
+const ENGINES: [&str; 4] = ["lifecycle::", "fork::", "suspend::", "disks::"];
 
 fn main() -> ExitCode {
     let Some(lab) = boxherd_testkit::incus_lab_or_skip("conformance of engine-lxd on Incus") else {

@@ -14,7 +14,12 @@ pub(crate) async fn make(
     asked: api::CreateDiskRequest,
 ) -> Answer<api::CreateDiskResponse> {
     let name = translate::name("name", &asked.name)?;
-    let made = desk.herd.make_disk(&name, ByteSize::from_bytes(asked.size_bytes)).await?;
+    let engine = match asked.boxherd_engine.as_str() {
+        "" => None,
+        name => Some(name.parse().map_err(|error| invalid("boxherd_engine", error))?),
+    };
+    let size = ByteSize::from_bytes(asked.size_bytes);
+    let made = desk.herd.make_disk(engine.as_ref(), &name, size).await?;
     Ok(api::CreateDiskResponse {
         disk_id: made.id.to_string(),
         size_bytes: made.size.bytes(),

@@ -2,6 +2,7 @@
 //!
 //! The store knows whose a disk is and what it is called; which box has it, the engine knows alone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use boxherd_engine::{DiskTruth, Disks, Engine, EngineError};
@@ -66,13 +67,18 @@ struct Body {
 }
 
 impl Herd {
-    /// Makes an empty disk on the default engine.
-    pub async fn make_disk(&self, name: &BoxName, size: ByteSize) -> Result<Disk, HerdError> {
+    /// Makes an empty disk on an engine; on the default one when `None`.
+    pub async fn make_disk(
+        &self,
+        engine: Option<&EngineName>,
+        name: &BoxName,
+        size: ByteSize,
+    ) -> Result<Disk, HerdError> {
         if !(SMALLEST_DISK..=LARGEST_DISK).contains(&size) {
             let reason = format!("a disk has {SMALLEST_DISK} to {LARGEST_DISK}");
             return Err(HerdError::Invalid { field: "size", reason });
         }
-        let engine = Arc::clone(self.engine(None)?);
+        let engine = Arc::clone(self.engine(engine)?);
         let disks = disks_of(&engine, "disk")?;
         let more = Holdings { disk: size.bytes(), ..Holdings::default() };
         let admitted = self.admit(&engine, self.quota().await?, more).await?;
@@ -98,8 +104,12 @@ impl Herd {
         if things.is_empty() {
             return Ok(found);
         }
+        let engines: Result<HashSet<_>, HerdError> =
+            things.iter().map(|thing| Ok(read::<Body>(thing)?.engine)).collect();
+        let engines = engines?;
         let mut truths = Vec::new();
-        for engine in self.engines() {
+        // Others need not be asked, and may be out of reach.
+        for engine in self.engines().iter().filter(|engine| engines.contains(engine.name())) {
             let Some(disks) = engine.disks() else { continue };
             let listed = disks.list().await;
             truths.extend(listed.map_err(|source| HerdError::Engine {

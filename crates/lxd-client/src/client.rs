@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use hyper::header::ETAG;
 use hyper::http::response::Parts;
 use hyper::{Method, Response, StatusCode};
 use rustls::pki_types::CertificateDer;
@@ -18,7 +19,7 @@ use crate::envelope::{self, Answer};
 use crate::error::{Error, Result};
 use crate::events::Hub;
 use crate::identity::Identity;
-use crate::instances::Instance;
+use crate::instances::{Etag, Instance};
 use crate::operations::Operation;
 use crate::pool::PooledBody;
 use crate::server::Server;
@@ -209,6 +210,18 @@ impl Client {
         let call = Call::new(Method::GET, url);
         let name = call.name();
         envelope::metadata(&name, self.sync(call).await?)
+    }
+
+    /// The same with the version of what was read.
+    pub(crate) async fn get_tagged<T: DeserializeOwned>(&self, url: Url) -> Result<(T, Etag)> {
+        let call = Call::new(Method::GET, url);
+        let name = call.name();
+        let (head, body) = self.whole(call, self.core.settings.answer_limit).await?;
+        let tag = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        match envelope::open(&name, head.status, &body)? {
+            Answer::Sync(value) => Ok((envelope::metadata(&name, value)?, Etag(tag))),
+            Answer::Async(_) => Err(Error::protocol(name, "an operation instead of a result")),
+        }
     }
 
     /// A call that is answered with its result.

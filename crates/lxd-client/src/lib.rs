@@ -35,6 +35,7 @@ mod token;
 mod transport;
 mod trust;
 mod url;
+mod volumes;
 mod websocket;
 
 pub use client::{Client, Remote, Settings};
@@ -57,3 +58,4 @@ pub use state::{Address, CpuState, DiskState, InstanceState, MemoryState, Networ
 pub use tls::Fingerprint;
 pub use token::Token;
 pub use trust::{Credential, enroll, server_certificate, server_of};
+pub use volumes::{NewVolume, Volume};

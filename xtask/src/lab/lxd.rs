@@ -17,7 +17,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 
 use crate::lab::daemon::{Daemon, Kind};
-use crate::lab::{guests, image, sweep};
+use crate::lab::{guests, image, quotas, sweep};
 
 /// The default port of the HTTPS API of LXD, on 127.0.0.1.
 pub(crate) const PORT: u16 = 8443;
@@ -94,6 +94,7 @@ impl Lab {
         let password = image::random_word()?;
         self.daemon.start()?;
         self.daemon.admin(&["init", "--preseed"], &self.preseed(&password))?;
+        quotas::keep(&self.daemon.home.join("storage-pools/bt"))?;
         for image in &images {
             guests::import(&self.daemon, image)?;
         }

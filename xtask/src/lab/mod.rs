@@ -7,6 +7,7 @@ mod daemon;
 mod guests;
 mod image;
 mod lxd;
+mod quotas;
 mod sweep;
 
 use std::path::PathBuf;

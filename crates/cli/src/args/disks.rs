@@ -1,9 +1,9 @@
 //! What can be typed about disks.
 
-use boxherd_model::{Address, BoxName, ByteSize, MountPath};
+use boxherd_model::{Address, ByteSize, MountPath};
 use clap::{Args, Subcommand};
 
-use super::examples;
+use super::{NewName, examples};
 
 /// Make disks, and attach them to boxes while they run
 ///
@@ -30,8 +30,9 @@ pub(crate) enum DiskCommand {
 /// `boxherd disk create`.
 #[derive(Debug, Args)]
 pub(crate) struct DiskCreateArgs {
-    /// What to call it
-    pub(crate) name: BoxName,
+    /// What to call it, after an engine if it is for boxes of another than this machine
+    #[arg(value_name = "[ENGINE:]NAME")]
+    pub(crate) name: NewName,
     /// How much it holds, such as `10GiB`; 16MiB at least
     pub(crate) size: ByteSize,
 }

@@ -6,7 +6,7 @@ use boxherd_model::ByteSize;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::args::{DiskAttachArgs, DiskCommand};
+use crate::args::{DiskAttachArgs, DiskCommand, NewName};
 use crate::columns::table;
 use crate::failure::Failure;
 
@@ -60,7 +60,8 @@ pub(super) async fn disk(app: &App, command: DiskCommand) -> Result<(), Failure>
     let herd = app.herd().await?;
     match command {
         DiskCommand::Create(args) => {
-            let made = herd.make_disk(&args.name, args.size).await?;
+            let NewName { engine, name } = args.name;
+            let made = herd.make_disk(engine.as_ref(), &name, args.size).await?;
             print(app, &vec![made.into()])
         }
         DiskCommand::Ls => print(app, &herd.disks().await?.into_iter().map(Row::from).collect()),
@@ -77,7 +78,9 @@ pub(super) async fn disk(app: &App, command: DiskCommand) -> Result<(), Failure>
 async fn elsewhere(app: &App, disks: &Disks, command: DiskCommand) -> Result<(), Failure> {
     match command {
         DiskCommand::Create(args) => {
-            let made = disks.create(args.name.as_str(), args.size.bytes()).await?;
+            let NewName { engine, name } = args.name;
+            let disks = engine.map_or_else(|| disks.clone(), |engine| disks.on(engine.as_str()));
+            let made = disks.create(name.as_str(), args.size.bytes()).await?;
             print(app, &vec![made.into()])
         }
         DiskCommand::Ls => print(app, &disks.list().await?.into_iter().map(Row::from).collect()),

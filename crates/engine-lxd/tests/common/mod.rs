@@ -16,6 +16,8 @@ pub(crate) struct Server {
     pub(crate) socket: PathBuf,
     /// The pool for disks; the profile's own when none is named.
     pub(crate) pool: Option<&'static str>,
+    /// What that is driven by.
+    pub(crate) driver: Option<&'static str>,
     /// What boxes are made of.
     pub(crate) image: &'static str,
     /// Kept for as long as the server is used.
@@ -25,7 +27,7 @@ pub(crate) struct Server {
 impl Server {
     /// On a pool whose copies share their blocks.
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket, pool: Some("bt"), image: "deb12", _kept: None }
+        Self { socket, pool: Some("bt"), driver: Some("btrfs"), image: "deb12", _kept: None }
     }
 }
 
@@ -47,11 +49,9 @@ impl Subject for Server {
             installation: "conformance".to_owned(),
             image: Some(self.image.parse().expect("an image")),
             pool: self.pool.map(str::to_owned),
-            // A limit there is one of the image and what is written together, and the image is
-            // larger than the limits of the cases.
             remotes: None,
             patience: None,
-            facts: Facts::default(),
+            facts: Facts { pool_driver: self.driver.map(str::to_owned), ..Facts::default() },
         };
         Ok(Arc::new(LxdEngine::new(settings, &Remote::unix(&self.socket))?))
     }
@@ -67,6 +67,16 @@ impl Subject for Server {
 
     fn agent_is_init(&self) -> bool {
         false
+    }
+
+    /// A limit is one of the image and what is written together.
+    fn limits_what_is_written(&self) -> bool {
+        false
+    }
+
+    /// Pools of the kind `btrfs` have quotas.
+    fn says_full(&self) -> &'static str {
+        "Disk quota exceeded"
     }
 
     fn skipped(&self, case: &str, need: Need) {

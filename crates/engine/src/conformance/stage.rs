@@ -47,6 +47,16 @@ pub trait Subject: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether the limit of a box's disk is one of what the box writes, without its image.
+    fn limits_what_is_written(&self) -> bool {
+        true
+    }
+
+    /// What programs say whose disk is full.
+    fn says_full(&self) -> &'static str {
+        "No space left on device"
+    }
+
     /// How long a case may take.
     fn patience(&self) -> Duration {
         super::runner::PATIENCE
@@ -86,6 +96,7 @@ impl Stage {
         match need {
             Need::Has(capability) => self.engine.capabilities().has(capability),
             Need::Isolation => self.subject.isolates(),
+            Need::OwnLimit => self.subject.limits_what_is_written(),
             Need::AgentIsInit => self.subject.agent_is_init(),
             Need::HostKernel => self.subject.isolation() != Isolation::Gvisor,
             Need::SavedMemory => {
@@ -93,6 +104,11 @@ impl Stage {
                     && self.engine.capabilities().has(Capability::Hibernate)
             }
         }
+    }
+
+    /// What programs say whose disk is full.
+    pub(super) fn says_full(&self) -> &'static str {
+        self.subject.says_full()
     }
 
     /// An id that is deleted when the case ends.

@@ -31,9 +31,12 @@ async fn a_disk_goes_from_box_to_box_and_nobody_else_has_it() {
         alice.create(spec(name).into()).await.unwrap();
     }
     bob.create(spec("one").into()).await.unwrap();
-    let made = alice.make_disk(&"data".parse().unwrap(), SIZE).await.unwrap();
+    let made = alice.make_disk(None, &"data".parse().unwrap(), SIZE).await.unwrap();
     assert!(made.ready && made.attached.is_none());
-    assert_eq!(alice.make_disk(&"data".parse().unwrap(), SIZE).await.unwrap_err().code(), "taken");
+    assert_eq!(
+        alice.make_disk(None, &"data".parse().unwrap(), SIZE).await.unwrap_err().code(),
+        "taken"
+    );
     alice.attach_disk(&at("one"), &on("data", "/srv")).await.unwrap();
     let again = alice.attach_disk(&at("two"), &on("data", "/srv")).await.unwrap_err();
     assert_eq!(again.code(), "disk-in-use");
@@ -68,13 +71,13 @@ async fn disks_count_in_the_quota_and_have_a_size_that_makes_sense() {
     let herd = lab.herd().await;
     let quota = Quota { disk: Some(ByteSize::from_mib(100)), ..Quota::default() };
     let alice = user(&herd, "alice", quota).await;
-    alice.make_disk(&"one".parse().unwrap(), SIZE).await.unwrap();
-    let second = alice.make_disk(&"two".parse().unwrap(), SIZE).await.unwrap_err();
+    alice.make_disk(None, &"one".parse().unwrap(), SIZE).await.unwrap();
+    let second = alice.make_disk(None, &"two".parse().unwrap(), SIZE).await.unwrap_err();
     assert_eq!(second.code(), "quota");
     alice.remove_disk("one").await.unwrap();
-    alice.make_disk(&"two".parse().unwrap(), SIZE).await.unwrap();
+    alice.make_disk(None, &"two".parse().unwrap(), SIZE).await.unwrap();
     for size in [0, 1 << 20, u64::MAX] {
-        let made = herd.make_disk(&"odd".parse().unwrap(), ByteSize::from_bytes(size)).await;
+        let made = herd.make_disk(None, &"odd".parse().unwrap(), ByteSize::from_bytes(size)).await;
         assert_eq!(made.unwrap_err().code(), "invalid");
     }
 }
@@ -84,10 +87,10 @@ async fn what_fails_leaves_no_disk_and_no_box() {
     let lab = Lab::new();
     let herd = lab.herd().await;
     lab.faults().next("disk.make", Trouble::DiskFull);
-    let made = herd.make_disk(&"data".parse().unwrap(), SIZE).await;
+    let made = herd.make_disk(None, &"data".parse().unwrap(), SIZE).await;
     assert_eq!(made.unwrap_err().code(), "exhausted");
     assert!(herd.disks().await.unwrap().is_empty());
-    herd.make_disk(&"data".parse().unwrap(), SIZE).await.unwrap();
+    herd.make_disk(None, &"data".parse().unwrap(), SIZE).await.unwrap();
     lab.faults().next("disk.attach", Trouble::Refuse);
     let create = Create { volumes: vec![on("data", "/srv")], ..spec("web").into() };
     assert_eq!(herd.create(create).await.unwrap_err().code(), "refused");

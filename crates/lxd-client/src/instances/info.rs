@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
 use crate::instances::new::{Devices, InstanceKind};
 use crate::snapshots::Snapshot;
 use crate::state::InstanceState;
+use crate::transport::Call;
 
 /// The status code of one that nothing is known of, or that is broken.
 const ERROR: u16 = 112;
@@ -115,6 +117,16 @@ impl From<InstanceInfo> for InstancePut {
 /// The version of what was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Etag(pub(crate) Option<String>);
+
+impl Etag {
+    /// A call that is for this version alone.
+    pub(crate) fn on(&self, call: Call) -> Result<Call> {
+        match &self.0 {
+            Some(tag) => call.header("if-match", tag),
+            None => Ok(call),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -4,15 +4,13 @@ mod info;
 mod new;
 
 use hyper::Method;
-use hyper::header::ETAG;
 use serde_json::{Value, json};
 
 pub use info::{Etag, FullInstance, InstanceInfo, InstancePut};
 pub use new::{Devices, InstanceKind, NewInstance, Source, StateChange};
 
 use crate::client::Client;
-use crate::envelope::{self, Answer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::operations::Operation;
 use crate::transport::Call;
 use crate::url::Url;
@@ -61,14 +59,7 @@ impl Instance {
     ///
     /// As [`Instance::get`].
     pub async fn get_tagged(&self) -> Result<(InstanceInfo, Etag)> {
-        let call = Call::new(Method::GET, self.url([]));
-        let name = call.name();
-        let (head, body) = self.client.whole(call, self.client.core.settings.answer_limit).await?;
-        let tag = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        match envelope::open(&name, head.status, &body)? {
-            Answer::Sync(value) => Ok((envelope::metadata(&name, value)?, Etag(tag))),
-            Answer::Async(_) => Err(Error::protocol(name, "an operation instead of a result")),
-        }
+        self.client.get_tagged(self.url([])).await
     }
 
     /// Replaces its configuration; with the `tag` of what was read, only if that is still the
@@ -79,8 +70,8 @@ impl Instance {
     /// [`Error::Changed`] for an old tag, and whatever a call may fail with.
     pub async fn put(&self, new: &InstancePut, tag: Option<&Etag>) -> Result<Operation> {
         let mut call = Call::new(Method::PUT, self.url([])).json(new)?;
-        if let Some(Etag(Some(tag))) = tag {
-            call = call.header("if-match", tag)?;
+        if let Some(tag) = tag {
+            call = tag.on(call)?;
         }
         self.client.start(call).await
     }

@@ -12,6 +12,8 @@ mod real_late;
 mod real_life;
 mod real_operations;
 mod real_trust;
+mod real_volumes;
 mod script;
 mod scripted;
 mod scripted_operations;
+mod scripted_volumes;
