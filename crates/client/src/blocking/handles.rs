@@ -213,6 +213,14 @@ impl Images {
     }
 }
 
+impl Disks {
+    /// As [`Disks::on`](crate::Disks::on).
+    #[must_use]
+    pub fn on(&self, engine: &str) -> Self {
+        Self { inner: self.inner.on(engine), wait: self.wait.clone() }
+    }
+}
+
 // What answers with something to wait for again.
 
 impl Boxes {
