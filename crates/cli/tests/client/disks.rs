@@ -19,6 +19,8 @@ with_server! {
             made => made.unwrap(),
         };
         assert_eq!((made.size, made.status.as_str()), (SIZE, "ready"));
+        let nowhere = disks.on("no-such").create("other", SIZE).await;
+        assert!(matches!(nowhere, Err(Error::NotFound(_))), "{nowhere:?}");
         boxes.create(NewBox::named("one")).await.unwrap();
         disks.attach("data", "one", "/data", false).await.unwrap();
         let wrote = output(&client, "one", "echo kept > /data/note && sync").await;

@@ -1,5 +1,7 @@
 //! `boxherd-client` itself.
 
+use std::time::Duration;
+
 use boxherd_client::{Client, Command, Error, Event, NewBox, PtySize};
 use futures_util::future::join_all;
 
@@ -140,6 +142,26 @@ with_server! {
             }
         }
         assert!(seen.contains("50 200"), "{seen}");
+        boxes.destroy("web").await.unwrap();
+    }
+
+    a_command_of_a_client_that_has_said_everything_ends_with_the_call(server) {
+        let client = server.client().await;
+        let boxes = client.boxes();
+        boxes.create(NewBox::named("web")).await.unwrap();
+        let ended = boxes.run("web", Command::shell("cat; echo at the end")).await.unwrap();
+        assert_eq!((ended.code, &*ended.stdout), (0, &b"at the end\n"[..]));
+        // Nothing was answered yet to a call whose command says nothing, and the call goes.
+        let silent = Command::shell("echo $$ > /tmp/new; mv /tmp/new /tmp/pid; exec sleep 1000");
+        let begun = async { while output(&client, "web", "test -e /tmp/pid").await.code != 0 {} };
+        tokio::select! {
+            answered = boxes.run("web", silent) => panic!("{answered:?}"),
+            () = begun => {}
+        }
+        let gone = async {
+            while output(&client, "web", "kill -0 $(cat /tmp/pid) 2>&1").await.code == 0 {}
+        };
+        tokio::time::timeout(Duration::from_secs(60), gone).await.expect("it ends");
         boxes.destroy("web").await.unwrap();
     }
 
