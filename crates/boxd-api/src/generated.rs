@@ -1437,6 +1437,9 @@ pub struct CreateDiskResponse {
     pub size_bytes: u64,
     #[prost(string, tag = "4")]
     pub status: ::prost::alloc::string::String,
+    /// Ours: which engine has made it.
+    #[prost(string, tag = "1000")]
+    pub boxherd_engine: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListDisksRequest {}

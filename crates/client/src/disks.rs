@@ -34,6 +34,8 @@ pub struct Disk {
     pub size: u64,
     /// `creating`, `ready` or `destroyed`.
     pub status: String,
+    /// The engine that has it: what other servers call a worker.
+    pub engine: String,
     /// The boxes that have it: one at most.
     pub attached: Vec<AttachedDisk>,
     /// When it was made, in seconds since 1970; 0 where the server does not say.
@@ -67,6 +69,7 @@ impl From<api::DiskInfo> for Disk {
             name: disk.name,
             size: disk.size_bytes,
             status: disk.status,
+            engine: disk.worker_id,
             attached: disk.attachments.into_iter().map(attached).collect(),
             created: disk.created_at,
         }
@@ -111,6 +114,7 @@ impl Disks {
             name: made.name,
             size_bytes: made.size_bytes,
             status: made.status,
+            worker_id: made.boxherd_engine,
             ..api::DiskInfo::default()
         }
         .into())

@@ -24,6 +24,7 @@ pub(crate) async fn make(
         disk_id: made.id.to_string(),
         size_bytes: made.size.bytes(),
         status: status(&made).to_owned(),
+        boxherd_engine: made.engine.to_string(),
         name: made.name,
     })
 }

@@ -16,6 +16,7 @@ struct Row {
     id: String,
     name: String,
     size: String,
+    engine: String,
     ready: bool,
     /// The box that has it.
     attached_to: Option<String>,
@@ -29,6 +30,7 @@ impl From<Disk> for Row {
             id: disk.id.to_string(),
             name: disk.name,
             size: disk.size.to_string(),
+            engine: disk.engine.to_string(),
             ready: disk.ready,
             read_only: disk.attached.as_ref().is_some_and(|attached| attached.read_only),
             path: disk.attached.as_ref().map(|attached| attached.path.to_string()),
@@ -45,6 +47,7 @@ impl From<boxherd_client::Disk> for Row {
             id: disk.id,
             name: disk.name,
             size: ByteSize::from_bytes(disk.size).to_string(),
+            engine: disk.engine,
             read_only: attached.as_ref().is_some_and(|attached| attached.read_only),
             path: attached.as_ref().map(|attached| attached.path.clone()),
             attached_to: attached.map(|attached| attached.box_name),
@@ -102,9 +105,9 @@ fn print(app: &App, rows: &Vec<Row>) -> Result<(), Failure> {
         };
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (to, path) = (text(&row.attached_to), text(&row.path));
-        [row.name.clone(), row.size.clone(), to, path, mode.to_owned()]
+        [row.name.clone(), row.engine.clone(), row.size.clone(), to, path, mode.to_owned()]
     };
-    let heads = ["NAME", "SIZE", "BOX", "PATH", "MODE"];
+    let heads = ["NAME", "ENGINE", "SIZE", "BOX", "PATH", "MODE"];
     app.printer.names_only(true).result(
         rows,
         |rows| table(heads, &rows.iter().map(line).collect::<Vec<_>>()),

@@ -61,7 +61,7 @@ fn disks_are_what_they_are_here() {
     server.lab.boxherd(&["disk", "create", "data", "64MiB"]).ok();
     let (there, here) = (disks(&server, true), disks(&server, false));
     assert_eq!(there, here);
-    assert!(there[0].contains("data  64MiB  one  /data  writable"), "{there:?}");
+    assert!(there[0].contains("data  local   64MiB  one  /data  writable"), "{there:?}");
     assert!(there[1].contains("read-only"), "{there:?}");
 }
 
