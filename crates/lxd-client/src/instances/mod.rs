@@ -48,7 +48,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], and whatever a call may fail with.
+    /// [`Error::NotFound`](crate::Error::NotFound), and whatever a call may fail with.
     pub async fn get(&self) -> Result<InstanceInfo> {
         self.client.get(self.url([])).await
     }
@@ -67,7 +67,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::Changed`] for an old tag, and whatever a call may fail with.
+    /// [`Error::Changed`](crate::Error::Changed) for an old tag, and whatever a call may fail with.
     pub async fn put(&self, new: &InstancePut, tag: Option<&Etag>) -> Result<Operation> {
         let mut call = Call::new(Method::PUT, self.url([])).json(new)?;
         if let Some(tag) = tag {
@@ -90,8 +90,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] for a name that is taken, and whatever a call and an operation may fail
-    /// with.
+    /// [`Error::Conflict`](crate::Error::Conflict) for a name that is taken, and whatever a call and an
+    /// operation may fail with.
     pub async fn rename(&self, name: &str) -> Result<Instance> {
         let call = Call::new(Method::POST, self.url([])).json(&json!({ "name": name }))?;
         self.client.finish(call).await?;
@@ -112,7 +112,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], and whatever a call may fail with.
+    /// [`Error::NotFound`](crate::Error::NotFound), and whatever a call may fail with.
     pub async fn change_state(&self, change: StateChange) -> Result<Operation> {
         self.client.start_json(Method::PUT, self.url(["state"]), &change).await
     }
@@ -139,8 +139,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::BadRequest`] when it runs, [`Error::NotFound`], and what
-    /// [`Operation::wait`] may fail with.
+    /// [`Error::BadRequest`](crate::Error::BadRequest) when it runs,
+    /// [`Error::NotFound`](crate::Error::NotFound), and what [`Operation::wait`] may fail with.
     pub async fn delete(&self) -> Result<()> {
         let call = Call::new(Method::DELETE, self.url([]));
         self.client.start(call).await?.wait().await.map(drop)
@@ -152,8 +152,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] for a name that is taken, [`Error::NotFound`] for an image
-    /// that is not there, and whatever a call may fail with.
+    /// [`Error::Conflict`](crate::Error::Conflict) for a name that is taken,
+    /// [`Error::NotFound`](crate::Error::NotFound) for an image that is not there, and whatever a call may fail with.
     pub async fn create_instance(&self, new: &NewInstance) -> Result<Operation> {
         let url = self.url(["instances"]).query_if("target", new.target.as_deref());
         self.start_json(Method::POST, url, new).await
