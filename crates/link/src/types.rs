@@ -98,7 +98,8 @@ pub struct ExecRequest {
     pub user: Option<String>,
     /// Whether there is input; `/dev/null` when not.
     pub stdin: bool,
-    /// Whether the input has ended before it began: its end goes along with the request.
+    /// Whether the input, of a command that has one, is over before it began: its end goes along with the
+    /// request.
     pub ended: bool,
     /// A terminal of this size; input, output and errors are then one stream, reported as output.
     pub pty: Option<PtySize>,

@@ -23,8 +23,9 @@ use crate::stats::Summary;
 pub(super) struct Rush {
     name: &'static str,
     what: &'static str,
-    /// How many are on the way at once, and how many follow each other.
+    /// How many are on the way at once.
     tasks: u32,
+    /// How many follow each other.
     each: u32,
 }
 
@@ -35,13 +36,9 @@ pub(super) const TURNS: Rush = Rush {
     tasks: 10,
     each: 10,
 };
-/// Tasks that do not.
-pub(super) const ALL_AT_ONCE: Rush = Rush {
-    name: "rush",
-    what: "`true` from 10 tasks over one link, 10 each that are on the way together",
-    tasks: 100,
-    each: 1,
-};
+/// Commands of which none waits for another.
+pub(super) const ALL_AT_ONCE: Rush =
+    Rush { name: "rush", what: "`true` 100 times at once over one link", tasks: 100, each: 1 };
 /// `lxc exec` takes part in one of so many rounds.
 const SLOW: u32 = 10;
 /// What is not there when the agent comes first: no process, no file.

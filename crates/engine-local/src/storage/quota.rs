@@ -81,6 +81,7 @@ impl Quota {
     ) -> io::Result<()> {
         match limit {
             Some(limit) if !self.simple => {
+                counts(&self.groups).map_err(io::Error::other)?;
                 btrfs::limit_group(folder, own_group(path)?, limit.bytes())
             }
             _ => Ok(()),
@@ -166,8 +167,9 @@ fn own_group(subvolume: &Path) -> io::Result<Group> {
     Ok(Group { level: 0, number: btrfs::subvolume_id(File::open(subvolume)?)? })
 }
 
-/// Classic quotas stop counting when a large subvolume is deleted (Linux 6.2), and hold nobody to a limit from
-/// then on: they are told not to. Where they have stopped, no limit is promised.
+/// Classic quotas stop counting when a large subvolume is deleted, and hold nobody to a limit from then on: they
+/// are told not to. There are other reasons for which they stop (seen with Linux 6.18), so that they are looked at
+/// again for each box.
 fn keeps_counting(groups: &Path) -> Result<(), String> {
     let threshold = groups.join("drop_subtree_threshold");
     match fs::read_to_string(&threshold) {
@@ -182,13 +184,22 @@ fn keeps_counting(groups: &Path) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(format!("{}: {error}", threshold.display())),
     }
-    match fs::read_to_string(groups.join("inconsistent")) {
+    counts(groups)
+}
+
+/// Whether classic quotas still count; where they do not, no limit is promised.
+fn counts(groups: &Path) -> Result<(), String> {
+    let inconsistent = groups.join("inconsistent");
+    match fs::read_to_string(&inconsistent) {
         Ok(stopped) if stopped.trim() == "1" => {
-            Err("the quotas of the btrfs of the data folder have stopped \
-             counting: `btrfs quota rescan -w` has them count again"
+            Err("the quotas of the btrfs of the data folder have \
+             stopped counting: `btrfs quota rescan -w` has them count again"
                 .to_owned())
         }
-        _ => Ok(()),
+        Ok(_) => Ok(()),
+        // Of a kernel that does not say.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("{}: {error}", inconsistent.display())),
     }
 }
 
