@@ -169,7 +169,9 @@ impl EngineError {
                 "free space on the filesystem of the data folder: `boxherd rm`, `boxherd snapshot \
                  rm` and `boxherd image rm` do",
             ),
-            Self::Unsupported(_) => Some("`boxherd doctor` says what this host can do"),
+            Self::Unsupported(_) => Some(
+                "`boxherd doctor` says what this host can do, `boxherd engine check` what a server can",
+            ),
             Self::Unfinished { hint, .. } => Some(hint),
             Self::Unreachable { .. } => Some("`boxherd engine check` says whether it answers"),
             _ => None,
